@@ -1,0 +1,69 @@
+"""The contract between user, service, worker and core. Loads without torch, timm or numpy."""
+
+from pace_core.spec.benchmarks import (
+    Benchmark,
+    BenchmarkTask,
+    PublishedTable,
+    find_task,
+    load_benchmarks,
+    load_published,
+)
+from pace_core.spec.catalogue import Catalogue, load_catalogue
+from pace_core.spec.cell import cell_hash
+from pace_core.spec.errors import Fault, Interrupted, RunError, SpecError
+from pace_core.spec.estimate import Estimate, estimate
+from pace_core.spec.events import Directive, Event, EventType, Reporter
+from pace_core.spec.lifecycle import ENDED, LEASED, MOVES, REASONS, EndReason, Move, State
+from pace_core.spec.params import ParamsModel
+from pace_core.spec.recipes import Recipe, RecipeRow, load_recipes, merged, spec_of_recipe
+from pace_core.spec.result import RESULTS_VERSION, Adapter, Metric, Provenance, RunResult
+from pace_core.spec.run_spec import Backbone, Chosen, Optimizer, Resources, RunSpec, Task, Training
+from pace_core.spec.validate import validate
+
+__all__ = [
+    "ENDED",
+    "LEASED",
+    "MOVES",
+    "REASONS",
+    "RESULTS_VERSION",
+    "Adapter",
+    "Backbone",
+    "Benchmark",
+    "BenchmarkTask",
+    "Catalogue",
+    "Chosen",
+    "Directive",
+    "EndReason",
+    "Estimate",
+    "Event",
+    "EventType",
+    "Fault",
+    "Interrupted",
+    "Metric",
+    "Move",
+    "Optimizer",
+    "ParamsModel",
+    "Provenance",
+    "PublishedTable",
+    "Recipe",
+    "RecipeRow",
+    "Reporter",
+    "Resources",
+    "RunError",
+    "RunResult",
+    "RunSpec",
+    "SpecError",
+    "State",
+    "Task",
+    "Training",
+    "cell_hash",
+    "estimate",
+    "find_task",
+    "load_benchmarks",
+    "load_catalogue",
+    "load_published",
+    "load_recipes",
+    "merged",
+    "spec_of_recipe",
+    "validate",
+]

@@ -1,0 +1,106 @@
+"""The two calls in which dispatcher and service meet: leases and reports."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pace_core.spec.events import Directive, Event
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Slot(BaseModel):
+    """A place that runs one job at a time: a GPU, or a share of a node's CPUs."""
+
+    model_config = _STRICT
+
+    name: str
+    device: Literal["cpu", "cuda"]
+    memory_bytes: int = Field(ge=0)
+    """Memory free for a job now: the GPU's, or the node's for a CPU slot."""
+    node: str = ""
+
+
+class Holding(BaseModel):
+    """An attempt that an adopted actor still runs."""
+
+    model_config = _STRICT
+
+    job: str
+    attempt: int
+    slot: str
+
+
+class LeaseRequest(BaseModel):
+    """Asks for work for the slots that are free now."""
+
+    model_config = _STRICT
+
+    dispatcher: str
+    """Name of the Ray cluster's one dispatcher."""
+    slots: list[Slot]
+    """Free slots; may be empty, to announce the cluster only."""
+    all_slots: list[Slot]
+    """Every slot of the cluster, busy ones too: what could run here at all."""
+    holding: list[Holding] = []
+    """Attempts that run here already; the answer's `lost` names those of them that were fenced meanwhile."""
+    data: dict[str, str] = {}
+    """Task → hash of its data, as far as this cluster has seen it."""
+    code_version: str
+    wait_s: float = Field(default=20.0, ge=0, le=60)
+    """How long to hold the request open while there is no work."""
+
+
+class Lease(BaseModel):
+    """One attempt of one job, for one slot."""
+
+    model_config = _STRICT
+
+    job: str
+    attempt: int
+    slot: str
+    kind: Literal["run"] = "run"
+    spec: dict[str, Any]
+    """The resolved RunSpec."""
+    folder: str
+    """fsspec URL of this attempt's own folder."""
+    resume_from: list[str]
+    """Folders of earlier attempts, newest first; the first with a whole checkpoint is continued from."""
+    max_runtime_s: float | None
+    """Seconds of training time left to the job, over all attempts; None is unlimited."""
+
+
+class LeaseResponse(BaseModel):
+    model_config = _STRICT
+
+    leases: list[Lease]
+    lost: list[Holding]
+    """Of `holding`: attempts that are no longer current; their actors must be stopped and say nothing more."""
+    lease_s: float
+    """A lease not renewed by a report for this long is lost."""
+
+
+class Report(BaseModel):
+    """New events of one attempt, oldest first; an empty report renews the lease."""
+
+    model_config = _STRICT
+
+    events: list[Event]
+
+
+class ReportResponse(BaseModel):
+    model_config = _STRICT
+
+    acknowledged: int
+    """Highest seq up to which every event is stored; the actor may forget those."""
+    directive: Directive
+
+
+class Heartbeat(BaseModel):
+    """A part of the stack says how it is; `/readyz` shows the newest one of each part."""
+
+    model_config = _STRICT
+
+    part: Literal["dispatcher", "ray", "mlflow", "tracking"]
+    ok: bool
+    detail: str = ""

@@ -1,0 +1,101 @@
+"""Recipes: the settings behind a row of a table, per task."""
+
+import copy
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pace_core.spec.benchmarks import load_benchmarks
+from pace_core.spec.errors import Fault, SpecError
+from pace_core.spec.suggest import did_you_mean
+
+Origin = Literal["published", "inferred", "ours"]
+
+
+class RecipeRow(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    label: str
+    """The row's name in tables, such as `PACE`."""
+    spec: dict[str, Any]
+    """Part of a RunSpec, over the recipe's defaults."""
+    tasks: dict[str, dict[str, Any]] = {}
+    """Task → part of a RunSpec, over the row's."""
+    origins: dict[str, Origin] = {}
+    """Dotted field → where its value comes from, where it differs from the recipe's `origin`."""
+
+
+class Recipe(BaseModel):
+    """Settings of every row of one benchmark."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    benchmark: str
+    title: str
+    origin: Origin
+    """Where the values come from unless a row says otherwise."""
+    source: str = ""
+    defaults: dict[str, Any]
+    rows: list[RecipeRow]
+
+    def row(self, label: str) -> RecipeRow | None:
+        """The row of that label, whatever the case."""
+        return next((r for r in self.rows if r.label.casefold() == label.casefold()), None)
+
+
+@cache
+def load_recipes() -> dict[str, Recipe]:
+    """Every recipe by name (its file's name)."""
+    folder = files("pace_core") / "recipes"
+    return {
+        (name := file.name.removesuffix(".toml")): Recipe.model_validate(
+            {"name": name, **tomllib.loads(file.read_text("utf-8"))}
+        )
+        for file in sorted(folder.iterdir(), key=lambda f: f.name)
+        if file.name.endswith(".toml")
+    }
+
+
+def spec_of_recipe(recipe: str, row: str, task: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The raw spec of one row on one task (its short name), with the user's overrides on top.
+
+    Raises SpecError, with pointers under /recipe, where a name is unknown.
+    """
+    found = load_recipes().get(recipe)
+    if found is None:
+        raise _unknown("/recipe/name", "recipe", recipe, list(load_recipes()))
+    found_row = found.row(row)
+    if found_row is None:
+        raise _unknown("/recipe/row", "row", row, [r.label for r in found.rows])
+    benchmark = load_benchmarks()[found.benchmark]
+    found_task = benchmark.task(task.removeprefix(f"{benchmark.name}/"))
+    if found_task is None:
+        raise _unknown("/recipe/task", "task", task, [t.name for t in benchmark.tasks])
+    spec: dict[str, Any] = {"task": {"name": f"{benchmark.name}/{found_task.name}"}}
+    for layer in (found.defaults, found_row.spec, found_row.tasks.get(found_task.name, {}), overrides or {}):
+        spec = merged(spec, layer)
+    return spec
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid on top, key by key; another name in a section replaces the section, not its keys."""
+    result = copy.deepcopy(dict(base))
+    for key, value in over.items():
+        old = result.get(key)
+        if isinstance(old, dict) and isinstance(value, Mapping):
+            renamed = "name" in value and value["name"] != old.get("name") and key != "task"
+            result[key] = dict(value) if renamed else merged(old, value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def _unknown(pointer: str, what: str, name: str, known: list[str]) -> SpecError:
+    return SpecError(
+        [Fault(pointer=pointer, code="unknown_name", message=f"there is no {what} {name!r}{did_you_mean(name, known)}")]
+    )

@@ -1,0 +1,70 @@
+"""What a finished run leaves behind."""
+
+from pydantic import BaseModel, ConfigDict
+
+RESULTS_VERSION = 1
+"""Raised when a change of the core makes earlier results incomparable; part of every cell."""
+
+
+class _Result(BaseModel):
+    # Stored results are read tolerantly: a newer worker may say more than this service knows.
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+
+class Metric(_Result):
+    """One measured number."""
+
+    task: str
+    split: str
+    """val or test."""
+    metric: str
+    """Such as `accuracy`, a fraction."""
+    value: float
+    epoch: int
+    """Epochs of training behind the number; 0 is the pretrained model."""
+
+
+class Adapter(_Result):
+    """The file with what was trained."""
+
+    uri: str
+    sha256: str
+
+
+class Provenance(_Result):
+    """What a number depends on besides its spec."""
+
+    code_version: str
+    results_version: int
+    weights_hash: str
+    data_hash: str
+    precision: str
+    device: str
+    cpu_features: str
+    """Instruction sets that change the last bits of a sum."""
+    threads: int
+    libraries: dict[str, str]
+
+
+class RunResult(_Result):
+    """The outcome of one run."""
+
+    metrics: list[Metric]
+    """Last epoch's metrics; on validation data also the best epoch's, as split `best_val`."""
+    trainable_parameters: int
+    """With the head."""
+    adapter_parameters: int
+    """Without the head."""
+    seconds: float
+    """From the run's start to its end, this attempt only."""
+    train_seconds: float
+    images_per_s: float
+    peak_memory_bytes: int
+    adapter: Adapter | None
+    """None only when nothing was trained."""
+    provenance: Provenance
+
+    def value(self, split: str, metric: str = "accuracy") -> float | None:
+        """The metric on that split, None when it was not measured there."""
+        found = [m.value for m in self.metrics if m.split == split and m.metric == metric]
+        return found[0] if found else None

@@ -1,0 +1,313 @@
+"""The one function that checks a spec: the same in CLI, client, API and core."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from pydantic import BaseModel
+from pydantic import ValidationError as PydanticError
+
+from pace_core.spec.benchmarks import find_task, load_benchmarks
+from pace_core.spec.catalogue import BackboneEntry, Catalogue, Entry, load_catalogue
+from pace_core.spec.errors import Fault, SpecError
+from pace_core.spec.run_spec import Backbone, Optimizer, Resources, RunSpec, Task, Training
+from pace_core.spec.suggest import did_you_mean
+
+_TYPED: dict[str, type[BaseModel]] = {
+    "backbone": Backbone,
+    "optimizer": Optimizer,
+    "training": Training,
+    "resources": Resources,
+}
+_TIMM_FAMILIES = re.compile(r"^(vit|deit3?|swin|swinv2)_")
+_WEIGHT_WORDS = ("auto", "bundled", "hub", "none")
+_WEIGHT_FILES = (".safetensors", ".pth", ".npz")
+
+
+def validate(raw: Mapping[str, Any], catalogue: Catalogue | None = None) -> RunSpec:
+    """The resolved spec: every default filled in, every name known, fields that fit each other.
+
+    Raises SpecError with all faults at once. What only the data or a model from a hub can tell (the widths of its
+    layers, labels out of range) the core checks before training.
+    """
+    catalogue = catalogue or load_catalogue()
+    if not isinstance(raw, Mapping):
+        raise SpecError([Fault(pointer="", code="wrong_type", message="a spec is an object of named sections")])
+    faults = [
+        Fault(
+            pointer=f"/{key}",
+            code="unknown_key",
+            message=f"there is no section {key!r}{did_you_mean(str(key), RunSpec.model_fields)}",
+        )
+        for key in raw
+        if key not in RunSpec.model_fields
+    ]
+    resolved: dict[str, Any] = {
+        "task": _task(raw.get("task"), catalogue, faults),
+        "method": _chosen("method", raw.get("method"), catalogue.methods, faults),
+        "regularizer": _chosen("regularizer", raw.get("regularizer", {"name": "none"}), catalogue.regularizers, faults),
+    }
+    for section, model in _TYPED.items():
+        resolved[section] = _typed(f"/{section}", raw.get(section, {}), model, faults)
+    faults += _across(resolved, catalogue)
+    for key in ("init_from", "seed"):
+        if key in raw:
+            resolved[key] = raw[key]
+    try:
+        spec = RunSpec.model_validate({key: value for key, value in resolved.items() if value is not None})
+    except PydanticError as error:
+        known = {fault.pointer for fault in faults}
+        # what the sections above refused is absent here; only what they could not see is news
+        faults += [f for f in _pydantic_faults("", error) if f.pointer.count("/") == 1 and not _within(f, known)]
+        spec = None
+    if faults or spec is None:
+        raise SpecError(faults)
+    return spec
+
+
+def _within(fault: Fault, known: set[str]) -> bool:
+    return any(pointer == fault.pointer or pointer.startswith(f"{fault.pointer}/") for pointer in known)
+
+
+def _task(raw: Any, catalogue: Catalogue, faults: list[Fault]) -> dict[str, Any] | None:
+    if not _named("task", raw, faults):
+        return None
+    task: dict[str, Any] = dict(raw)
+    found = find_task(task["name"])
+    if found:
+        benchmark, entry = found
+        fixed = {"source": entry.source, "num_classes": entry.num_classes, **entry.params}
+        for key, value in fixed.items():
+            if key in task and task[key] is not None and task[key] != value:
+                message = f"{benchmark.name}/{entry.name} has {value!r}, not {task[key]!r}; leave the field out"
+                faults.append(Fault(pointer=f"/task/{key}", code="conflict", message=message))
+            task[key] = value
+        task["name"] = f"{benchmark.name}/{entry.name}"
+    elif "source" not in task:
+        benchmark_name, slash, task_name = task["name"].partition("/")
+        benchmark = load_benchmarks().get(benchmark_name)
+        if benchmark:
+            message = f"{benchmark_name} has no task {task_name!r}{did_you_mean(task_name, [t.name for t in benchmark.tasks])}"
+        else:
+            names = [f"{b.name}/{t.name}" for b in load_benchmarks().values() for t in b.tasks]
+            hint = did_you_mean(task["name"], names) if slash else ""
+            message = (
+                f"{task['name']!r} is no benchmark's task{hint}; your own data needs task.source, such as image_folder"
+            )
+        faults.append(Fault(pointer="/task/name", code="unknown_name", message=message))
+        return None
+    source = catalogue.sources.get(task["source"]) if isinstance(task["source"], str) else None
+    if source is None:
+        message = f"there is no source {task['source']!r}{did_you_mean(str(task['source']), catalogue.sources)}"
+        faults.append(Fault(pointer="/task/source", code="unknown_name", message=message))
+        return None
+    own = {key: value for key, value in task.items() if key not in Task.model_fields}
+    common = {key: value for key, value in task.items() if key in Task.model_fields}
+    count = len(faults)
+    params = _against_schema("/task", own, source, faults, also=tuple(Task.model_fields))
+    checked = _typed("/task", common, Task, faults)
+    if checked is None or len(faults) > count:
+        return None
+    if checked["phase"] not in source.phases:
+        message = f"source {source.name} has no data for phase {checked['phase']!r}; it has {', '.join(source.phases)}"
+        faults.append(Fault(pointer="/task/phase", code="conflict", message=message))
+    return {**checked, **params}
+
+
+def _chosen(section: str, raw: Any, entries: Mapping[str, Entry], faults: list[Fault]) -> dict[str, Any] | None:
+    if not _named(section, raw, faults):
+        return None
+    entry = entries.get(raw["name"])
+    if entry is None:
+        message = f"there is no {section} {raw['name']!r}{did_you_mean(raw['name'], entries)}"
+        faults.append(Fault(pointer=f"/{section}/name", code="unknown_name", message=message))
+        return None
+    own = {key: value for key, value in raw.items() if key != "name"}
+    count = len(faults)
+    params = _against_schema(f"/{section}", own, entry, faults)
+    return {"name": entry.name, **params} if len(faults) == count else None
+
+
+def _named(section: str, raw: Any, faults: list[Fault]) -> bool:
+    if raw is None:
+        message = f"a spec needs a {section}: an object with a name and its parameters"
+        faults.append(Fault(pointer=f"/{section}", code="missing", message=message))
+    elif not isinstance(raw, Mapping):
+        message = f"must be an object with a name and its parameters, such as {{name: …}}, not {raw!r}"
+        faults.append(Fault(pointer=f"/{section}", code="wrong_type", message=message))
+    elif not isinstance(raw.get("name"), str):
+        faults.append(Fault(pointer=f"/{section}/name", code="missing", message="a name is needed"))
+    else:
+        return True
+    return False
+
+
+def _against_schema(
+    pointer: str, params: Mapping[str, Any], entry: Entry, faults: list[Fault], also: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The parameters with the schema's defaults filled in and whole numbers made floats where floats are meant."""
+    properties: dict[str, Any] = entry.params.get("properties", {})
+    for error in Draft202012Validator(entry.params).iter_errors(dict(params)):
+        faults += _schema_faults(pointer, error, entry, [*properties, *also])
+    for key, value in params.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            faults.append(Fault(pointer=f"{pointer}/{key}", code="out_of_range", message="must be a finite number"))
+    filled = {key: schema["default"] for key, schema in properties.items() if "default" in schema}
+    return {key: _as_meant(value, properties.get(key, {})) for key, value in (filled | dict(params)).items()}
+
+
+def _as_meant(value: Any, schema: Mapping[str, Any]) -> Any:
+    kinds = {schema.get("type"), *(branch.get("type") for branch in schema.get("anyOf", []))}
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole and "number" in kinds and "integer" not in kinds else value
+
+
+def _schema_faults(pointer: str, error: ValidationError, entry: Entry, known: list[str]) -> list[Fault]:
+    where = "/".join([pointer, *(str(part) for part in error.absolute_path)])
+    limit = error.validator_value
+    match error.validator:
+        case "additionalProperties":
+            return [
+                Fault(
+                    pointer=f"{where}/{key}",
+                    code="unknown_key",
+                    message=f"{entry.name} has no parameter {key!r}{did_you_mean(key, known)}",
+                )
+                for key in error.instance
+                if key not in known
+            ]
+        case "required":
+            missing = [key for key in limit if key not in error.instance]
+            # one error a key: jsonschema reports each missing key by itself
+            key = next(key for key in missing if repr(key) in error.message)
+            about = entry.params.get("properties", {}).get(key, {}).get("description", "")
+            message = f"{entry.name} needs {key!r}{': ' + about if about else ''}"
+            return [Fault(pointer=f"{where}/{key}", code="missing", message=message)]
+        case "anyOf":
+            branches = [e for e in error.context or [] if not (e.validator == "type" and e.validator_value == "null")]
+            return _schema_faults(pointer, branches[0], entry, known) if branches else []
+        case "type":
+            kind = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
+            message = f"must be {kind.get(str(limit), limit)}, not {error.instance!r}"
+            return [Fault(pointer=where, code="wrong_type", message=message)]
+        case "enum":
+            choices = [str(choice) for choice in limit]
+            message = f"{error.instance!r} is not one of {', '.join(choices)}"
+            return [Fault(pointer=where, code="out_of_range", message=message)]
+        case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
+            words = {
+                "minimum": "at least",
+                "exclusiveMinimum": "more than",
+                "maximum": "at most",
+                "exclusiveMaximum": "less than",
+            }
+            message = f"must be {words[error.validator]} {limit}, not {error.instance!r}"
+            return [Fault(pointer=where, code="out_of_range", message=message)]
+        case _:
+            return [Fault(pointer=where, code="out_of_range", message=error.message)]
+
+
+def _typed(pointer: str, raw: Any, model: type[BaseModel], faults: list[Fault]) -> dict[str, Any] | None:
+    if not isinstance(raw, Mapping):
+        message = f"must be an object of fields, not {raw!r}"
+        faults.append(Fault(pointer=pointer, code="wrong_type", message=message))
+        return None
+    try:
+        return model.model_validate(dict(raw)).model_dump(mode="json", by_alias=True)
+    except PydanticError as error:
+        faults += _pydantic_faults(pointer, error, model)
+        return None
+
+
+def _pydantic_faults(pointer: str, error: PydanticError, model: type[BaseModel] | None = None) -> list[Fault]:
+    faults: list[Fault] = []
+    for item in error.errors(include_url=False):
+        where = "/".join([pointer, *(str(part) for part in item["loc"])])
+        kind, message = item["type"], item["msg"]
+        if kind == "extra_forbidden":
+            key = str(item["loc"][-1])
+            hint = did_you_mean(key, model.model_fields) if model else ""
+            faults.append(Fault(pointer=where, code="unknown_key", message=f"there is no field {key!r}{hint}"))
+        elif kind == "missing":
+            faults.append(Fault(pointer=where, code="missing", message="is needed"))
+        else:
+            code = "wrong_type" if kind.endswith(("_type", "_parsing", "from_float")) else "out_of_range"
+            said = message.removeprefix("Input should be ").removeprefix("Value error, ")
+            text = f"must be {said}, not {item['input']!r}" if said != message else message
+            faults.append(Fault(pointer=where, code=code, message=text))
+    return faults
+
+
+def _across(resolved: Mapping[str, Any], catalogue: Catalogue) -> list[Fault]:
+    """Faults between fields; a section that is None was refused already."""
+    faults: list[Fault] = []
+    method, regularizer = resolved["method"], resolved["regularizer"]
+    if method and regularizer:
+        gives = catalogue.methods[method["name"]].gives
+        entry = catalogue.regularizers[regularizer["name"]]
+        for need in entry.needs:
+            if need not in gives:
+                able = ", ".join(name for name, m in catalogue.methods.items() if need in m.gives)
+                why = f" ({entry.reasons[need]})" if need in entry.reasons else ""
+                message = f"{entry.name} needs {need!r}{why}, which method {method['name']} does not give; methods that do: {able}"
+                faults.append(Fault(pointer="/regularizer/name", code="conflict", message=message))
+    if resolved["backbone"]:
+        faults += _backbone_faults(resolved["backbone"], method, catalogue)
+    if resolved["training"]:
+        faults += _training_faults(resolved["training"], resolved["optimizer"])
+    return faults
+
+
+def _backbone_faults(
+    backbone: Mapping[str, Any], method: Mapping[str, Any] | None, catalogue: Catalogue
+) -> list[Fault]:
+    faults: list[Fault] = []
+    name, weights = backbone["name"], backbone["weights"]
+    entry = catalogue.backbones.get(name)
+    if entry is None and not _TIMM_FAMILIES.match(name):
+        message = f"{name!r} is neither the network that ships nor a timm ViT or Swin{did_you_mean(name, catalogue.backbones)}"
+        faults.append(Fault(pointer="/backbone/name", code="unknown_name", message=message))
+    if weights == "bundled" and not (entry and entry.bundled):
+        message = f"no weights of {name} ship; use hub, none or the path of a file"
+        faults.append(Fault(pointer="/backbone/weights", code="conflict", message=message))
+    elif weights == "hub" and entry and entry.bundled:
+        message = f"{name} is on no hub; its weights ship: use bundled"
+        faults.append(Fault(pointer="/backbone/weights", code="conflict", message=message))
+    elif weights not in _WEIGHT_WORDS and not weights.endswith(_WEIGHT_FILES):
+        message = (
+            f"must be {', '.join(_WEIGHT_WORDS)} or the path of a {', '.join(_WEIGHT_FILES)} file, not {weights!r}"
+        )
+        faults.append(Fault(pointer="/backbone/weights", code="out_of_range", message=message))
+    if entry and method:
+        faults += _rank_faults(method, entry)
+    return faults
+
+
+def _rank_faults(method: Mapping[str, Any], entry: BackboneEntry) -> list[Fault]:
+    rank = method.get("rank")
+    if not isinstance(rank, int):
+        return []
+    qkv_only = method.get("targets", "all") in ("qkv", "q,v")
+    layers = {name: min(sides) for name, sides in entry.layers.items() if not qkv_only or name.endswith("qkv")}
+    name = min(layers, key=lambda n: layers[n])
+    if rank <= layers[name]:
+        return []
+    message = f"{rank} is wider than {name} ({layers[name]}); use at most {layers[name]}"
+    return [Fault(pointer="/method/rank", code="conflict", message=message)]
+
+
+def _training_faults(training: Mapping[str, Any], optimizer: Mapping[str, Any] | None) -> list[Fault]:
+    faults: list[Fault] = []
+    epochs, warmup, micro = training["epochs"], training["warmup_epochs"], training["micro_batch"]
+    if 0 < epochs <= warmup:
+        message = f"{warmup:g} epochs of warm-up leave nothing of {epochs} epochs; use fewer, such as {epochs / 10:g}"
+        faults.append(Fault(pointer="/training/warmup_epochs", code="conflict", message=message))
+    if micro is not None and micro > training["batch_size"]:
+        message = f"{micro} is more than batch_size {training['batch_size']}; use at most that"
+        faults.append(Fault(pointer="/training/micro_batch", code="conflict", message=message))
+    if optimizer and training["min_lr"] > optimizer["lr"]:
+        message = f"{training['min_lr']:g} is above optimizer.lr {optimizer['lr']:g}, so the rate would rise; lower it"
+        faults.append(Fault(pointer="/training/min_lr", code="conflict", message=message))
+    return faults
