@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -88,8 +88,9 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         old = result.get(key)
         if isinstance(old, dict) and isinstance(value, Mapping):
-            renamed = "name" in value and value["name"] != old.get("name") and key != "task"
-            result[key] = dict(value) if renamed else merged(old, value)
+            section, laid = cast(dict[str, Any], old), cast(Mapping[str, Any], value)
+            renamed = "name" in laid and laid["name"] != section.get("name") and key != "task"
+            result[key] = dict(laid) if renamed else merged(section, laid)
         else:
             result[key] = copy.deepcopy(value)
     return result

@@ -1,16 +1,15 @@
 """The one function that checks a spec: the same in CLI, client, API and core."""
 
-import math
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
-from jsonschema import Draft202012Validator, ValidationError
 from pydantic import BaseModel
 from pydantic import ValidationError as PydanticError
 
 from pace_core.spec.benchmarks import find_task, load_benchmarks
 from pace_core.spec.catalogue import BackboneEntry, Catalogue, Entry, load_catalogue
+from pace_core.spec.checks import check_model, check_parameters, model_faults
 from pace_core.spec.errors import Fault, SpecError
 from pace_core.spec.run_spec import Backbone, Optimizer, Resources, RunSpec, Task, Training
 from pace_core.spec.suggest import did_you_mean
@@ -33,7 +32,7 @@ def validate(raw: Mapping[str, Any], catalogue: Catalogue | None = None) -> RunS
     layers, labels out of range) the core checks before training.
     """
     catalogue = catalogue or load_catalogue()
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  (what a user's file holds)
         raise SpecError([Fault(pointer="", code="wrong_type", message="a spec is an object of named sections")])
     faults = [
         Fault(
@@ -50,7 +49,7 @@ def validate(raw: Mapping[str, Any], catalogue: Catalogue | None = None) -> RunS
         "regularizer": _chosen("regularizer", raw.get("regularizer", {"name": "none"}), catalogue.regularizers, faults),
     }
     for section, model in _TYPED.items():
-        resolved[section] = _typed(f"/{section}", raw.get(section, {}), model, faults)
+        resolved[section] = check_model(f"/{section}", raw.get(section, {}), model, faults)
     faults += _across(resolved, catalogue)
     for key in ("init_from", "seed"):
         if key in raw:
@@ -60,7 +59,7 @@ def validate(raw: Mapping[str, Any], catalogue: Catalogue | None = None) -> RunS
     except PydanticError as error:
         known = {fault.pointer for fault in faults}
         # what the sections above refused is absent here; only what they could not see is news
-        faults += [f for f in _pydantic_faults("", error) if f.pointer.count("/") == 1 and not _within(f, known)]
+        faults += [f for f in model_faults("", error, RunSpec) if f.pointer.count("/") == 1 and not _within(f, known)]
         spec = None
     if faults or spec is None:
         raise SpecError(faults)
@@ -89,13 +88,13 @@ def _task(raw: Any, catalogue: Catalogue, faults: list[Fault]) -> dict[str, Any]
         benchmark_name, slash, task_name = task["name"].partition("/")
         benchmark = load_benchmarks().get(benchmark_name)
         if benchmark:
-            message = f"{benchmark_name} has no task {task_name!r}{did_you_mean(task_name, [t.name for t in benchmark.tasks])}"
+            hint = did_you_mean(task_name, [t.name for t in benchmark.tasks])
+            message = f"{benchmark_name} has no task {task_name!r}{hint}"
         else:
             names = [f"{b.name}/{t.name}" for b in load_benchmarks().values() for t in b.tasks]
             hint = did_you_mean(task["name"], names) if slash else ""
-            message = (
-                f"{task['name']!r} is no benchmark's task{hint}; your own data needs task.source, such as image_folder"
-            )
+            cure = "your own data needs task.source, such as image_folder"
+            message = f"{task['name']!r} is no benchmark's task{hint}; {cure}"
         faults.append(Fault(pointer="/task/name", code="unknown_name", message=message))
         return None
     source = catalogue.sources.get(task["source"]) if isinstance(task["source"], str) else None
@@ -106,8 +105,8 @@ def _task(raw: Any, catalogue: Catalogue, faults: list[Fault]) -> dict[str, Any]
     own = {key: value for key, value in task.items() if key not in Task.model_fields}
     common = {key: value for key, value in task.items() if key in Task.model_fields}
     count = len(faults)
-    params = _against_schema("/task", own, source, faults, also=tuple(Task.model_fields))
-    checked = _typed("/task", common, Task, faults)
+    params = check_parameters("/task", own, source, faults, also=tuple(Task.model_fields))
+    checked = check_model("/task", common, Task, faults)
     if checked is None or len(faults) > count:
         return None
     if checked["phase"] not in source.phases:
@@ -126,7 +125,7 @@ def _chosen(section: str, raw: Any, entries: Mapping[str, Entry], faults: list[F
         return None
     own = {key: value for key, value in raw.items() if key != "name"}
     count = len(faults)
-    params = _against_schema(f"/{section}", own, entry, faults)
+    params = check_parameters(f"/{section}", own, entry, faults)
     return {"name": entry.name, **params} if len(faults) == count else None
 
 
@@ -137,107 +136,11 @@ def _named(section: str, raw: Any, faults: list[Fault]) -> bool:
     elif not isinstance(raw, Mapping):
         message = f"must be an object with a name and its parameters, such as {{name: …}}, not {raw!r}"
         faults.append(Fault(pointer=f"/{section}", code="wrong_type", message=message))
-    elif not isinstance(raw.get("name"), str):
+    elif not isinstance(cast(Mapping[str, Any], raw).get("name"), str):
         faults.append(Fault(pointer=f"/{section}/name", code="missing", message="a name is needed"))
     else:
         return True
     return False
-
-
-def _against_schema(
-    pointer: str, params: Mapping[str, Any], entry: Entry, faults: list[Fault], also: Iterable[str] = ()
-) -> dict[str, Any]:
-    """The parameters with the schema's defaults filled in and whole numbers made floats where floats are meant."""
-    properties: dict[str, Any] = entry.params.get("properties", {})
-    for error in Draft202012Validator(entry.params).iter_errors(dict(params)):
-        faults += _schema_faults(pointer, error, entry, [*properties, *also])
-    for key, value in params.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            faults.append(Fault(pointer=f"{pointer}/{key}", code="out_of_range", message="must be a finite number"))
-    filled = {key: schema["default"] for key, schema in properties.items() if "default" in schema}
-    return {key: _as_meant(value, properties.get(key, {})) for key, value in (filled | dict(params)).items()}
-
-
-def _as_meant(value: Any, schema: Mapping[str, Any]) -> Any:
-    kinds = {schema.get("type"), *(branch.get("type") for branch in schema.get("anyOf", []))}
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if whole and "number" in kinds and "integer" not in kinds else value
-
-
-def _schema_faults(pointer: str, error: ValidationError, entry: Entry, known: list[str]) -> list[Fault]:
-    where = "/".join([pointer, *(str(part) for part in error.absolute_path)])
-    limit = error.validator_value
-    match error.validator:
-        case "additionalProperties":
-            return [
-                Fault(
-                    pointer=f"{where}/{key}",
-                    code="unknown_key",
-                    message=f"{entry.name} has no parameter {key!r}{did_you_mean(key, known)}",
-                )
-                for key in error.instance
-                if key not in known
-            ]
-        case "required":
-            missing = [key for key in limit if key not in error.instance]
-            # one error a key: jsonschema reports each missing key by itself
-            key = next(key for key in missing if repr(key) in error.message)
-            about = entry.params.get("properties", {}).get(key, {}).get("description", "")
-            message = f"{entry.name} needs {key!r}{': ' + about if about else ''}"
-            return [Fault(pointer=f"{where}/{key}", code="missing", message=message)]
-        case "anyOf":
-            branches = [e for e in error.context or [] if not (e.validator == "type" and e.validator_value == "null")]
-            return _schema_faults(pointer, branches[0], entry, known) if branches else []
-        case "type":
-            kind = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
-            message = f"must be {kind.get(str(limit), limit)}, not {error.instance!r}"
-            return [Fault(pointer=where, code="wrong_type", message=message)]
-        case "enum":
-            choices = [str(choice) for choice in limit]
-            message = f"{error.instance!r} is not one of {', '.join(choices)}"
-            return [Fault(pointer=where, code="out_of_range", message=message)]
-        case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
-            words = {
-                "minimum": "at least",
-                "exclusiveMinimum": "more than",
-                "maximum": "at most",
-                "exclusiveMaximum": "less than",
-            }
-            message = f"must be {words[error.validator]} {limit}, not {error.instance!r}"
-            return [Fault(pointer=where, code="out_of_range", message=message)]
-        case _:
-            return [Fault(pointer=where, code="out_of_range", message=error.message)]
-
-
-def _typed(pointer: str, raw: Any, model: type[BaseModel], faults: list[Fault]) -> dict[str, Any] | None:
-    if not isinstance(raw, Mapping):
-        message = f"must be an object of fields, not {raw!r}"
-        faults.append(Fault(pointer=pointer, code="wrong_type", message=message))
-        return None
-    try:
-        return model.model_validate(dict(raw)).model_dump(mode="json", by_alias=True)
-    except PydanticError as error:
-        faults += _pydantic_faults(pointer, error, model)
-        return None
-
-
-def _pydantic_faults(pointer: str, error: PydanticError, model: type[BaseModel] | None = None) -> list[Fault]:
-    faults: list[Fault] = []
-    for item in error.errors(include_url=False):
-        where = "/".join([pointer, *(str(part) for part in item["loc"])])
-        kind, message = item["type"], item["msg"]
-        if kind == "extra_forbidden":
-            key = str(item["loc"][-1])
-            hint = did_you_mean(key, model.model_fields) if model else ""
-            faults.append(Fault(pointer=where, code="unknown_key", message=f"there is no field {key!r}{hint}"))
-        elif kind == "missing":
-            faults.append(Fault(pointer=where, code="missing", message="is needed"))
-        else:
-            code = "wrong_type" if kind.endswith(("_type", "_parsing", "from_float")) else "out_of_range"
-            said = message.removeprefix("Input should be ").removeprefix("Value error, ")
-            text = f"must be {said}, not {item['input']!r}" if said != message else message
-            faults.append(Fault(pointer=where, code=code, message=text))
-    return faults
 
 
 def _across(resolved: Mapping[str, Any], catalogue: Catalogue) -> list[Fault]:
@@ -251,7 +154,8 @@ def _across(resolved: Mapping[str, Any], catalogue: Catalogue) -> list[Fault]:
             if need not in gives:
                 able = ", ".join(name for name, m in catalogue.methods.items() if need in m.gives)
                 why = f" ({entry.reasons[need]})" if need in entry.reasons else ""
-                message = f"{entry.name} needs {need!r}{why}, which method {method['name']} does not give; methods that do: {able}"
+                lacks = f"method {method['name']} does not give {need!r}"
+                message = f"{entry.name} cannot work here: {lacks}{why}; methods that do: {able}"
                 faults.append(Fault(pointer="/regularizer/name", code="conflict", message=message))
     if resolved["backbone"]:
         faults += _backbone_faults(resolved["backbone"], method, catalogue)
@@ -267,7 +171,8 @@ def _backbone_faults(
     name, weights = backbone["name"], backbone["weights"]
     entry = catalogue.backbones.get(name)
     if entry is None and not _TIMM_FAMILIES.match(name):
-        message = f"{name!r} is neither the network that ships nor a timm ViT or Swin{did_you_mean(name, catalogue.backbones)}"
+        hint = did_you_mean(name, catalogue.backbones)
+        message = f"{name!r} is neither the network that ships nor a timm ViT or Swin{hint}"
         faults.append(Fault(pointer="/backbone/name", code="unknown_name", message=message))
     if weights == "bundled" and not (entry and entry.bundled):
         message = f"no weights of {name} ship; use hub, none or the path of a file"

@@ -1,0 +1,63 @@
+# Every target sets up .venv first, which takes a minute once and no time after. Needs Python 3.11 to 3.14 and make.
+PYTHON ?= python3
+BIN = .venv/bin
+UV = $(BIN)/uv
+READY = .venv/.ready
+
+.PHONY: demo up down test test-slow lint perf compare catalogue backbone backbone-table lock clean
+
+demo: $(READY) ## the whole product on real data, in minutes; leaves it running
+	$(BIN)/pace up --detach
+	$(BIN)/python -m perf.rows --tasks digits,textures,location --seeds 0
+	$(BIN)/pace status --wait
+
+up: $(READY) ## start Postgres, API, Ray, MLflow and a worker here; Ctrl-C stops them
+	$(BIN)/pace up
+
+down: ## stop what `make demo` or `pace up --detach` started
+	@[ ! -x $(BIN)/pace ] || $(BIN)/pace down
+
+test: $(READY) ## the product's description, checked: under ten minutes on two cores
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY) ## the long ones
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY) ## style, types, and which package may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+perf: $(READY) ## speed, each figure as a ratio within one run
+	$(BIN)/python -m perf.training_step
+	$(BIN)/python -m perf.start_latency
+	$(BIN)/python -m perf.submissions
+
+compare: $(READY) ## PACE against the same method without it: all of vtab-mini, three seeds, over a running service
+	$(BIN)/python -m perf.compare
+
+catalogue: $(READY) ## what the API knows of methods, regularizers, sources and backbones, out of their code
+	$(BIN)/python -m pace_core.catalogue
+
+backbone: $(READY) ## pretrain the network that ships, with no network access: an hour on two cores
+	$(BIN)/python -m pace_core.backbones.pretrain
+
+backbone-table: $(READY) ## what the pretraining is worth: pixels, linear probe and LoRA, pretrained against random
+	$(BIN)/python -m perf.backbone
+
+lock: .venv/bin/uv ## renew requirements.lock after a change of pyproject.toml
+	$(UV) pip compile pyproject.toml --all-extras --universal --generate-hashes --no-header --no-annotate -q -o requirements.lock
+
+clean: down ## remove what was made here: environment, state, caches
+	rm -rf .venv .state .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/bin/uv:
+	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 15), "Python 3.11 to 3.14 is needed; name one: make PYTHON=python3.12 …"'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check uv==0.13.9
+
+$(READY): requirements.lock pyproject.toml | .venv/bin/uv
+	$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $(READY)

@@ -1,0 +1,103 @@
+"""A spec is checked whole before anything runs: every fault at once, each with the field and the cure."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pace_core.spec import RunSpec, SpecError, load_catalogue, merged, validate
+
+GOOD: dict[str, Any] = {
+    "task": {"name": "vtab-mini/digits"},
+    "method": {"name": "lora_add", "rank": 4},
+    "regularizer": {"name": "pace", "sigma": 1, "lambda": 0.5},
+    "training": {"epochs": 3, "warmup_epochs": 0.3, "schedule": "step"},
+}
+
+
+def faults(raw: dict[str, Any]) -> dict[str, str]:
+    with pytest.raises(SpecError) as refused:
+        validate(raw)
+    return {fault.pointer: fault.message for fault in refused.value.faults}
+
+
+def test_a_resolved_spec_has_every_default_filled_in() -> None:
+    spec = validate(GOOD)
+    assert spec.task.source == "vtab_mini"
+    assert spec.task.num_classes == 10
+    assert spec.training.batch_size == 64
+    assert spec.method.params["targets"] == "all"
+    assert spec.regularizer.params["depth"] == "decreasing"
+
+
+def test_resolving_a_resolved_spec_changes_nothing() -> None:
+    spec = validate(GOOD)
+    assert validate(spec.json_dict()) == spec
+
+
+def test_a_whole_number_for_a_fraction_makes_the_same_spec() -> None:
+    as_float = merged(GOOD, {"regularizer": {"sigma": 1.0}})
+    assert validate(GOOD).json_dict() == validate(as_float).json_dict()
+    assert isinstance(validate(GOOD).regularizer.params["sigma"], float)
+
+
+WRONG = {
+    "a section that does not exist": ({"regulariser": {"name": "pace"}}, "/regulariser", "did you mean 'regularizer'?"),
+    "an unknown method": ({"method": {"name": "lora_ad"}}, "/method/name", "did you mean 'lora_add'?"),
+    "an unknown task": ({"task": {"name": "vtab-mini/digts"}}, "/task/name", "did you mean 'digits'?"),
+    "own data without a source": ({"task": {"name": "flowers"}}, "/task/name", "task.source"),
+    "a misspelt parameter": ({"regularizer": {"sigmma": 1}}, "/regularizer/sigmma", "did you mean 'sigma'?"),
+    "text for a number": ({"regularizer": {"sigma": "high"}}, "/regularizer/sigma", "must be a number, not 'high'"),
+    "a negative regularization weight": ({"regularizer": {"lambda": -1}}, "/regularizer/lambda", "at least 0"),
+    "a rank wider than a layer": ({"method": {"rank": 512}}, "/method/rank", "use at most 128"),
+    "a class count that contradicts the task": ({"task": {"num_classes": 7}}, "/task/num_classes", "has 10, not 7"),
+    "a regularizer that needs what the method lacks": ({"method": {"name": "linear"}}, "/regularizer/name", "'delta'"),
+    "warm-up that never ends": ({"training": {"warmup_epochs": 10}}, "/training/warmup_epochs", "leave nothing"),
+    "a micro-batch above the batch": ({"training": {"micro_batch": 65}}, "/training/micro_batch", "at most that"),
+    "a backbone that is no vision transformer": ({"backbone": {"name": "resnet50"}}, "/backbone/name", "ViT or Swin"),
+    "bundled weights of another network": (
+        {"backbone": {"name": "vit_base_patch16_224", "weights": "bundled"}},
+        "/backbone/weights",
+        "use hub",
+    ),
+    "weights in a format that could run code": ({"backbone": {"weights": "net.pkl"}}, "/backbone/weights", ".npz"),
+    "a rate that would rise": ({"optimizer": {"lr": 1e-6}}, "/training/min_lr", "above optimizer.lr"),
+    "a rate of not-a-number": ({"optimizer": {"lr": float("nan")}}, "/optimizer/lr", "finite number"),
+    "a missing method": ({"method": None}, "/method", "needs a method"),
+    "a negative seed": ({"seed": -1}, "/seed", "greater than or equal to 0"),
+}
+
+
+@pytest.mark.parametrize(("change", "pointer", "says"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_spec_is_refused_with_field_and_cure(change: dict[str, Any], pointer: str, says: str) -> None:
+    found = faults(merged(GOOD, change))
+    assert pointer in found, found
+    assert says in found[pointer]
+
+
+def test_all_faults_come_at_once() -> None:
+    raw = merged(GOOD, {"method": {"rank": 0}, "regularizer": {"sigma": -1}, "training": {"epochs": -3}, "sed": 1})
+    assert {"/method/rank", "/regularizer/sigma", "/training/epochs", "/sed"} <= faults(raw).keys()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(section=st.sampled_from(sorted(RunSpec.model_fields)), key=st.sampled_from(["name", "rank", "epochs", "x"]), value=JSON)
+def test_whatever_json_is_given_the_answer_is_a_spec_or_faults(section: str, key: str, value: Any) -> None:
+    for raw in (GOOD | {section: value}, GOOD | {section: {key: value}}):
+        try:
+            assert isinstance(validate(raw), RunSpec)
+        except SpecError as refused:
+            assert all(fault.message and fault.pointer.startswith("/") for fault in refused.faults)
+
+
+def test_every_name_in_the_catalogue_is_known_to_the_validator() -> None:
+    catalogue = load_catalogue()
+    for name in catalogue.methods:
+        assert validate(merged(GOOD, {"method": {"name": name}, "regularizer": {"name": "none"}})).method.name == name
