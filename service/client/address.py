@@ -1,0 +1,48 @@
+"""Where the service is and who asks: from the environment, else from the stack that runs here."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Address:
+    """A service's URL and the key to use there."""
+
+    url: str
+    key: str
+    mlflow_url: str | None = None
+
+
+class NoService(RuntimeError):
+    """No service is known here, or none answers; the message says what to do."""
+
+
+def state_folder() -> Path:
+    """The folder in which `pace up` keeps everything: PACE_STATE_DIR, else `.state` here."""
+    return Path(os.environ.get("PACE_STATE_DIR") or ".state").absolute()
+
+
+def find_address(url: str | None = None, key: str | None = None) -> Address:
+    """What was given, else PACE_URL and PACE_API_KEY, else the `client.json` of the stack that runs here.
+
+    Raises NoService where none of these names a URL and a key.
+    """
+    stored = _stored(state_folder() / "client.json")
+    url = url or os.environ.get("PACE_URL") or stored.get("url")
+    key = key or os.environ.get("PACE_API_KEY") or stored.get("key")
+    if not url:
+        raise NoService("no service runs here; start one with `pace up`, or set PACE_URL and PACE_API_KEY")
+    if not key:
+        raise NoService(f"no API key for {url}; set PACE_API_KEY")
+    mlflow_url = stored.get("mlflow_url") if stored.get("url") == url else None
+    return Address(url=url.rstrip("/"), key=key, mlflow_url=mlflow_url)
+
+
+def _stored(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}

@@ -1,0 +1,94 @@
+"""One HTTP connection to the service: the key, retries that are safe, problem documents as exceptions."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import stamina
+
+from service.client.address import Address, NoService
+from service.client.problems import problem_of
+
+_BUSY = frozenset({429, 502, 503, 504})
+PATIENCE_S = 20.0
+"""How long a request that is safe to repeat is tried again: longer than a restart of the API."""
+
+
+class Connection:
+    """Sends requests to one service."""
+
+    def __init__(self, address: Address, transport: httpx2.AsyncBaseTransport | None = None) -> None:
+        self.address = address
+        self._answered = False
+        self._http = httpx2.AsyncClient(
+            base_url=address.url,
+            headers={"Authorization": f"Bearer {address.key}"},
+            timeout=httpx2.Timeout(30.0, connect=5.0),
+            transport=transport,
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def json(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+        safe: bool | None = None,
+        timeout_s: float = 30.0,
+    ) -> Any:
+        """The answer's JSON, None where it has no body.
+
+        `safe` says that repeating the request does no harm (GET, PUT and DELETE by themselves); such a request is
+        tried again for PATIENCE_S while the service is away or busy. Raises ProblemError, NoService.
+        """
+        safe = method in ("GET", "PUT", "DELETE") if safe is None else safe
+        timeout = httpx2.Timeout(timeout_s, connect=5.0)
+        try:
+            async for attempt in stamina.retry_context(
+                on=lambda error: self._worth_retrying(error, safe), attempts=None, timeout=PATIENCE_S, wait_max=2.0
+            ):
+                with attempt:
+                    response = await self._http.request(
+                        method, path, json=body, params=_given(query), headers=headers, timeout=timeout
+                    )
+                    self._answered = True
+                    if response.is_error:
+                        raise problem_of(response)
+                    return response.json() if response.content else None
+        except httpx2.TransportError as error:
+            raise self._no_service(error) from error
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, headers: dict[str, str] | None = None, *, timeout_s: float = 60.0
+    ) -> AsyncGenerator[httpx2.Response]:
+        """An answer read piece by piece; not retried. Raises ProblemError, httpx2.TransportError."""
+        timeout = httpx2.Timeout(timeout_s, connect=5.0)
+        async with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+            self._answered = True
+            if response.is_error:
+                await response.aread()
+                raise problem_of(response)
+            yield response
+
+    def _worth_retrying(self, error: Exception, safe: bool) -> bool:
+        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+            return self._answered  # nothing was sent, so it is safe; before the first answer nobody may be there at all
+        if isinstance(error, httpx2.TransportError):
+            return safe
+        return safe and getattr(error, "status", None) in _BUSY
+
+    def _no_service(self, error: httpx2.TransportError) -> NoService:
+        if isinstance(error, httpx2.ConnectError):
+            return NoService(f"no service answers at {self.address.url}; start one with `pace up`, or set PACE_URL")
+        return NoService(f"{self.address.url} does not answer: {type(error).__name__} {error}".rstrip())
+
+
+def _given(query: dict[str, Any] | None) -> dict[str, Any] | None:
+    return {key: value for key, value in query.items() if value is not None} if query else None

@@ -1,0 +1,46 @@
+"""The calls of workers: leases, reports, heartbeats, all jobs' events, cursors."""
+
+from pace_core.spec.leases import Heartbeat, LeaseRequest, LeaseResponse, Report, ReportResponse
+from service.client.connection import Connection
+from service.client.models import JobEvent
+
+
+class AsyncWorker:
+    """What dispatcher and tracking say to the service; needs a worker's key."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def lease(self, request: LeaseRequest) -> LeaseResponse:
+        """Work for the free slots; held open for `wait_s` while there is none. Not repeated by itself."""
+        body = request.model_dump(mode="json")
+        answer = await self._connection.json(
+            "POST", "/v1/leases", body=body, safe=False, timeout_s=request.wait_s + 15.0
+        )
+        return LeaseResponse.model_validate(answer)
+
+    async def report(self, job: str, attempt: int, report: Report) -> ReportResponse:
+        """Hands in an attempt's new events. Raises LeaseFenced where the attempt is no longer the current one."""
+        # numbered events are stored once however often they are sent
+        answer = await self._connection.json(
+            "POST", f"/v1/leases/{job}/{attempt}/reports", body=report.model_dump(mode="json"), safe=True
+        )
+        return ReportResponse.model_validate(answer)
+
+    async def heartbeat(self, heartbeat: Heartbeat) -> None:
+        """Says how a part of the stack is."""
+        await self._connection.json("POST", "/v1/heartbeats", body=heartbeat.model_dump(mode="json"), safe=True)
+
+    async def events(self, after: int, limit: int = 1000) -> list[JobEvent]:
+        """Events of all jobs whose global number is above `after`, oldest first."""
+        answer = await self._connection.json("GET", "/v1/events", query={"after": after, "limit": limit})
+        return [JobEvent.model_validate(event) for event in answer["data"]]
+
+    async def cursor(self, name: str) -> int:
+        """Up to which global event number the reader `name` has come; 0 for a new one."""
+        answer = await self._connection.json("GET", f"/v1/cursors/{name}")
+        return int(answer["position"])
+
+    async def set_cursor(self, name: str, position: int) -> None:
+        """Keeps how far the reader `name` has come; a lower number makes it read again."""
+        await self._connection.json("PUT", f"/v1/cursors/{name}", body={"position": position})
