@@ -1,0 +1,1 @@
+"""The worker: a dispatcher that leases jobs to warm Ray actors, and the tracking process that fills MLflow."""

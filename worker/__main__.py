@@ -1,0 +1,46 @@
+"""`python -m worker [dispatch | track [--rebuild]]`; without a word, both, each in a process of its own."""
+
+import argparse
+import importlib
+import logging
+import signal
+import subprocess
+import sys
+import time
+
+
+def main() -> int:
+    """Runs until SIGTERM or Ctrl-C. What runs in the slots goes on, and is adopted at the next start."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb")
+    verbs.add_parser("dispatch", help="lease jobs to this Ray cluster's slots")
+    track = verbs.add_parser("track", help="fill MLflow from the service's events")
+    track.add_argument("--rebuild", action="store_true", help="fill it again from the first event on, then end")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    # neither process loads what only the other needs: Ray here, MLflow there
+    if given.verb == "dispatch":
+        return importlib.import_module("worker.dispatcher").main()
+    if given.verb == "track":
+        return importlib.import_module("worker.tracking").main(rebuild=given.rebuild)
+    return _both()
+
+
+def _both() -> int:
+    parts = [subprocess.Popen([sys.executable, "-m", "worker", verb]) for verb in ("dispatch", "track")]
+
+    def end(*_: object) -> None:
+        for part in parts:
+            part.terminate()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    while all(part.poll() is None for part in parts):
+        time.sleep(0.2)
+    end()
+    return max(abs(part.wait()) for part in parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

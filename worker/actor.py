@@ -1,0 +1,74 @@
+"""The Ray actor behind a slot: warm, and running one attempt at a time."""
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from pace_core.spec import Directive
+from pace_core.spec.leases import Lease
+from worker.code_version import code_version
+from worker.memory import free_memory
+
+if TYPE_CHECKING:
+    from worker.attempt import Attempt
+
+NAMESPACE = "pace"
+
+
+class SlotActor:
+    """Lives longer than the dispatcher that made it; found again by its slot's name.
+
+    Training runs in a thread of its own, so that no method call of a caller who dies can end it.
+    """
+
+    def __init__(self, slot: str, device: str) -> None:
+        self._slot = slot
+        self._device = device
+        self._attempt: Attempt | None = None
+        # here and not above: the dispatcher imports this module too, and has no use for torch
+        self._attempts = importlib.import_module("worker.attempt")
+        importlib.import_module("worker.warm").warm_up(device)
+
+    def start(self, lease: dict[str, Any]) -> None:
+        """Starts a lease and returns at once; a lease that is running already is left alone.
+
+        Raises RuntimeError while another attempt is running or not acknowledged to its end.
+        """
+        wanted = Lease.model_validate(lease)
+        held = self._attempt
+        if held is not None and (held.lease.job, held.lease.attempt) == (wanted.job, wanted.attempt):
+            return
+        if held is not None and not held.outbox.empty:
+            raise RuntimeError(f"{self._slot} holds {held.lease.job}/{held.lease.attempt}")
+        greeting = f"attempt {wanted.attempt} on {self._slot} (pid {os.getpid()}, code {code_version()})"
+        self._attempt = self._attempts.Attempt(wanted, greeting)
+
+    def exchange(self, acknowledged: int, directive: Directive, wait_s: float) -> dict[str, Any]:
+        """Events not yet acknowledged, as JSON; waits up to `wait_s` for one. `ended`: no more will come."""
+        attempt = self._attempt
+        if attempt is None:
+            return {"events": [], "ended": True}
+        attempt.ask(directive)
+        events = attempt.outbox.take(acknowledged, wait_s)
+        return {"events": [event.model_dump(mode="json") for event in events], "ended": attempt.outbox.closed}
+
+    def current(self) -> dict[str, Any]:
+        """What the slot holds: job and attempt (None and 0 when idle), last event, code version, free memory."""
+        attempt = self._attempt
+        busy = attempt is not None and not attempt.outbox.empty
+        return {
+            "job": attempt.lease.job if attempt and busy else None,
+            "attempt": attempt.lease.attempt if attempt and busy else 0,
+            "last_seq": attempt.outbox.last_seq if attempt else 0,
+            "code_version": code_version(),
+            "device": self._device,
+            "memory_bytes": free_memory(self._device),
+            "pid": os.getpid(),
+        }
+
+
+# exchange and current answer while start is being called, and while one exchange waits for events another may come
+# from a dispatcher that was started anew
+Actor = ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={"exchange": 2, "current": 1})(SlotActor)

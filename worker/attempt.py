@@ -1,0 +1,76 @@
+"""One attempt of one job: runs the core in a thread of its own and says how it ended."""
+
+import errno
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from pace_core.run import run
+from pace_core.spec import Directive, Interrupted, RunError, RunResult, RunSpec
+from pace_core.spec.leases import Lease
+from worker.outbox import Outbox
+
+Run = Callable[..., RunResult]
+TRACEBACK_LINES = 30
+
+
+class Attempt:
+    """Starts the lease's run at once. The reporter of that run, and the end of the wire that the dispatcher pulls."""
+
+    def __init__(self, lease: Lease, greeting: str, run: Run = run) -> None:
+        self.lease = lease
+        self.outbox = Outbox()
+        self.reason: str | None = None
+        self._run = run
+        self._asked: Directive = "continue"
+        self._deadline = None if lease.max_runtime_s is None else time.monotonic() + lease.max_runtime_s
+        self.outbox.put("log", {"level": "info", "message": greeting})
+        self._thread = threading.Thread(target=self._work, name=f"{lease.job}/{lease.attempt}", daemon=True)
+        self._thread.start()
+
+    def ask(self, directive: Directive) -> None:
+        """Passes on what the service wants; the run sees it after its step."""
+        self._asked = directive
+
+    def event(self, type: str, data: dict[str, Any]) -> None:
+        self.outbox.put(type, data)
+
+    def directive(self) -> Directive:
+        return "stop" if self._overtime() else self._asked
+
+    def _overtime(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
+
+    def _work(self) -> None:
+        reason, message, result = self._outcome()
+        self.reason = reason
+        self.outbox.put("end", {"reason": reason, "message": message, "result": result})
+
+    def _outcome(self) -> tuple[str, str, dict[str, Any] | None]:
+        try:
+            result = self._run(
+                RunSpec.model_validate(self.lease.spec), self, self.lease.folder, resume_from=self.lease.resume_from
+            )
+        except RunError as error:
+            return error.reason, error.message, None
+        except Interrupted as stopped:
+            if self._overtime():
+                return "timed_out", f"{self.lease.max_runtime_s:g} s of training time were left and are used up.", None
+            return ("paused" if stopped.directive == "pause" else "cancelled"), "", None
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            return "out_of_memory", _one_line(error), None
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                return "disk_full", _one_line(error), None
+            lines = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
+            self.outbox.put("log", {"level": "error", "message": "\n".join(lines)})
+            return "crashed", _one_line(error), None
+        return "succeeded", "", result.model_dump(mode="json")
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,0 +1,30 @@
+"""Memory free for a job."""
+
+import importlib
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_memory(device: str) -> int:
+    """Bytes: as the GPU counts them, other processes too; else the node's, or its container's where that is less."""
+    if device == "cuda":
+        return int(importlib.import_module("torch").cuda.mem_get_info()[0])
+    return min(_node(), _container())
+
+
+def _node() -> int:
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():  # macOS says only how much there is
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+    return int(available.split()[1]) * 1024
+
+
+def _container() -> int | float:
+    try:
+        limit, used = (_CGROUP / name for name in ("memory.max", "memory.current"))
+        return max(0, int(limit.read_text()) - int(used.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return float("inf")
