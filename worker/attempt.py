@@ -32,6 +32,10 @@ class Attempt:
         self._thread = threading.Thread(target=self._work, name=f"{lease.job}/{lease.attempt}", daemon=True)
         self._thread.start()
 
+    def join(self, timeout_s: float | None = None) -> None:
+        """Waits for the run to end."""
+        self._thread.join(timeout_s)
+
     def ask(self, directive: Directive) -> None:
         """Passes on what the service wants; the run sees it after its step."""
         self._asked = directive

@@ -1,0 +1,248 @@
+"""MLflow as a projection of job events: a real MLflow store, and a service that is a list of events."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+
+from pace_core.spec import Metric, Provenance, RunResult
+from service.client import Job, JobEvent, ProblemError
+from worker.projection import slug
+from worker.tracking import Tracking
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def mlflow(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+    monkeypatch.chdir(tmp_path)  # where a store without a server keeps its artifacts
+    client = MlflowClient(store)
+    yield client
+    for run in all_runs(client):
+        client.delete_run(run.info.run_id)
+
+
+class Service:
+    """Its events, its one cursor and its jobs, as the client shows them."""
+
+    def __init__(self) -> None:
+        self.log: list[JobEvent] = []
+        self.known: dict[str, Job] = {}
+        self.at = 0
+        self.worker = SimpleNamespace(cursor=lambda name: self.at, set_cursor=self._set_cursor, events=self._events)
+        self.jobs = SimpleNamespace(get=self._get)
+
+    def _set_cursor(self, name: str, position: int) -> None:
+        self.at = position
+
+    def _events(self, after: int, limit: int) -> list[JobEvent]:
+        return self.log[after : after + limit]
+
+    def _get(self, job: str) -> Job:
+        if job not in self.known:
+            raise ProblemError(404, "about:not-found", f"there is no job {job}", [])
+        return self.known[job]
+
+    def add(self, job: str, type: str, data: dict[str, Any]) -> None:
+        number = len(self.log) + 1
+        at = START + timedelta(seconds=number)
+        self.log.append(JobEvent(id=number, job=job, number=number, attempt=1, at=at, type=type, data=data))
+
+
+def submit(service: Service, id: str, adapter: Path, **changes: Any) -> Job:
+    """A job of the published benchmark that runs two epochs and succeeds with 70 % on the test split."""
+    adapter.write_bytes(b"weights")
+    task = "vtab-1k/cifar"
+    result = RunResult(
+        metrics=[Metric(task=task, split="test", metric="accuracy", value=0.7, epoch=2)],
+        trainable_parameters=1234,
+        adapter_parameters=1000,
+        seconds=90,
+        train_seconds=80,
+        images_per_s=25,
+        peak_memory_bytes=3 * 2**20,
+        adapter={"uri": str(adapter), "sha256": "0"},
+        provenance=Provenance(
+            code_version="v",
+            results_version=1,
+            weights_hash="w",
+            data_hash="d" * 64,
+            precision="float32",
+            device="cpu",
+            cpu_features="",
+            threads=1,
+            libraries={},
+        ),
+    )
+    spec = {
+        "task": {"name": task, "source": "vtab_folder", "phase": "final"},
+        "method": {"name": "lora_mul_vpt_add", "rank": 8},
+        "regularizer": {"name": "pace", "sigma": 0.5, "lambda": 0.1},
+        "seed": 3,
+    }
+    fields: dict[str, Any] = {"row": "PACE", "benchmark": "vtab-1k", "tags": {"lab": "north"}} | changes
+    job = Job(
+        id=id,
+        project="main",
+        owner="ada",
+        priority=50,
+        state="succeeded",
+        attempt=1,
+        max_attempts=3,
+        spec=spec,
+        task=task,
+        seed=3,
+        created_at=START,
+        result=result,
+        **fields,
+    )
+    service.known[id] = job
+    service.add(id, "state", {"move": "submit", "state": "queued"})
+    service.add(id, "state", {"move": "claim", "state": "starting", "attempt": 1})
+    service.add(id, "stage", {"name": "train"})
+    for epoch in (1, 2):
+        service.add(id, "metrics", {"epoch": epoch, "step": 10 * epoch, "values": {"train/loss": 1 / epoch}})
+    service.add(id, "end", {"reason": "succeeded", "message": "", "result": {}})
+    service.add(id, "state", {"move": "succeed", "state": "succeeded", "attempt": 1, "reason": "succeeded"})
+    return job
+
+
+def all_runs(mlflow: MlflowClient) -> list[Run]:
+    return list(mlflow.search_runs([e.experiment_id for e in mlflow.search_experiments()], run_view_type=ViewType.ALL))
+
+
+def run_of(mlflow: MlflowClient, job: str) -> Run:
+    experiments = [e.experiment_id for e in mlflow.search_experiments()]
+    (run,) = mlflow.search_runs(experiments, f"tags.`pace.job` = '{job}'")
+    return run
+
+
+def track(service: Service, mlflow: MlflowClient) -> Tracking:
+    tracking = Tracking(service, mlflow)  # type: ignore[arg-type]
+    while tracking.step():
+        pass
+    return tracking
+
+
+def test_a_job_becomes_a_run_with_its_settings_curves_result_and_files(mlflow: MlflowClient, tmp_path: Path) -> None:
+    service = Service()
+    submit(service, "job_whole", tmp_path / "adapter.safetensors")
+    track(service, mlflow)
+    run = run_of(mlflow, "job_whole")
+    assert mlflow.get_experiment(run.info.experiment_id).name == "vtab-1k"
+    assert run.info.run_name == "cifar/PACE/3"
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time == int((START + timedelta(seconds=7)).timestamp() * 1000)
+    assert run.data.params["regularizer.sigma"] == "0.5"
+    assert run.data.params["method.name"] == "lora_mul_vpt_add"
+    assert run.data.tags["lab"] == "north"
+    assert run.data.tags["pace.attempt"] == "1"
+    assert run.data.tags["mlflow.user"] == "ada"
+    curve = mlflow.get_metric_history(run.info.run_id, "train/loss")
+    assert [(m.step, m.value) for m in curve] == [(1, 1.0), (2, 0.5)]
+    assert curve[0].timestamp == int((START + timedelta(seconds=4)).timestamp() * 1000)
+    assert run.data.metrics["cost/minutes"] == 1.5
+    assert run.data.metrics["cost/peak_memory_mib"] == 3
+    assert run.data.metrics["cost/trainable_parameters"] == 1234
+    assert {file.path for file in mlflow.list_artifacts(run.info.run_id)} == {"adapter.safetensors", "spec.json"}
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("vtab-1k/cifar", "d" * 36)
+
+
+def test_a_result_stands_beside_the_published_row_of_its_label_and_the_best(
+    mlflow: MlflowClient, tmp_path: Path
+) -> None:
+    service = Service()
+    submit(service, "job_row", tmp_path / "a", row="linear")
+    track(service, mlflow)
+    metrics = run_of(mlflow, "job_row").data.metrics
+    assert metrics["test/accuracy"] == 0.7
+    assert metrics["published/Linear"] == pytest.approx(0.644), "Table 1 of the paper"
+    assert metrics["vs/Linear"] == pytest.approx(0.7 - 0.644)
+    best = {key: value for key, value in metrics.items() if key.startswith("published/") and key != "published/Linear"}
+    assert list(best.values()) == [pytest.approx(0.79)], "PACE's own row is the best published one on CIFAR-100"
+
+
+def test_everything_may_be_sent_twice(mlflow: MlflowClient, tmp_path: Path) -> None:
+    service = Service()
+    submit(service, "job_twice", tmp_path / "a")
+    track(service, mlflow)
+    before = run_of(mlflow, "job_twice")
+    service.at = 2  # as after a kill between MLflow's answer and the cursor's move
+    track(service, mlflow)
+    after = run_of(mlflow, "job_twice")
+    assert after.info.run_id == before.info.run_id
+    assert after.data.to_dictionary() == before.data.to_dictionary()
+    assert len(mlflow.get_metric_history(after.info.run_id, "train/loss")) == 2
+
+
+def test_an_emptied_mlflow_is_filled_again(mlflow: MlflowClient, tmp_path: Path) -> None:
+    service = Service()
+    submit(service, "job_wiped", tmp_path / "a")
+    track(service, mlflow)
+    before = run_of(mlflow, "job_wiped")
+    mlflow.delete_run(before.info.run_id)
+    track(service, mlflow)  # a new tracking process, whose cursor says that all is there
+    after = run_of(mlflow, "job_wiped")
+    assert after.info.run_id != before.info.run_id
+    assert after.data.to_dictionary() == before.data.to_dictionary()
+
+
+def test_a_rebuild_makes_a_running_tracking_process_start_anew(mlflow: MlflowClient, tmp_path: Path) -> None:
+    service = Service()
+    submit(service, "job_lost", tmp_path / "a")
+    submit(service, "job_kept", tmp_path / "a")
+    tracking = track(service, mlflow)
+    mlflow.delete_run(run_of(mlflow, "job_lost").info.run_id)
+    service.at = 0
+    while tracking.step():
+        pass
+    assert run_of(mlflow, "job_lost").data.metrics["test/accuracy"] == 0.7
+    assert run_of(mlflow, "job_kept").data.metrics["test/accuracy"] == 0.7
+
+
+def test_the_cursor_stays_while_mlflow_is_away(mlflow: MlflowClient, tmp_path: Path, monkeypatch: Any) -> None:
+    service = Service()
+    submit(service, "job_away", tmp_path / "a")
+    tracking = Tracking(service, mlflow)  # type: ignore[arg-type]
+    with monkeypatch.context() as away:
+        away.setattr(mlflow, "log_batch", lambda *_, **__: (_ for _ in ()).throw(MlflowException("connection refused")))
+        with pytest.raises(MlflowException):
+            tracking.step()
+    assert service.at == 0
+    tracking.step()
+    assert service.at == 7
+    assert run_of(mlflow, "job_away").info.status == "FINISHED"
+
+
+def test_a_deleted_job_and_a_run_deleted_in_mlflow_hold_nobody_up(mlflow: MlflowClient, tmp_path: Path) -> None:
+    service = Service()
+    submit(service, "job_gone", tmp_path / "a")
+    del service.known["job_gone"]
+    submit(service, "job_unwanted", tmp_path / "a")
+    tracking = track(service, mlflow)
+    mlflow.delete_run(run_of(mlflow, "job_unwanted").info.run_id)
+    service.add("job_unwanted", "metrics", {"epoch": 3, "step": 30, "values": {"train/loss": 0.1}})
+    submit(service, "job_next", tmp_path / "a")
+    while tracking.step():
+        pass
+    assert service.at == len(service.log)
+    assert run_of(mlflow, "job_next").info.status == "FINISHED"
+
+
+def test_names_are_put_into_mlflows_letters() -> None:
+    assert slug("LoRA_mul+VPT_add") == "LoRA_mul-VPT_add"
+    assert slug("LoRA (NOAH)") == "LoRA-NOAH"
+    assert slug("a/b") == "a-b"
+    assert slug("…") == "-"

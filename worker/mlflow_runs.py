@@ -1,0 +1,123 @@
+"""The MLflow side of tracking: one run per job, written in batches, every call harmless when repeated."""
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from pace_core.spec import RunResult, State
+from service.client import Job, JobEvent
+from worker import projection
+from worker.projection import JOB_TAG, STATUS
+
+T = TypeVar("T")
+METRICS_A_CALL = 800  # MLflow takes 1,000 entities a call, of them 100 params and 100 tags
+SMALL_A_CALL = 100
+
+log = logging.getLogger(__name__)
+
+
+class Runs:
+    """Finds a job's run by its tag and remembers it."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+        self._experiments: dict[str, str] = {}
+        self._runs: dict[str, str] = {}
+
+    def forget(self) -> None:
+        """Everything is looked up again: MLflow may be another one, or emptied."""
+        self._experiments.clear()
+        self._runs.clear()
+
+    def any(self) -> bool:
+        """Whether MLflow holds a run of any job."""
+        experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
+        has_tag = f"tags.`{JOB_TAG}` != ''"
+        return bool(experiments and self._client.search_runs(experiments, has_tag, max_results=1))
+
+    def write(self, job: Job, events: Sequence[JobEvent]) -> None:
+        """Adds what these events say to the job's run. `job` is at least as new as the last of them."""
+        run = self._of(job, events[0])
+        states = [event for event in events if event.type == "state"]
+        metrics = [metric for event in events for metric in projection.metrics_of(event)]
+        ended = next((event for event in states if State(event.data["state"]).ended), None)
+        result = job.result if ended else None
+        if ended and result:
+            metrics += projection.result_metrics(job, result, ended.at)
+            self._client.log_inputs(run, [projection.data_input(job, result)])
+            self._keep_adapter(run, result)
+        tags = projection.state_tags(states[-1]) if states else []
+        for some in _chunks(metrics, METRICS_A_CALL):
+            self._client.log_batch(run, metrics=some)
+        self._client.log_batch(run, tags=tags)
+        if ended:
+            self._client.set_terminated(run, STATUS[State(ended.data["state"])], round(ended.at.timestamp() * 1000))
+        elif states:
+            self._client.update_run(run, status=STATUS[State(states[-1].data["state"])])
+
+    def _of(self, job: Job, first: JobEvent) -> str:
+        run = self._runs.get(job.id)
+        if run is None:
+            experiment = self._experiment(job)
+            found = self._client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{job.id}'", max_results=1)
+            run = found[0].info.run_id if found else self._create(experiment, job, first)
+            # also where the run was found: whoever made it may have died before saying this
+            for some in _chunks(projection.params_of(job.spec), SMALL_A_CALL):
+                self._client.log_batch(run, params=some)
+            self._client.log_text(run, json.dumps(job.spec, indent=2), "spec.json")
+            self._runs[job.id] = run
+        return run
+
+    def _create(self, experiment: str, job: Job, first: JobEvent) -> str:
+        started = round(first.at.timestamp() * 1000)
+        tags: dict[str, Any] = projection.tags_of(job)
+        created = self._client.create_run(experiment, started, tags, projection.run_name(job))
+        return created.info.run_id
+
+    def _experiment(self, job: Job) -> str:
+        name, description = projection.experiment_of(job)
+        if name not in self._experiments:
+            experiment = self._client.get_experiment_by_name(name)
+            if experiment is None:
+                tags = {"mlflow.note.content": description, "mlflow.experimentKind": "custom_model_development"}
+                self._experiments[name] = self._client.create_experiment(name, tags=tags)
+            else:
+                if experiment.lifecycle_stage == "deleted":
+                    self._client.restore_experiment(experiment.experiment_id)
+                self._experiments[name] = experiment.experiment_id
+        return self._experiments[name]
+
+    def _keep_adapter(self, run: str, result: RunResult) -> None:
+        if result.adapter is None:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "adapter.safetensors"
+            try:
+                with fsspec.open(result.adapter.uri, "rb") as source:
+                    copy.write_bytes(source.read())
+            except OSError as error:  # deleted with its job meanwhile, or a storage that is not reached from here
+                log.warning("%s: %s", result.adapter.uri, error)
+                return
+            self._client.log_artifact(run, str(copy))
+
+
+def refused(error: MlflowException) -> bool:
+    """Whether MLflow understood and will not: asking again is of no use (a run that a user deleted, say)."""
+    return error.error_code in ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST")
+
+
+def missing(error: MlflowException) -> bool:
+    """Whether what we remember of MLflow is there no longer."""
+    return error.error_code == "RESOURCE_DOES_NOT_EXIST"
+
+
+def _chunks(items: list[T], size: int) -> Iterator[list[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

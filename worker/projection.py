@@ -1,0 +1,160 @@
+"""What of a job and its events MLflow shows: plain functions, no connection."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+
+from pace_core.spec import EventType, RunResult, State, load_benchmarks, load_published
+from service.client import Job, JobEvent
+
+OWN = "own"
+"""Experiment of the tasks that belong to no benchmark."""
+JOB_TAG = "pace.job"
+
+STATUS: dict[State, str] = {
+    State.QUEUED: "SCHEDULED",
+    State.STARTING: "RUNNING",
+    State.RUNNING: "RUNNING",
+    State.PAUSED: "SCHEDULED",
+    State.SUCCEEDED: "FINISHED",
+    State.FAILED: "FAILED",
+    State.CANCELLED: "KILLED",
+}
+
+
+def slug(name: str) -> str:
+    """The name in MLflow's letters: word characters, blanks, `-` and `.`; everything else becomes a single `-`."""
+    return re.sub(r"\s*[^\w. -]+\s*", "-", name).strip("-. ") or "-"
+
+
+def experiment_of(job: Job) -> tuple[str, str]:
+    """Name and description of the job's experiment: its benchmark's, or `own`."""
+    benchmark = load_benchmarks().get(job.benchmark or "")
+    if benchmark is None:
+        return OWN, "Tasks with data of the users' own."
+    return benchmark.name, f"{benchmark.title}. {benchmark.protocol}"
+
+
+def run_name(job: Job) -> str:
+    """task/row/seed, or the method and regularizer in the row's place where the job names no row."""
+    row = job.row or "-".join(job.spec[part]["name"] for part in ("method", "regularizer"))
+    return f"{slug(_task(job))}/{slug(row)}/{job.seed}"
+
+
+def tags_of(job: Job) -> dict[str, str]:
+    """Tags that never change; `pace.job` is how the run is found again."""
+    own = {key: value for key, value in job.tags.items() if not key.startswith(("mlflow.", "pace."))}
+    return own | {
+        JOB_TAG: job.id,
+        "pace.task": job.spec["task"]["name"],
+        "pace.row": job.row,
+        "pace.seed": str(job.seed),
+        "pace.project": job.project,
+        "pace.name": job.name,
+        "mlflow.user": job.owner,
+        "mlflow.source.name": "pace",
+    }
+
+
+def params_of(spec: Mapping[str, Any]) -> list[Param]:
+    """The resolved spec, flat: `regularizer.sigma`."""
+    return [Param(key, value if isinstance(value, str) else json.dumps(value)) for key, value in _flat(spec)]
+
+
+def metrics_of(event: JobEvent) -> list[Metric]:
+    """What a metrics event measured, at its own time; the step is the epoch."""
+    if event.type != EventType.METRICS:
+        return []
+    at, epoch = _ms(event.at), event.data["epoch"]
+    return [Metric(slug_key(k), v, at, epoch) for k, v in event.data["values"].items() if v is not None]
+
+
+def slug_key(key: str) -> str:
+    """A metric's key; its slashes, by which MLflow groups charts, stay."""
+    return "/".join(slug(part) for part in key.split("/"))
+
+
+def result_metrics(job: Job, result: RunResult, at: datetime) -> list[Metric]:
+    """The final numbers, under the same keys as during training, what they cost, and how they compare."""
+    ms = _ms(at)
+    task = job.spec["task"]["name"]
+    found = [
+        Metric(
+            f"{m.split}/{m.metric}" if m.task == task else f"{m.split}/{m.metric}/{slug(m.task)}", m.value, ms, m.epoch
+        )
+        for m in result.metrics
+    ]
+    last = max((m.epoch for m in result.metrics), default=0)
+    costs = {
+        "cost/minutes": result.seconds / 60,
+        "cost/peak_memory_mib": result.peak_memory_bytes / 2**20,
+        "cost/images_per_s": result.images_per_s,
+        "cost/trainable_parameters": result.trainable_parameters,
+    }
+    return found + [Metric(key, value, ms, last) for key, value in (costs | compared(job, result)).items()]
+
+
+def compared(job: Job, result: RunResult) -> dict[str, float]:
+    """`published/<row>` and `vs/<row>` (ours minus it), as fractions, on test data only.
+
+    For the published row of the job's own label and for the best published one on the task.
+    """
+    ours = result.value("test")
+    rows = [
+        (row.label, row.values[_task(job)] / 100)
+        for table in load_published()
+        if table.benchmark == job.benchmark
+        for row in table.rows
+        if _task(job) in row.values
+    ]
+    if ours is None or not rows:
+        return {}
+    namesakes = [row for row in rows if row[0].casefold() == job.row.casefold()]
+    pairs = {slug(label): value for label, value in (*namesakes[:1], max(rows, key=lambda row: row[1]))}
+    return {f"published/{label}": value for label, value in pairs.items()} | {
+        f"vs/{label}": ours - value for label, value in pairs.items()
+    }
+
+
+def data_input(job: Job, result: RunResult) -> DatasetInput:
+    """The data set that the run read, with the hash of its whole data."""
+    task = job.spec["task"]
+    source = {key: value for key, value in task.items() if key != "phase"}
+    dataset = Dataset(
+        name=task["name"],
+        digest=result.provenance.data_hash[:36],
+        source_type=task["source"],
+        source=json.dumps(source, sort_keys=True),
+    )
+    return DatasetInput(dataset, [])
+
+
+def state_tags(event: JobEvent) -> list[RunTag]:
+    """State, attempt, and why it ended, as a state event says them."""
+    said = {"pace.state": event.data["state"], "pace.attempt": str(event.attempt)}
+    if event.data.get("reason"):
+        said["pace.reason"] = event.data["reason"]
+    if event.data.get("message"):
+        said["mlflow.note.content"] = event.data["message"]
+    return [RunTag(key, value) for key, value in said.items()]
+
+
+def _task(job: Job) -> str:
+    name: str = job.spec["task"]["name"]
+    return name.partition("/")[2] if job.benchmark else name
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            yield from _flat(inner, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", inner
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)

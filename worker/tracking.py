@@ -1,0 +1,127 @@
+"""The tracking process: MLflow as a projection of the service's events.
+
+Only the cursor decides what MLflow has, and it moves after MLflow accepted. So MLflow may be slow, down or emptied
+without a job noticing, and everything may be sent twice.
+"""
+
+import logging
+import os
+import signal
+import threading
+from itertools import groupby
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from pace_core.spec.leases import Heartbeat
+from service.client import Client, Job, JobEvent, NoService, ProblemError
+from worker.mlflow_runs import Runs, missing, refused
+
+CURSOR = "mlflow"
+IDLE_S = 0.5
+AWAY_S = 3.0
+BEAT_S = 5.0
+PAGE = 1000
+
+log = logging.getLogger(__name__)
+
+
+class Tracking:
+    """Reads events from the cursor on and writes them to MLflow, page by page."""
+
+    def __init__(self, client: Client, mlflow: MlflowClient) -> None:
+        self._client = client
+        self._runs = Runs(mlflow)
+        self.position = 0
+        """Global number of the last event that MLflow has."""
+        self._jobs: dict[str, Job] = {}
+        self.trouble = ""
+        """Why the last step failed; empty where it did not."""
+
+    def step(self) -> bool:
+        """Writes one page; whether there was one. Raises MlflowException while MLflow is away; nothing is lost then."""
+        position = self._client.worker.cursor(CURSOR)
+        if position < self.position or (self.position == 0 and position > 0 and not self._runs.any()):
+            # told to start again; or started, and MLflow has nothing of what the cursor says it has
+            position = 0
+            self._client.worker.set_cursor(CURSOR, 0)
+            self._runs.forget()
+        self.position = position
+        events = self._client.worker.events(position, PAGE)
+        for job_id, of_job in groupby(sorted(events, key=lambda event: event.job), key=lambda event: event.job):
+            self._write(job_id, list(of_job))
+        if events and self._client.worker.cursor(CURSOR) == position:  # else a rebuild was asked for meanwhile
+            self._client.worker.set_cursor(CURSOR, events[-1].id)
+            self.position = events[-1].id
+        return bool(events)
+
+    def _write(self, job_id: str, events: list[JobEvent]) -> None:
+        try:
+            self._runs.write(self._job(job_id, events), events)
+        except ProblemError as problem:
+            if problem.status != 404:
+                raise
+            log.info("%s was deleted; its events are passed over", job_id)
+        except MlflowException as error:
+            if missing(error):
+                self._runs.forget()
+                log.warning("MLflow has lost runs; `pace tracking rebuild` fills them again")
+            if not refused(error):
+                raise
+            log.warning("MLflow refuses what %s says: %s", job_id, error.message)
+
+    def _job(self, job_id: str, events: list[JobEvent]) -> Job:
+        """The job, read anew where an event may have brought its result."""
+        if job_id not in self._jobs or any(event.type == "state" for event in events):
+            self._jobs[job_id] = self._client.jobs.get(job_id)
+        job = self._jobs[job_id]
+        if job.state.ended:
+            del self._jobs[job_id]
+        return job
+
+
+def main(rebuild: bool) -> int:
+    """Tracks until SIGTERM or Ctrl-C; with `rebuild` only asks the tracking process to start anew."""
+    with Client() as client:
+        if rebuild:
+            client.worker.set_cursor(CURSOR, 0)
+            print("MLflow is filled again from the first event on; runs that are there already are left as they are.")  # noqa: T201
+            return 0
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        if not uri:
+            raise SystemExit("MLFLOW_TRACKING_URI is not set: the address of the MLflow server to fill")
+        # one quick try each: this process itself is what waits and tries again
+        os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+        ended = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: ended.set())
+        tracking = Tracking(client, MlflowClient(uri))
+        threading.Thread(target=_beat, args=(client, MlflowClient(uri), tracking, ended), daemon=True).start()
+        while not ended.is_set():
+            try:
+                busy = tracking.step()
+                tracking.trouble = ""
+            except Exception as error:
+                # whatever it was, events wait in the service; /readyz shows it
+                busy, tracking.trouble = False, f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                log.warning("%s", tracking.trouble)
+                ended.wait(AWAY_S)
+            if not busy:
+                ended.wait(IDLE_S)
+    return 0
+
+
+def _beat(client: Client, mlflow: MlflowClient, tracking: Tracking, ended: threading.Event) -> None:
+    """Says how tracking and MLflow are; in a thread, since a call to a slow MLflow takes its time."""
+    while not ended.wait(BEAT_S):
+        try:
+            mlflow.search_experiments(max_results=1)
+            answer = ""
+        except MlflowException as error:
+            answer = error.message.splitlines()[0][:300]
+        detail = tracking.trouble or f"at event {tracking.position}"
+        try:
+            client.worker.heartbeat(Heartbeat(part="mlflow", ok=not answer, detail=answer))
+            client.worker.heartbeat(Heartbeat(part="tracking", ok=not tracking.trouble, detail=detail))
+        except (NoService, ProblemError) as error:
+            log.debug("heartbeat: %s", error)
