@@ -1,0 +1,53 @@
+"""`python -m service`: serves the API. `python -m service keys create|revoke`: makes and revokes API keys."""
+
+import argparse
+import asyncio
+import sys
+
+import uvicorn
+
+from service import log, postgres
+from service.app import create_app
+from service.db import Database
+from service.keys.secrets import create_key, revoke_key
+from service.keys.tables import Role
+from service.migrate import migrate
+from service.settings import Settings
+
+
+def main() -> None:
+    """Reads the command line and the environment (PACE_…)."""
+    parser = argparse.ArgumentParser(prog="python -m service", description="Serves the API, or manages its keys.")
+    commands = parser.add_subparsers(dest="command")
+    keys = commands.add_parser("keys", help="make and revoke API keys").add_subparsers(dest="verb", required=True)
+    create = keys.add_parser("create", help="make a key and print it, this once")
+    create.add_argument("--role", type=Role, choices=list(Role), default=Role.USER)
+    create.add_argument("--project", help="where its jobs go; made where it does not exist (default: default)")
+    create.add_argument("--owner", required=True, help="whose it is")
+    revoke = keys.add_parser("revoke", help="make a key useless")
+    revoke.add_argument("key")
+    arguments = parser.parse_args()
+    settings = Settings()
+    log.configure()
+    if arguments.command == "keys":
+        asyncio.run(_keys(settings, arguments))
+        return
+    app = create_app(settings)
+    uvicorn.run(app, host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=5)
+
+
+async def _keys(settings: Settings, arguments: argparse.Namespace) -> None:
+    url = settings.database_url or await asyncio.to_thread(postgres.start, settings.state_dir / "postgres")
+    await migrate(url)
+    database = Database(url, pool_size=1)
+    async with database.transaction() as session:
+        if arguments.verb == "create":
+            secret = await create_key(session, arguments.role, arguments.owner, arguments.project)
+            sys.stdout.write(f"{secret}\n")
+        elif not await revoke_key(session, arguments.key):
+            sys.exit("there is no such key, or it is revoked already")
+    await database.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The API as an ASGI app."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+
+from pace_core.spec import Catalogue, load_catalogue
+from service import postgres, problems, requests
+from service.catalogue import endpoints as catalogue_endpoints
+from service.db import Database
+from service.events import endpoints as events
+from service.health import endpoints as health
+from service.jobs import actions, artifacts, history
+from service.jobs import endpoints as jobs
+from service.leases import endpoints as leases
+from service.leases.reaper import reap_for_ever
+from service.migrate import migrate
+from service.settings import Settings
+from service.wake import Wakes
+
+_ROUTERS = (jobs, actions, history, artifacts, events, leases, catalogue_endpoints, health)
+
+
+def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalogue] = load_catalogue) -> FastAPI:
+    """The app; its lifespan starts the embedded Postgres where no database is named, migrates, and ends lost attempts.
+
+    `catalogue` gives what can be named in specs; it is asked at the first need.
+    """
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        url = settings.database_url or await asyncio.to_thread(postgres.start, settings.state_dir / "postgres")
+        await migrate(url)
+        app.state.database = Database(url, settings.pool_size)
+        app.state.wakes = Wakes(url)
+        tasks = [
+            asyncio.create_task(app.state.wakes.listen()),
+            asyncio.create_task(reap_for_ever(app.state.database, settings.reap_every_s)),
+        ]
+        yield
+        app.state.wakes.close()
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await app.state.database.close()
+
+    app = FastAPI(
+        title="PACE fine-tuning service",
+        summary="Takes fine-tuning jobs, has workers run them, keeps their results.",
+        version="1",
+        lifespan=lifespan,
+        responses=problems.RESPONSES,
+    )
+    app.state.settings = settings
+    app.state.catalogue = catalogue
+    problems.install(app)
+    requests.install(app)
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    return app

@@ -1,0 +1,39 @@
+"""What a spec can name, with JSON Schemas, and the tables behind it."""
+
+from enum import StrEnum
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from pace_core.spec import Catalogue, load_benchmarks, load_recipes
+from service.keys.auth import AnyCaller
+
+router = APIRouter(prefix="/v1/catalogue", tags=["catalogue"])
+
+
+class Kind(StrEnum):
+    """The parts of the catalogue."""
+
+    METHODS = "methods"
+    REGULARIZERS = "regularizers"
+    SOURCES = "sources"
+    BACKBONES = "backbones"
+    BENCHMARKS = "benchmarks"
+    RECIPES = "recipes"
+
+
+@router.get("/{kind}", summary="Everything of one kind that can be named")
+async def get_catalogue(request: Request, _: AnyCaller, kind: Kind) -> dict[str, list[dict[str, Any]]]:
+    """Methods, regularizers and sources carry the JSON Schema of their parameters, with defaults."""
+    catalogue: Catalogue = request.app.state.catalogue()
+    entries: dict[Kind, dict[str, Any]] = {
+        Kind.METHODS: dict(catalogue.methods),
+        Kind.REGULARIZERS: dict(catalogue.regularizers),
+        Kind.SOURCES: dict(catalogue.sources),
+        Kind.BACKBONES: dict(catalogue.backbones),
+        Kind.BENCHMARKS: dict(load_benchmarks()),
+        Kind.RECIPES: dict(load_recipes()),
+    }
+    models: list[BaseModel] = list(entries[kind].values())
+    return {"data": [model.model_dump(mode="json") for model in models]}

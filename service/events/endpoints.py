@@ -1,0 +1,55 @@
+"""All jobs' events, for readers that project them elsewhere, and those readers' places."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from sqlalchemy.dialects.postgresql import insert
+
+from service.db import Database, Transaction
+from service.events.queries import of_all
+from service.events.schemas import CursorUpdate, CursorView, EventPage, EventView
+from service.events.tables import Cursor
+from service.keys.auth import Worker
+from service.wake import EVENTS, Wakes
+
+router = APIRouter(prefix="/v1", tags=["workers"])
+
+_Name = Annotated[str, Path(pattern=r"^[a-z0-9_.-]{1,100}$")]
+
+
+@router.get("/events", summary="Events of all jobs, in the order of commits")
+async def get_events(
+    request: Request,
+    _: Worker,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
+    wait: Annotated[float, Query(ge=0, le=60)] = 0.0,
+) -> EventPage:
+    """A reader that goes on from `next_cursor` misses nothing. With `wait`, held open while there is nothing new."""
+    database: Database = request.app.state.database
+    wakes: Wakes = request.app.state.wakes
+    deadline = time.monotonic() + wait
+    with wakes.waiter(EVENTS) as waiter:
+        while True:
+            async with database.transaction() as session:
+                found = [EventView.model_validate(row) for row in await of_all(session, after, limit)]
+            left = deadline - time.monotonic()
+            if found or left <= 0 or wakes.closing:
+                return EventPage(data=found, has_more=len(found) == limit, next_cursor=found[-1].id if found else after)
+            await waiter.wait(left)
+
+
+@router.get("/cursors/{name}", summary="How far a reader has come")
+async def get_cursor(session: Transaction, _: Worker, name: _Name) -> CursorView:
+    """0 for a reader that never said."""
+    found = await session.get(Cursor, name)
+    return CursorView.model_validate(found) if found else CursorView(name=name, position=0)
+
+
+@router.put("/cursors/{name}", summary="Keep how far a reader has come")
+async def put_cursor(session: Transaction, _: Worker, name: _Name, body: CursorUpdate) -> CursorView:
+    """A lower number makes the reader read again."""
+    kept = insert(Cursor).values(name=name, position=body.position)
+    await session.execute(kept.on_conflict_do_update(index_elements=[Cursor.name], set_={"position": body.position}))
+    return CursorView(name=name, position=body.position)

@@ -1,0 +1,25 @@
+"""Reads events."""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from pace_core.spec import EventType
+from service.events.tables import JobEvent
+
+
+async def of_job(
+    session: AsyncSession, job: str, after: int = 0, limit: int | None = None, types: Collection[EventType] = ()
+) -> Sequence[JobEvent]:
+    """A job's events whose number is above `after`, oldest first."""
+    query = select(JobEvent).where(JobEvent.job == job, JobEvent.number > after).order_by(JobEvent.number).limit(limit)
+    if types:
+        query = query.where(JobEvent.type.in_(types))
+    return (await session.execute(query)).scalars().all()
+
+
+async def of_all(session: AsyncSession, after: int, limit: int) -> Sequence[JobEvent]:
+    """Every job's events whose global number is above `after`, oldest first."""
+    query = select(JobEvent).where(JobEvent.id > after).order_by(JobEvent.id).limit(limit)
+    return (await session.execute(query)).scalars().all()

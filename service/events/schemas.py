@@ -1,0 +1,53 @@
+"""What clients get of events."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pace_core.spec import EventType
+
+
+class EventView(BaseModel):
+    """One thing that happened to a job."""
+
+    model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
+
+    id: int
+    """Number over all jobs, in the order of commits."""
+    job: str
+    number: int
+    """1, 2, 3… within the job."""
+    attempt: int
+    seq: int | None
+    """1, 2, 3… within the attempt; null for what the service wrote."""
+    at: datetime
+    type: EventType
+    data: dict[str, Any]
+
+
+class EventPage(BaseModel):
+    """Events, oldest first."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    data: list[EventView]
+    has_more: bool
+    next_cursor: int
+    """For `after`: the number of the last event here, or the given one."""
+
+
+class CursorView(BaseModel):
+    """How far a reader of all events has come."""
+
+    model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
+
+    name: str
+    position: int
+
+
+class CursorUpdate(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    position: int = Field(ge=0)
+    """Global number of the last event that was dealt with; 0 starts again."""

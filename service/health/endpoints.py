@@ -1,0 +1,73 @@
+"""Whether the service lives, and how each part of the stack is."""
+
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+
+from pace_core.spec.leases import Heartbeat
+from service.db import Database, Transaction
+from service.health.tables import PartHeartbeat
+from service.keys.auth import Worker
+from service.settings import Settings
+
+router = APIRouter(tags=["health"])
+
+_PARTS: tuple[str, ...] = get_args(Heartbeat.model_fields["part"].annotation)
+
+
+class Part(BaseModel):
+    status: Literal["ok", "failing", "silent", "unknown"]
+    """silent: not heard of lately; unknown: never heard of."""
+    detail: str
+    at: datetime | None
+
+
+class Readiness(BaseModel):
+    ready: bool
+    """Whether jobs are taken: the database answers. The other parts may come later."""
+    complete: bool
+    """Whether every part is ok."""
+    parts: dict[str, Part]
+
+
+@router.get("/healthz", summary="The process lives")
+async def healthz() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="How each part is")
+async def readyz(request: Request, response: Response) -> Readiness:
+    """503 only where the database does not answer: without workers jobs are taken and wait."""
+    database: Database = request.app.state.database
+    settings: Settings = request.app.state.settings
+    try:
+        async with database.transaction() as session:
+            heartbeats = {row.part: row for row in (await session.execute(select(PartHeartbeat))).scalars()}
+    except (DBAPIError, OSError) as error:
+        response.status_code = 503
+        parts = {"postgres": Part(status="failing", detail=str(error), at=None)}
+        return Readiness(ready=False, complete=False, parts=parts)
+    parts = {"postgres": Part(status="ok", detail="", at=datetime.now(UTC))}
+    parts |= {name: _part(heartbeats.get(name), settings.worker_seen_s) for name in _PARTS}
+    return Readiness(ready=True, complete=all(part.status == "ok" for part in parts.values()), parts=parts)
+
+
+def _part(heartbeat: PartHeartbeat | None, seen_s: float) -> Part:
+    if heartbeat is None:
+        return Part(status="unknown", detail="never heard of", at=None)
+    age_s = (datetime.now(UTC) - heartbeat.at).total_seconds()
+    if age_s > seen_s:
+        return Part(status="silent", detail=f"not heard of for {age_s:.0f} s", at=heartbeat.at)
+    return Part(status="ok" if heartbeat.ok else "failing", detail=heartbeat.detail, at=heartbeat.at)
+
+
+@router.post("/v1/heartbeats", status_code=204, summary="Say how a part of the stack is", tags=["workers"])
+async def post_heartbeat(session: Transaction, _: Worker, body: Heartbeat) -> None:
+    said = {"ok": body.ok, "detail": body.detail, "at": func.now()}
+    kept = insert(PartHeartbeat).values(part=body.part, **said)
+    await session.execute(kept.on_conflict_do_update(index_elements=[PartHeartbeat.part], set_=said))

@@ -1,0 +1,1 @@
+"""Jobs: what the service keeps of a run."""

@@ -1,0 +1,84 @@
+"""Cancel, pause, resume and retry; each can be repeated without harm."""
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from pace_core.spec import RunSpec, State
+from service.db import Transaction
+from service.jobs import ledger
+from service.jobs.queries import find
+from service.jobs.schemas import JobView
+from service.jobs.submission import new_job
+from service.jobs.tables import Job
+from service.jobs.views import views
+from service.keys.auth import User
+from service.problems import Conflict
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
+
+
+@router.post("/cancel", summary="Cancel a job")
+async def cancel(request: Request, session: Transaction, caller: User, job_id: str) -> JobView:
+    """At once where no worker holds it; else it is stopped after the step that runs."""
+    job = await find(session, job_id, caller, lock=True)
+    if State(job.state).leased:
+        await ledger.request(session, job.id, cancel=True)
+    elif job.state in (State.QUEUED, State.PAUSED):
+        await ledger.cancel_idle(session, job.id)
+    elif job.state != State.CANCELLED:
+        raise Conflict(f"the job has {job.state} already")
+    return await _now(request, session, job)
+
+
+@router.post("/pause", summary="Pause a job")
+async def pause(request: Request, session: Transaction, caller: User, job_id: str) -> JobView:
+    """At once where it waits; else after the step that runs, with a checkpoint from which it goes on."""
+    job = await find(session, job_id, caller, lock=True)
+    if State(job.state).leased:
+        if job.cancel_requested_at is not None:
+            raise Conflict("the job is being cancelled")
+        await ledger.request(session, job.id, pause=True)
+    elif job.state == State.QUEUED:
+        await ledger.hold(session, job.id)
+    elif job.state != State.PAUSED:
+        raise Conflict(f"the job has {job.state} already")
+    return await _now(request, session, job)
+
+
+@router.post("/resume", summary="Let a paused job go on")
+async def resume(request: Request, session: Transaction, caller: User, job_id: str) -> JobView:
+    """Takes back a pause that no worker has followed yet; a job that was not paused stays as it is."""
+    job = await find(session, job_id, caller, lock=True)
+    if State(job.state).ended:
+        raise Conflict(f"the job has {job.state} already; `retry` runs it again as a new job")
+    if job.state == State.PAUSED:
+        await ledger.resume(session, job.id)
+    elif State(job.state).leased:
+        await ledger.request(session, job.id, pause=False)
+    return await _now(request, session, job)
+
+
+@router.post("/retry", status_code=202, summary="Run an ended job again, as a new job")
+async def retry(request: Request, session: Transaction, caller: User, response: Response, job_id: str) -> JobView:
+    """The new job names the old one in `retry_of`. While it has not ended, retrying again answers the same one."""
+    old = await find(session, job_id, caller, lock=True)
+    if not State(old.state).ended:
+        raise Conflict(f"the job is {old.state}; it can be retried when it has ended")
+    found = await session.execute(
+        select(Job).where(Job.retry_of == old.id, Job.ended_at.is_(None)).order_by(Job.id.desc()).limit(1)
+    )
+    job = found.scalar_one_or_none()
+    if job is None:
+        job = new_job(RunSpec.model_validate(old.spec), request.app.state.catalogue())
+        for name in ("project", "owner", "name", "row", "tags", "priority", "max_attempts", "max_runtime_s"):
+            setattr(job, name, getattr(old, name))
+        job.retry_of = old.id
+        await ledger.submit(session, job)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return await _now(request, session, job)
+
+
+async def _now(request: Request, session: AsyncSession, job: Job) -> JobView:
+    await session.refresh(job)
+    return (await views(session, [job], request.app.state.settings.worker_seen_s))[0]

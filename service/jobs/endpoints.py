@@ -1,0 +1,147 @@
+"""Submit, list, read, change and delete jobs."""
+
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from pace_core.spec import State, estimate
+from service.db import Database, Transaction
+from service.jobs.files import delete_files
+from service.jobs.queries import JobFilters, attempts, find, page
+from service.jobs.schemas import (
+    AttemptView,
+    JobPage,
+    JobPatch,
+    JobRequest,
+    JobView,
+    TrackingLink,
+    Validated,
+)
+from service.jobs.submission import earlier_answer, keep_answer, new_job, resolve, submit
+from service.jobs.tables import Job
+from service.jobs.views import views
+from service.keys.auth import AnyCaller, User, Worker
+from service.leases.fit import seen_slots
+from service.problems import Conflict
+from service.wake import Wakes
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+@router.post("", status_code=202, response_model=JobView | Validated, summary="Submit a job")
+async def post_job(
+    request: Request,
+    session: Transaction,
+    caller: User,
+    body: JobRequest,
+    validate_only: bool = False,
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> Response:
+    """Checks the spec whole and queues the run.
+
+    With `validate_only` nothing is stored: the answer is the resolved spec and what it would take. With an
+    `Idempotency-Key` header the request can be sent again: the first answer comes back, with
+    `Idempotent-Replayed: true`, and no second job is made.
+    """
+    state = request.app.state
+    catalogue = state.catalogue()
+    if validate_only:
+        spec, row = resolve(body, catalogue)
+        slots = await seen_slots(session, state.settings.worker_seen_s)
+        probe = new_job(spec, catalogue)
+        answer = Validated(
+            spec=spec.json_dict(),
+            row=row,
+            estimate=estimate(spec, catalogue),
+            waiting_for=slots.lacking(probe.device, probe.memory_bytes),
+        )
+        return JSONResponse(answer.model_dump(mode="json"))
+    if idempotency_key is not None:
+        earlier = await earlier_answer(session, caller, "POST /v1/jobs", idempotency_key, await request.json())
+        if earlier:
+            status, content = earlier
+            return _made(content, status, replayed=True)
+    job = await submit(session, body, caller, catalogue)
+    content = (await views(session, [job], state.settings.worker_seen_s))[0].model_dump(mode="json")
+    if idempotency_key is not None:
+        await keep_answer(session, caller, "POST /v1/jobs", idempotency_key, 202, content)
+    return _made(content, 202, replayed=False)
+
+
+def _made(content: dict[str, Any], status: int, replayed: bool) -> Response:
+    headers = {"Location": f"/v1/jobs/{content['id']}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
+    return JSONResponse(content, status, headers=headers)
+
+
+@router.get("", summary="List jobs, newest first")
+async def list_jobs(
+    request: Request, session: Transaction, caller: AnyCaller, filters: Annotated[JobFilters, Query()]
+) -> JobPage:
+    """Pages by cursor: pass `next_cursor` as `after`, with the same filters."""
+    jobs, cursor = await page(session, filters, caller)
+    data = await views(session, jobs, request.app.state.settings.worker_seen_s)
+    return JobPage(data=data, has_more=cursor is not None, next_cursor=cursor)
+
+
+@router.get("/{job_id}", summary="Read a job")
+async def get_job(
+    request: Request, caller: AnyCaller, job_id: str, wait: Annotated[float, Query(ge=0, le=60)] = 0.0
+) -> JobView:
+    """With `wait`, the answer comes when the job has ended, or after that many seconds."""
+    database: Database = request.app.state.database
+    wakes: Wakes = request.app.state.wakes
+    deadline = time.monotonic() + wait
+    with wakes.waiter(job_id) as waiter:
+        while True:
+            async with database.transaction() as session:
+                job = await find(session, job_id, caller)
+                left = deadline - time.monotonic()
+                if State(job.state).ended or left <= 0 or wakes.closing:
+                    return await _view(request, session, job)
+            await waiter.wait(left)
+
+
+@router.patch("/{job_id}", summary="Change name, priority or tags")
+async def patch_job(request: Request, session: Transaction, caller: User, job_id: str, body: JobPatch) -> JobView:
+    job = await find(session, job_id, caller, lock=True)
+    if body.priority is not None and State(job.state).ended:
+        raise Conflict(f"the job has {job.state}; its priority changes nothing any more")
+    for name, value in body.model_dump(exclude_none=True).items():
+        setattr(job, name, value)
+    await session.flush()
+    return await _view(request, session, job)
+
+
+@router.delete("/{job_id}", status_code=204, summary="Delete an ended job and its files")
+async def delete_job(request: Request, caller: User, job_id: str) -> None:
+    database: Database = request.app.state.database
+    async with database.transaction() as session:
+        job = await find(session, job_id, caller, lock=True)
+        if not State(job.state).ended:
+            raise Conflict(f"the job is {job.state}; cancel it first")
+        await session.delete(job)
+    # after the commit: files without a row are only waste, a row without its files would be a lie
+    await delete_files(request.app.state.settings.storage_root, job_id)
+
+
+@router.get("/{job_id}/attempts", summary="Every attempt of a job")
+async def get_attempts(session: Transaction, caller: AnyCaller, job_id: str) -> dict[str, list[AttemptView]]:
+    await find(session, job_id, caller)
+    found = await attempts(session, job_id)
+    return {"data": [AttemptView.model_validate(attempt, from_attributes=True) for attempt in found]}
+
+
+@router.put("/{job_id}/tracking", summary="Say where the tracking shows a job", tags=["workers"])
+async def put_tracking(
+    request: Request, session: Transaction, caller: Worker, job_id: str, body: TrackingLink
+) -> JobView:
+    job = await find(session, job_id, caller, lock=True)
+    job.mlflow_url = body.url
+    await session.flush()
+    return await _view(request, session, job)
+
+
+async def _view(request: Request, session: Transaction, job: Job) -> JobView:
+    return (await views(session, [job], request.app.state.settings.worker_seen_s))[0]

@@ -1,0 +1,93 @@
+"""A job's files under the storage root."""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from fsspec.core import url_to_fs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+from service.problems import NotFound, RangeNotSatisfiable
+
+_CHUNK = 1 << 20
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a job, ready to be sent."""
+
+    filesystem: Any
+    path: str
+    bytes: int
+    sha256: str
+
+    def part(self, header: str | None) -> range:
+        """The bytes that a Range header asks for; all of them where it is None. Raises RangeNotSatisfiable."""
+        if header is None:
+            return range(self.bytes)
+        asked = _RANGE.fullmatch(header.strip())
+        if asked and any(asked.groups()):
+            first, last = asked.groups()
+            start = int(first) if first else max(self.bytes - int(last), 0)
+            stop = min(int(last) + 1, self.bytes) if first and last else self.bytes
+            if start < stop:
+                return range(start, stop)
+        raise RangeNotSatisfiable(f"{header!r} is no one range of a file of {self.bytes} bytes")
+
+    def read(self, part: range) -> Iterator[bytes]:
+        """Those bytes, piece by piece."""
+        with self.filesystem.open(self.path, "rb") as source:
+            source.seek(part.start)
+            left = len(part)
+            while left > 0 and (piece := source.read(min(_CHUNK, left))):
+                left -= len(piece)
+                yield piece
+
+
+async def list_files(storage_root: str, job: str) -> list[tuple[str, int]]:
+    """Path within the job and size of every file of its attempts."""
+    return await asyncio.to_thread(_list, storage_root, job)
+
+
+async def open_file(storage_root: str, job: str, path: str) -> File:
+    """One file by its path within the job. Raises NotFound, also for a path that leads out of the job's folder."""
+    return await asyncio.to_thread(_open, storage_root, job, path)
+
+
+async def delete_files(storage_root: str, job: str) -> None:
+    """Deletes everything the job's attempts left."""
+    await asyncio.to_thread(_delete, storage_root, job)
+
+
+def _list(storage_root: str, job: str) -> list[tuple[str, int]]:
+    filesystem, folder = _folder(storage_root, job)
+    found = filesystem.find(folder, detail=True) if filesystem.exists(folder) else {}
+    return sorted((name.removeprefix(f"{folder}/"), int(info["size"])) for name, info in found.items())
+
+
+def _open(storage_root: str, job: str, path: str) -> File:
+    filesystem, folder = _folder(storage_root, job)
+    full = f"{folder}/{path}"
+    if ".." in PurePosixPath(path).parts or not filesystem.isfile(full):
+        raise NotFound(f"job {job} has no file {path!r}")
+    digest, size = hashlib.sha256(), 0
+    with filesystem.open(full, "rb") as source:
+        while piece := source.read(_CHUNK):
+            digest.update(piece)
+            size += len(piece)
+    return File(filesystem, full, size, digest.hexdigest())
+
+
+def _delete(storage_root: str, job: str) -> None:
+    filesystem, folder = _folder(storage_root, job)
+    if filesystem.exists(folder):
+        filesystem.rm(folder, recursive=True)
+
+
+def _folder(storage_root: str, job: str) -> tuple[Any, str]:
+    filesystem, root = url_to_fs(storage_root)  # pyright: ignore[reportUnknownVariableType]
+    return filesystem, f"{str(root).rstrip('/')}/jobs/{job}"

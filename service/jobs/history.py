@@ -1,0 +1,172 @@
+"""What a job said: events, their stream, logs, metrics."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from pydantic import BaseModel
+
+from pace_core.spec import EventType, State
+from service.db import Database, Transaction
+from service.events.queries import of_job
+from service.events.schemas import EventPage, EventView
+from service.events.tables import JobEvent
+from service.jobs.queries import find
+from service.jobs.tables import Job
+from service.keys.auth import AnyCaller
+from service.wake import Wakes
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["history"])
+
+_PING_S = 15.0
+_LINES = (EventType.LOG, EventType.STAGE, EventType.STATE)
+
+
+class LogLine(BaseModel):
+    number: int
+    """The event's number within the job."""
+    at: datetime
+    attempt: int
+    level: str
+    message: str
+
+
+class MetricPoint(BaseModel):
+    epoch: int | None
+    step: int | None
+    value: float | None
+    """Null where the number was not finite."""
+    at: datetime
+    attempt: int
+
+
+@router.get("/events", summary="A job's events")
+async def get_events(
+    session: Transaction,
+    caller: AnyCaller,
+    job_id: str,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
+    type: Annotated[list[EventType], Query()] = [],  # noqa: B006
+) -> EventPage:
+    """Oldest first; go on with `after=next_cursor`."""
+    await find(session, job_id, caller)
+    found = [EventView.model_validate(row) for row in await of_job(session, job_id, after, limit, type)]
+    return EventPage(data=found, has_more=len(found) == limit, next_cursor=found[-1].number if found else after)
+
+
+@router.get(
+    "/events/stream",
+    summary="A job's events as they come",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+async def stream_events(
+    request: Request,
+    caller: AnyCaller,
+    job_id: str,
+    after: Annotated[int, Query(ge=0)] = 0,
+    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+) -> StreamingResponse:
+    """Server-sent events: the id is the event's number, the event its type, the data the whole event.
+
+    Goes on after `Last-Event-ID` or `after`; closes with `event: end` when the job has ended.
+    """
+    state = request.app.state
+    async with state.database.transaction() as session:
+        await find(session, job_id, caller)
+    return StreamingResponse(
+        _stream(state.database, state.wakes, job_id, after if last_event_id is None else last_event_id),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _stream(database: Database, wakes: Wakes, job_id: str, after: int) -> AsyncIterator[str]:
+    yield "retry: 3000\n\n"
+    pinged = time.monotonic()
+    with wakes.waiter(job_id) as waiter:
+        while not wakes.closing:
+            async with database.transaction() as session:
+                job = await session.get(Job, job_id)
+                found = await of_job(session, job_id, after, limit=500)
+            for row in found:
+                event = EventView.model_validate(row)
+                yield f"id: {event.number}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n"
+                after = event.number
+            if job is None or (State(job.state).ended and after >= job.event_count):
+                said = {"state": job.state, "reason": job.reason} if job else {"state": "deleted", "reason": None}
+                yield f"event: end\ndata: {json.dumps(said)}\n\n"
+                return
+            if not found:
+                if time.monotonic() - pinged >= _PING_S:
+                    yield ": ping\n\n"
+                    pinged = time.monotonic()
+                await waiter.wait(_PING_S)
+
+
+@router.get("/logs", summary="A job's log", responses={200: {"content": {"text/plain": {}, "application/json": {}}}})
+async def get_logs(
+    session: Transaction,
+    caller: AnyCaller,
+    job_id: str,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=20000)] = 5000,
+    format: Literal["text", "json"] | None = None,
+    accept: Annotated[str, Header()] = "",
+) -> Response:
+    """What the run and the service said, in order; text, or JSON by `format=json` or the Accept header."""
+    await find(session, job_id, caller)
+    lines = [_line(event) for event in await of_job(session, job_id, after, limit, _LINES)]
+    last = lines[-1].number if lines else after
+    if format == "json" or (format is None and "application/json" in accept):
+        data = [line.model_dump(mode="json") for line in lines]
+        return JSONResponse({"data": data, "has_more": len(lines) == limit, "next_cursor": last})
+    text = "".join(
+        f"{line.at:%Y-%m-%dT%H:%M:%SZ} [{line.attempt}] {line.level.upper():7} {line.message}\n" for line in lines
+    )
+    return PlainTextResponse(text, headers={"X-Next-Cursor": str(last)})
+
+
+def _line(event: JobEvent) -> LogLine:
+    data = event.data
+    match event.type:
+        case EventType.STAGE:
+            level, message = "info", f"stage: {data.get('name', '')}"
+        case EventType.STATE:
+            why = f" ({data['reason']}: {data.get('message', '')})" if data.get("reason") else ""
+            level = "error" if data["state"] == State.FAILED else "info"
+            message = f"{data['state']}{why}"
+        case _:
+            level, message = str(data.get("level", "info")), str(data.get("message", ""))
+    return LogLine(number=event.number, at=event.at, attempt=event.attempt, level=level, message=message)
+
+
+@router.get("/metrics", summary="A job's measured curves")
+async def get_metrics(
+    session: Transaction,
+    caller: AnyCaller,
+    job_id: str,
+    key: Annotated[list[str], Query()] = [],  # noqa: B006
+) -> dict[str, dict[str, list[MetricPoint]]]:
+    """By key (`train/loss`, `val/accuracy`, …), in the order of steps.
+
+    A step that a resumed attempt ran again stands once, as the newest attempt measured it.
+    """
+    await find(session, job_id, caller)
+    curves: dict[str, dict[Any, MetricPoint]] = {}
+    for event in await of_job(session, job_id, types=[EventType.METRICS]):
+        epoch, step = event.data.get("epoch"), event.data.get("step")
+        for name, value in event.data.get("values", {}).items():
+            if not key or name in key:
+                point = MetricPoint(epoch=epoch, step=step, value=value, at=event.at, attempt=event.attempt)
+                curves.setdefault(name, {})[epoch, step] = point
+    return {"data": {name: _sorted(points) for name, points in sorted(curves.items())}}
+
+
+def _sorted(points: dict[Any, MetricPoint]) -> list[MetricPoint]:
+    return sorted(points.values(), key=lambda point: (point.step or 0, point.epoch or 0))

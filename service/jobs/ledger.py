@@ -1,0 +1,202 @@
+"""The only writer of a job's state: one function a verb, each one guarded UPDATE.
+
+A verb returns False where the job was not in a state from which the move goes, or its attempt was another: the race
+is lost and nothing was written. Otherwise the move's event stands in the same transaction.
+"""
+
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, extract, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from pace_core.spec import LEASED, MOVES, REASONS, State
+from service.events.log import append, from_service
+from service.jobs.tables import Attempt, Job
+from service.wake import QUEUE, notify
+
+
+@dataclass(frozen=True)
+class End:
+    """How an attempt ended."""
+
+    reason: str
+    """Key of `lifecycle.REASONS`."""
+    message: str
+    by_report: bool
+    """Whether the attempt said so itself."""
+
+
+async def submit(session: AsyncSession, job: Job) -> None:
+    """A new job: queued, with its first event."""
+    job.state = State.QUEUED
+    session.add(job)
+    await session.flush()
+    await append(session, job.id, [from_service(0, {"move": "submit", "state": State.QUEUED, "attempt": 0})])
+    await notify(session, QUEUE)
+
+
+def folder_of(storage_root: str, job: str, attempt: int) -> str:
+    """Where an attempt keeps its files."""
+    return f"{storage_root}/jobs/{job}/{attempt}"
+
+
+async def claim(
+    session: AsyncSession, job: str, lease_s: float, storage_root: str, about: dict[str, str]
+) -> int | None:
+    """A worker takes the job: a new attempt, which fences the one before it. Its number, or None if lost.
+
+    `about` says by whom: cluster, slot, node, device.
+    """
+    values = {
+        "attempt": Job.attempt + 1,
+        "lease_expires_at": _in(lease_s),
+        "started_at": func.coalesce(Job.started_at, func.now()),
+    }
+    number = await _move(session, job, "claim", values)
+    if number is None:
+        return None
+    folder = folder_of(storage_root, job, number)
+    session.add(Attempt(job=job, number=number, folder=folder, last_seq=0, said_end=False, **about))
+    await session.flush()
+    return number
+
+
+async def begin(session: AsyncSession, job: str, attempt: int) -> bool:
+    """The attempt's first event arrived."""
+    return await _move(session, job, "begin", {}, attempt=attempt) is not None
+
+
+async def renew(session: AsyncSession, job: str, attempt: int, lease_s: float) -> bool:
+    """The attempt gave a sign of life. Moves nothing and writes no event."""
+    renewed = await session.execute(
+        update(Job)
+        .where(Job.id == job, Job.attempt == attempt, Job.state.in_(LEASED))
+        .values(lease_expires_at=_in(lease_s))
+        .returning(Job.id)
+    )
+    return renewed.first() is not None
+
+
+async def pause(session: AsyncSession, job: str, attempt: int, end: End, failed: bool = False) -> bool:
+    """The attempt stopped because it was asked to, or was lost (`failed`) while a pause was asked for."""
+    values = {"pause_requested_at": None, "reason": end.reason, "message": end.message}
+    values["failures"] = Job.failures + (1 if failed else 0)
+    return await _end_attempt(session, job, "pause", attempt, end, values)
+
+
+async def requeue(session: AsyncSession, job: str, attempt: int, end: End, failed: bool = True) -> bool:
+    """The attempt ended and another one is due; `failed` says whether it counts against max_attempts."""
+    values = {"reason": end.reason, "message": end.message, "failures": Job.failures + (1 if failed else 0)}
+    if not await _end_attempt(session, job, "requeue", attempt, end, values):
+        return False
+    await notify(session, QUEUE)
+    return True
+
+
+async def succeed(
+    session: AsyncSession, job: str, attempt: int, end: End, result: dict[str, Any], cell: str | None
+) -> bool:
+    """The run finished."""
+    values = {"reason": end.reason, "message": end.message, "result": result, "cell": cell, "ended_at": func.now()}
+    return await _end_attempt(session, job, "succeed", attempt, end, values)
+
+
+async def fail(session: AsyncSession, job: str, attempt: int, end: End) -> bool:
+    """The attempt ended for a reason that no other attempt would help, or none is left."""
+    counted = Job.failures + (1 if REASONS[end.reason].retryable else 0)
+    values = {"reason": end.reason, "message": end.message, "failures": counted, "ended_at": func.now()}
+    return await _end_attempt(session, job, "fail", attempt, end, values)
+
+
+async def cancel(session: AsyncSession, job: str, attempt: int, end: End) -> bool:
+    """The attempt stopped because the job was to be cancelled."""
+    values = {"reason": "cancelled", "message": end.message, "ended_at": func.now()}
+    return await _end_attempt(session, job, "cancel", attempt, end, values)
+
+
+async def cancel_idle(session: AsyncSession, job: str) -> bool:
+    """Cancels a job that no worker holds."""
+    values = {
+        "reason": "cancelled",
+        "message": REASONS["cancelled"].sentence,
+        "ended_at": func.now(),
+        "cancel_requested_at": func.coalesce(Job.cancel_requested_at, func.now()),
+    }
+    return await _move(session, job, "cancel", values, sources=MOVES["cancel"].sources - LEASED) is not None
+
+
+async def hold(session: AsyncSession, job: str) -> bool:
+    """Pauses a job that waits in the queue."""
+    return await _move(session, job, "hold", {"pause_requested_at": None}) is not None
+
+
+async def resume(session: AsyncSession, job: str) -> bool:
+    """A paused job queues again."""
+    values = {"pause_requested_at": None, "reason": None, "message": None}
+    if await _move(session, job, "resume", values) is None:
+        return False
+    await notify(session, QUEUE)
+    return True
+
+
+async def request(session: AsyncSession, job: str, **requests: bool) -> bool:
+    """Writes what is asked of the worker that holds the job: `cancel=True`, `pause=True` or `pause=False`."""
+    values = {
+        f"{name}_requested_at": func.coalesce(getattr(Job, f"{name}_requested_at"), func.now()) if wanted else None
+        for name, wanted in requests.items()
+    }
+    asked = await session.execute(
+        update(Job).where(Job.id == job, Job.state.in_(LEASED)).values(**values).returning(Job.id)
+    )
+    return asked.first() is not None
+
+
+async def _end_attempt(
+    session: AsyncSession, job: str, move: str, attempt: int, end: End, values: dict[str, Any]
+) -> bool:
+    spent = (
+        select(extract("epoch", func.now() - Attempt.started_at))
+        .where(Attempt.job == job, Attempt.number == attempt)
+        .scalar_subquery()
+    )
+    values |= {"lease_expires_at": None, "runtime_s": Job.runtime_s + func.coalesce(spent, 0.0)}
+    if await _move(session, job, move, values, attempt=attempt) is None:
+        return False
+    await session.execute(
+        update(Attempt)
+        .where(Attempt.job == job, Attempt.number == attempt)
+        .values(ended_at=func.now(), reason=end.reason, message=end.message, said_end=end.by_report)
+    )
+    return True
+
+
+async def _move(
+    session: AsyncSession,
+    job: str,
+    name: str,
+    values: dict[str, Any],
+    *,
+    attempt: int | None = None,
+    sources: Set[State] | None = None,
+) -> int | None:
+    """The attempt's number after the move; None where the guard let nothing through."""
+    move = MOVES[name]
+    guard: list[ColumnElement[bool]] = [Job.id == job, Job.state.in_(sources or move.sources)]
+    if attempt is not None:
+        guard.append(Job.attempt == attempt)
+    moved = await session.execute(
+        update(Job).where(and_(*guard)).values(state=move.target, **values).returning(Job.attempt)
+    )
+    number = moved.scalar_one_or_none()
+    if number is not None:
+        said = {"move": name, "state": move.target, "attempt": number}
+        if values.get("reason"):
+            said |= {"reason": values["reason"], "message": values["message"]}
+        await append(session, job, [from_service(number, said)])
+    return number
+
+
+def _in(seconds: float) -> ColumnElement[Any]:
+    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)

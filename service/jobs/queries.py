@@ -1,0 +1,111 @@
+"""Reads jobs."""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Select, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from pace_core.spec import Fault, State
+from service.jobs.tables import Attempt, Job
+from service.keys.auth import Caller
+from service.keys.tables import Role
+from service.problems import Invalid, NotFound
+
+
+class JobFilters(BaseModel):
+    """Which jobs to list; all given ones must hold."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    state: list[State] = []
+    """Any of these."""
+    project: str | None = None
+    benchmark: str | None = None
+    task: str | None = None
+    """`digits` or `vtab-mini/digits`."""
+    row: str | None = None
+    owner: str | None = None
+    tag: list[str] = []
+    """`key` or `key=value`; all of these."""
+    search: str | None = None
+    """Part of the name, the row, the task or the id, whatever the case."""
+    limit: int = Field(default=20, ge=1, le=200)
+    after: str | None = None
+    """The `next_cursor` of the page before."""
+
+
+async def find(session: AsyncSession, job_id: str, caller: Caller, *, lock: bool = False) -> Job:
+    """The job as it is now, its row locked where it is to be changed. Raises NotFound where the caller sees none."""
+    job = await session.get(Job, job_id, with_for_update=lock, populate_existing=True)
+    if job is None or not caller.sees(job.project):
+        raise NotFound(f"there is no job {job_id!r}, or it belongs to a project that this key does not see")
+    return job
+
+
+async def attempts(session: AsyncSession, job_id: str) -> list[Attempt]:
+    """Every attempt of the job, oldest first."""
+    found = await session.execute(select(Attempt).where(Attempt.job == job_id).order_by(Attempt.number))
+    return list(found.scalars())
+
+
+async def page(session: AsyncSession, filters: JobFilters, caller: Caller) -> tuple[Sequence[Job], str | None]:
+    """One page of jobs, newest first, and the cursor of the next one."""
+    query = _filtered(filters, caller).order_by(Job.id.desc()).limit(filters.limit + 1)
+    if filters.after:
+        query = query.where(Job.id < _position(filters))
+    found = list((await session.execute(query)).scalars())
+    shown = found[: filters.limit]
+    return shown, _cursor(filters, shown[-1].id) if len(found) > filters.limit else None
+
+
+def _filtered(filters: JobFilters, caller: Caller) -> Select[tuple[Job]]:
+    query = select(Job)
+    if caller.role is Role.USER:
+        query = query.where(Job.project == caller.project)
+    for name in ("project", "row", "owner", "benchmark"):
+        value = getattr(filters, name)
+        if value is not None:
+            query = query.where(getattr(Job, name) == value)
+    if filters.task is not None:
+        benchmark, slash, task = filters.task.partition("/")
+        query = (
+            query.where(Job.benchmark == benchmark, Job.task == task) if slash else query.where(Job.task == benchmark)
+        )
+    if filters.state:
+        query = query.where(Job.state.in_(filters.state))
+    for tag in filters.tag:
+        key, equals, value = tag.partition("=")
+        query = query.where(Job.tags.contains({key: value}) if equals else Job.tags.has_key(key))
+    if filters.search:
+        wanted = filters.search
+        query = query.where(
+            or_(*(column.icontains(wanted, autoescape=True) for column in (Job.name, Job.row, Job.task, Job.id)))
+        )
+    return query
+
+
+def _cursor(filters: JobFilters, last: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([last, _fingerprint(filters)]).encode()).decode().rstrip("=")
+
+
+def _position(filters: JobFilters) -> str:
+    try:
+        raw: Any = json.loads(base64.urlsafe_b64decode(str(filters.after) + "=="))
+        last, fingerprint = raw
+    except (binascii.Error, ValueError, TypeError):
+        last, fingerprint = "", ""
+    if not isinstance(last, str) or fingerprint != _fingerprint(filters):
+        message = "is no cursor of a list with these filters; start again without it"
+        raise Invalid("the request has faults", [Fault(pointer="?after", code="out_of_range", message=message)])
+    return last
+
+
+def _fingerprint(filters: JobFilters) -> str:
+    said = filters.model_dump_json(exclude={"limit", "after"})
+    return hashlib.sha256(said.encode()).hexdigest()[:12]

@@ -1,0 +1,178 @@
+"""What clients send and get about jobs."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from pace_core.spec import Estimate, State
+
+_INPUT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+_OUTPUT = ConfigDict(use_attribute_docstrings=True)
+
+Label = Annotated[str, StringConstraints(max_length=200, strip_whitespace=True)]
+Tags = dict[
+    Annotated[str, StringConstraints(min_length=1, max_length=100)], Annotated[str, StringConstraints(max_length=500)]
+]
+
+
+class RecipeChoice(BaseModel):
+    """A row of a recipe, on one task."""
+
+    model_config = _INPUT
+
+    name: str
+    row: str
+    task: str
+
+
+class JobRequest(BaseModel):
+    """Asks for one run: by a spec, or by a recipe's row with overrides."""
+
+    model_config = ConfigDict(
+        **_INPUT,
+        json_schema_extra={
+            "examples": [
+                {
+                    "spec": {
+                        "task": {"name": "vtab-mini/digits"},
+                        "method": {"name": "lora_add", "rank": 8},
+                        "regularizer": {"name": "pace", "sigma": 0.5, "lambda": 0.1},
+                        "optimizer": {"lr": 0.005},
+                        "training": {"epochs": 3, "warmup_epochs": 0.3, "schedule": "step"},
+                    },
+                    "name": "first try",
+                    "tags": {"sheet": "2"},
+                },
+                {"recipe": {"name": "vtab-mini", "row": "PACE", "task": "digits"}, "seed": 1},
+            ]
+        },
+    )
+
+    spec: dict[str, Any] | None = None
+    """A RunSpec; what is left out takes its default. Either this or `recipe`."""
+    recipe: RecipeChoice | None = None
+    overrides: dict[str, Any] = {}
+    """Part of a RunSpec, laid over the spec or the recipe's."""
+    seed: int | None = Field(default=None, ge=0, lt=2**31)
+    """Wins over the spec's."""
+    project: str | None = None
+    """The key's own where None."""
+    name: Label = ""
+    row: Label | None = None
+    """The label in tables: the recipe's row, or method and regularizer, where None."""
+    priority: int = Field(default=50, ge=0, le=100)
+    """Higher runs first."""
+    tags: Tags = {}
+    max_attempts: int = Field(default=3, ge=1, le=100)
+    """Attempts that may be lost or crash before the job fails; pauses do not count."""
+    max_runtime_s: float | None = Field(default=None, gt=0)
+    """Seconds over all attempts, after which the job is stopped as timed_out."""
+
+
+class JobPatch(BaseModel):
+    """What can be changed of a job; what is left out stays."""
+
+    model_config = _INPUT
+
+    name: Label | None = None
+    priority: int | None = Field(default=None, ge=0, le=100)
+    """Of a job that has not ended."""
+    tags: Tags | None = None
+    """Replaces all tags."""
+
+
+class JobView(BaseModel):
+    """A job."""
+
+    model_config = _OUTPUT
+
+    id: str
+    project: str
+    owner: str
+    name: str
+    row: str
+    tags: dict[str, str]
+    priority: int
+    state: State
+    attempt: int
+    """Number of the newest attempt; 0 before the first."""
+    failures: int
+    """Attempts used up, of max_attempts."""
+    max_attempts: int
+    max_runtime_s: float | None
+    spec: dict[str, Any]
+    """The resolved RunSpec."""
+    cell: str | None
+    """Equal for runs that may be averaged; known when the job has succeeded."""
+    benchmark: str | None
+    task: str
+    phase: str
+    seed: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    reason: str | None
+    """Why it ended, or why its last attempt did."""
+    message: str | None
+    result: dict[str, Any] | None
+    """The RunResult."""
+    progress: dict[str, Any] | None
+    waiting_for: str | None
+    """Why a queued job has not started, or what no worker has that it needs."""
+    pause_requested: bool
+    cancel_requested: bool
+    retry_of: str | None
+    reused_from: str | None
+    mlflow_url: str | None
+
+
+class JobPage(BaseModel):
+    """Jobs, newest first."""
+
+    model_config = _OUTPUT
+
+    data: list[JobView]
+    has_more: bool
+    next_cursor: str | None
+    """For `after`, with the same filters."""
+
+
+class Validated(BaseModel):
+    """What a submission would run."""
+
+    model_config = _OUTPUT
+
+    spec: dict[str, Any]
+    """The resolved RunSpec."""
+    row: str
+    estimate: Estimate
+    waiting_for: str | None
+    """What no worker seen so far has that it needs."""
+
+
+class AttemptView(BaseModel):
+    """One try of a worker at a job."""
+
+    model_config = _OUTPUT
+
+    number: int
+    cluster: str
+    slot: str
+    node: str
+    device: str
+    folder: str
+    started_at: datetime
+    renewed_at: datetime
+    """Last sign of life."""
+    ended_at: datetime | None
+    reason: str | None
+    message: str | None
+
+
+class TrackingLink(BaseModel):
+    """Where the tracking shows the job."""
+
+    model_config = _INPUT
+
+    url: str = Field(max_length=2000)

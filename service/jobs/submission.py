@@ -1,0 +1,138 @@
+"""From a JobRequest to a queued job."""
+
+import hashlib
+import json
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from pace_core.spec import (
+    Catalogue,
+    Fault,
+    RunSpec,
+    SpecError,
+    estimate,
+    find_task,
+    load_recipes,
+    merged,
+    spec_of_recipe,
+    validate,
+)
+from service.ids import new_id
+from service.jobs import ledger
+from service.jobs.schemas import JobRequest
+from service.jobs.tables import IdempotencyKey, Job
+from service.keys.auth import Caller
+from service.keys.tables import Project, Role
+from service.problems import Invalid, KeyReused
+
+
+def resolve(request: JobRequest, catalogue: Catalogue) -> tuple[RunSpec, str]:
+    """The resolved spec and its row label. Raises Invalid with every fault, pointers into the request's body."""
+    if (request.spec is None) == (request.recipe is None):
+        fault = Fault(pointer="/spec", code="conflict", message="give either a spec or a recipe, one of the two")
+        raise Invalid("the request has faults", [fault])
+    try:
+        if request.recipe:
+            where = "/overrides"
+            chosen = request.recipe
+            raw = spec_of_recipe(chosen.name, chosen.row, chosen.task, request.overrides)
+        else:
+            where = "/spec"
+            raw = merged(request.spec or {}, request.overrides)
+        if request.seed is not None:
+            raw["seed"] = request.seed
+        spec = validate(raw, catalogue)
+    except SpecError as error:
+        raise Invalid("the spec has faults", [_placed(fault, where, request) for fault in error.faults]) from None
+    return spec, request.row or _row(request, spec)
+
+
+def _placed(fault: Fault, where: str, request: JobRequest) -> Fault:
+    if fault.pointer.startswith("/recipe"):
+        return fault
+    section, *rest = fault.pointer.strip("/").split("/")
+    given: Any = request.overrides.get(section)
+    overridden = isinstance(given, dict) and (not rest or rest[0] in given)
+    return fault.model_copy(update={"pointer": ("/overrides" if overridden else where) + fault.pointer})
+
+
+def _row(request: JobRequest, spec: RunSpec) -> str:
+    if request.recipe:
+        found = load_recipes()[request.recipe.name].row(request.recipe.row)
+        return found.label if found else request.recipe.row
+    name = spec.regularizer.name
+    return spec.method.name if name == "none" else f"{spec.method.name} + {name}"
+
+
+async def submit(session: AsyncSession, request: JobRequest, caller: Caller, catalogue: Catalogue) -> Job:
+    """Stores the job as queued."""
+    spec, row = resolve(request, catalogue)
+    job = new_job(spec, catalogue)
+    job.project = await _project(session, request, caller)
+    job.owner, job.name, job.row, job.tags = caller.owner, request.name, row, dict(request.tags)
+    job.priority, job.max_attempts, job.max_runtime_s = request.priority, request.max_attempts, request.max_runtime_s
+    await ledger.submit(session, job)
+    await session.refresh(job)
+    return job
+
+
+def new_job(spec: RunSpec, catalogue: Catalogue) -> Job:
+    """A job of that spec: what follows from the spec is filled in."""
+    found = find_task(spec.task.name)
+    asked = spec.resources.memory_gib
+    return Job(
+        id=new_id("job"),
+        attempt=0,
+        failures=0,
+        runtime_s=0.0,
+        event_count=0,
+        spec=spec.json_dict(),
+        benchmark=found[0].name if found else None,
+        task=found[1].name if found else spec.task.name,
+        phase=spec.task.phase,
+        seed=spec.seed,
+        device=spec.resources.device,
+        memory_bytes=estimate(spec, catalogue).memory_bytes if asked is None else int(asked * 2**30),
+    )
+
+
+async def _project(session: AsyncSession, request: JobRequest, caller: Caller) -> str:
+    name = request.project or caller.project
+    assert name is not None, "users and admins have a project"
+    known = await session.execute(select(Project.name).where(Project.name == name))
+    if (name != caller.project and caller.role is not Role.ADMIN) or known.scalar() is None:
+        message = f"this key has no project {name!r}; leave the field out for {caller.project!r}"
+        raise Invalid("the request has faults", [Fault(pointer="/project", code="unknown_name", message=message)])
+    return name
+
+
+async def earlier_answer(
+    session: AsyncSession, caller: Caller, route: str, key: str, body: Any
+) -> tuple[int, dict[str, Any]] | None:
+    """Status and answer that this Idempotency-Key got before; None where it is new, which it then no longer is.
+
+    Call `keep_answer` in the same transaction. A second request with the key waits here for the first one's commit.
+    Raises KeyReused where it came with another body.
+    """
+    body_hash = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    row = {"api_key": caller.key_id, "route": route, "key": key, "body_hash": body_hash, "status": 0, "answer": {}}
+    taken = await session.execute(
+        insert(IdempotencyKey).values(**row).on_conflict_do_nothing().returning(IdempotencyKey.key)
+    )
+    if taken.first() is not None:
+        return None
+    stored = await session.get_one(IdempotencyKey, (caller.key_id, route, key))
+    if stored.body_hash != body_hash:
+        raise KeyReused(f"Idempotency-Key {key!r} was used for another request; use a new key for a new request")
+    return stored.status, stored.answer
+
+
+async def keep_answer(
+    session: AsyncSession, caller: Caller, route: str, key: str, status: int, answer: dict[str, Any]
+) -> None:
+    """Keeps the answer for when the request comes again."""
+    stored = await session.get_one(IdempotencyKey, (caller.key_id, route, key))
+    stored.status, stored.answer = status, answer

@@ -1,0 +1,125 @@
+"""Tables of jobs, their attempts, and the keys that make a submission repeatable."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from pace_core.spec import ENDED, LEASED, State
+from service.db import Base
+
+
+def _among(column: str, states: frozenset[State] | type[State]) -> str:
+    return f"{column} IN ({', '.join(repr(str(state)) for state in sorted(states))})"
+
+
+class Job(Base):
+    """A run that somebody asked for. Its state is written by `service.jobs.ledger` alone."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(_among("state", State), name="state"),
+        CheckConstraint(f"({_among('state', ENDED)}) = (ended_at IS NOT NULL)", name="ended_at_iff_ended"),
+        CheckConstraint(f"({_among('state', LEASED)}) = (lease_expires_at IS NOT NULL)", name="lease_iff_leased"),
+        CheckConstraint(f"NOT ({_among('state', ENDED)}) OR reason IS NOT NULL", name="ended_has_reason"),
+        CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="succeeded_has_result"),
+        CheckConstraint("priority BETWEEN 0 AND 100", name="priority"),
+        CheckConstraint("max_attempts >= 1 AND failures <= max_attempts", name="attempts"),
+        Index("ix_jobs_queue", text("priority DESC"), "id", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_leases", "lease_expires_at", postgresql_where=text("lease_expires_at IS NOT NULL")),
+        Index("ix_jobs_project", "project", "id"),
+        Index("ix_jobs_benchmark", "benchmark", "task", "row"),
+        Index("ix_jobs_tags", "tags", postgresql_using="gin"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.name"))
+    owner: Mapped[str]
+    name: Mapped[str]
+    row: Mapped[str]
+    """The label under which tables show it."""
+    tags: Mapped[dict[str, Any]]
+    priority: Mapped[int]
+    """0 to 100; higher runs first."""
+    state: Mapped[str]
+
+    attempt: Mapped[int]
+    """Number of the newest attempt, 0 before the first. Reports of earlier ones are refused."""
+    failures: Mapped[int]
+    """Attempts used up: lost or failed for a reason worth another try. Pauses do not count."""
+    max_attempts: Mapped[int]
+    runtime_s: Mapped[float]
+    """Seconds spent in attempts that have ended."""
+    max_runtime_s: Mapped[float | None]
+    lease_expires_at: Mapped[datetime | None]
+    pause_requested_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+
+    spec: Mapped[dict[str, Any]]
+    """The resolved RunSpec."""
+    benchmark: Mapped[str | None]
+    """None for the user's own data."""
+    task: Mapped[str]
+    """Name within the benchmark, or the user's own."""
+    phase: Mapped[str]
+    seed: Mapped[int]
+    cell: Mapped[str | None]
+    """Known once the result says of which data and weights it is."""
+    device: Mapped[str]
+    """cpu, cuda, or auto: either."""
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """What a slot must have free: asked for or estimated; None where neither is known."""
+
+    retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    reused_from: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    reason: Mapped[str | None]
+    """Why it ended, or why the last attempt did: a key of `lifecycle.REASONS`."""
+    message: Mapped[str | None]
+    result: Mapped[dict[str, Any] | None]
+    progress: Mapped[dict[str, Any] | None]
+    mlflow_url: Mapped[str | None]
+    event_count: Mapped[int]
+    """Number of its newest event."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class Attempt(Base):
+    """One try of a worker at a job."""
+
+    __tablename__ = "attempts"
+
+    job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    cluster: Mapped[str]
+    """Name of the dispatcher that holds or held it."""
+    slot: Mapped[str]
+    node: Mapped[str]
+    device: Mapped[str]
+    folder: Mapped[str]
+    last_seq: Mapped[int]
+    """Highest of its events' numbers that is stored."""
+    renewed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """Last sign of life."""
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]
+    reason: Mapped[str | None]
+    message: Mapped[str | None]
+    said_end: Mapped[bool]
+    """Whether its own end event arrived; a repetition of that report is then answered, not refused."""
+
+
+class IdempotencyKey(Base):
+    """The answer to a submission, for when the same one comes again."""
+
+    __tablename__ = "idempotency_keys"
+
+    api_key: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True)
+    route: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_hash: Mapped[str]
+    status: Mapped[int]
+    answer: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)

@@ -1,0 +1,1 @@
+"""Where workers take jobs and report on them."""

@@ -1,0 +1,152 @@
+"""Gives queued jobs to the free slots of a cluster."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from pace_core.spec import LEASED, State
+from pace_core.spec.leases import Holding, Lease, LeaseRequest, LeaseResponse, Slot
+from service.db import Database
+from service.jobs import ledger
+from service.jobs.ledger import End
+from service.jobs.tables import Attempt, Job
+from service.leases.settle import settle
+from service.leases.tables import Cluster
+from service.settings import Settings
+from service.wake import QUEUE, Wakes
+
+_IN_FLIGHT_S = 5.0  # the last report of an attempt may still be on its way when its slot is announced free
+
+
+async def lease(database: Database, wakes: Wakes, settings: Settings, request: LeaseRequest) -> LeaseResponse:
+    """Waits for jobs that the free slots can take; answers early with what the cluster lost.
+
+    A later request of the same dispatcher takes the place of this one, which then takes nothing any more: its answer
+    would reach nobody.
+    """
+    deadline = time.monotonic() + request.wait_s
+    async with database.transaction() as session:
+        generation = await _announce(session, request)
+    with wakes.waiter(QUEUE) as waiter:
+        while True:
+            async with database.transaction() as session:
+                if not await _newest(session, request.dispatcher, generation):
+                    return LeaseResponse(leases=[], lost=[], lease_s=settings.lease_s)
+                await _give_up_vanished(session, request)
+                lost = await _lost(session, request.holding)
+                leases = await _claim(session, settings, request)
+            left = deadline - time.monotonic()
+            if leases or lost or left <= 0 or wakes.closing:
+                return LeaseResponse(leases=leases, lost=lost, lease_s=settings.lease_s)
+            await waiter.wait(left)
+
+
+async def _announce(session: AsyncSession, request: LeaseRequest) -> int:
+    said: dict[str, Any] = {
+        "slots": [slot.model_dump() for slot in request.all_slots],
+        "data": request.data,
+        "code_version": request.code_version,
+        "seen_at": func.now(),
+    }
+    known = insert(Cluster).values(name=request.dispatcher, generation=1, **said)
+    renewed = known.on_conflict_do_update(
+        index_elements=[Cluster.name], set_={**said, "generation": Cluster.generation + 1}
+    )
+    return (await session.execute(renewed.returning(Cluster.generation))).scalar_one()
+
+
+async def _newest(session: AsyncSession, cluster: str, generation: int) -> bool:
+    current = await session.execute(select(Cluster.generation).where(Cluster.name == cluster).with_for_update())
+    return current.scalar_one_or_none() == generation
+
+
+async def _give_up_vanished(session: AsyncSession, request: LeaseRequest) -> None:
+    """Ends attempts that this cluster was given and does not run: their slots are free."""
+    holding = {(held.job, held.attempt) for held in request.holding}
+    free = [slot.name for slot in request.slots]
+    vanished = await session.execute(
+        select(Job, Attempt)
+        .join(Attempt, (Attempt.job == Job.id) & (Attempt.number == Job.attempt))
+        .where(
+            Job.state.in_(LEASED),
+            Attempt.cluster == request.dispatcher,
+            Attempt.slot.in_(free),
+            Attempt.renewed_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _IN_FLIGHT_S),
+        )
+        .with_for_update(of=Job, skip_locked=True)
+    )
+    for job, attempt in vanished.tuples():
+        if (job.id, job.attempt) not in holding:
+            end = End("lost", f"slot {attempt.slot} of {attempt.cluster} does not run the attempt any more", False)
+            await settle(session, job, end, counts=attempt.last_seq > 0)
+
+
+async def _lost(session: AsyncSession, holding: Sequence[Holding]) -> list[Holding]:
+    if not holding:
+        return []
+    current = await session.execute(
+        select(Job.id, Job.attempt).where(
+            tuple_(Job.id, Job.attempt).in_([(held.job, held.attempt) for held in holding]), Job.state.in_(LEASED)
+        )
+    )
+    alive = {(row.id, row.attempt) for row in current}
+    return [held for held in holding if (held.job, held.attempt) not in alive]
+
+
+async def _claim(session: AsyncSession, settings: Settings, request: LeaseRequest) -> list[Lease]:
+    leases: list[Lease] = []
+    used: dict[str, int] = {}  # memory given away in this answer, by node: a node's CPU slots share it
+    for slot in request.slots:
+        free = slot.memory_bytes - (used.get(slot.node, 0) if slot.device == "cpu" else 0)
+        job = await _next_job(session, slot, free)
+        if job is None:
+            continue
+        if slot.device == "cpu":
+            used[slot.node] = used.get(slot.node, 0) + (job.memory_bytes or 0)
+        leases.append(await _lease(session, settings, request.dispatcher, slot, job))
+    return leases
+
+
+async def _next_job(session: AsyncSession, slot: Slot, memory_bytes: int) -> Job | None:
+    """By priority, then the owner with the fewest running, then age; rows that another claim holds are passed over."""
+    running = (
+        select(Job.project, Job.owner, func.count().label("count"))
+        .where(Job.state.in_(LEASED))
+        .group_by(Job.project, Job.owner)
+        .subquery()
+    )
+    found = await session.execute(
+        select(Job)
+        .outerjoin(running, (running.c.project == Job.project) & (running.c.owner == Job.owner))
+        .where(
+            Job.state == State.QUEUED,
+            Job.device.in_(("auto", slot.device)),
+            func.coalesce(Job.memory_bytes, 0) <= memory_bytes,
+        )
+        .order_by(Job.priority.desc(), func.coalesce(running.c.count, 0), Job.id)
+        .limit(1)
+        .with_for_update(of=Job, skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+    return found.scalar_one_or_none()
+
+
+async def _lease(session: AsyncSession, settings: Settings, cluster: str, slot: Slot, job: Job) -> Lease:
+    earlier = await session.execute(select(Attempt.folder).where(Attempt.job == job.id).order_by(Attempt.number.desc()))
+    resume_from = list(earlier.scalars())
+    about = {"cluster": cluster, "slot": slot.name, "node": slot.node, "device": slot.device}
+    number = await ledger.claim(session, job.id, settings.lease_s, settings.storage_root, about)
+    assert number is not None, "the row was locked as queued"
+    return Lease(
+        job=job.id,
+        attempt=number,
+        slot=slot.name,
+        spec=job.spec,
+        folder=ledger.folder_of(settings.storage_root, job.id, number),
+        resume_from=resume_from,
+        max_runtime_s=None if job.max_runtime_s is None else max(job.max_runtime_s - job.runtime_s, 0.0),
+    )

@@ -1,0 +1,94 @@
+"""Takes in what attempts say: events, signs of life, ends."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import func, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from pace_core.spec import LEASED, REASONS, Directive, Event, EventType, State
+from pace_core.spec.leases import Report, ReportResponse
+from service.db import Database
+from service.events.log import append, from_run, storable
+from service.jobs import ledger
+from service.jobs.ledger import End
+from service.jobs.tables import Attempt, Job
+from service.leases.settle import settle
+from service.problems import Invalid, LeaseFenced, NotFound, ReportGap
+
+
+async def take_report(
+    database: Database, lease_s: float, job_id: str, attempt_number: int, report: Report
+) -> ReportResponse:
+    """Stores the new events, renews the lease and makes the moves they mean, in one transaction.
+
+    Events already stored are passed over, so a report can be repeated. Raises LeaseFenced for an attempt that is no
+    longer current, ReportGap where events between the stored and the reported ones are missing.
+    """
+    async with database.transaction() as session:
+        job = await session.get(Job, job_id, with_for_update=True)
+        attempt = await session.get(Attempt, (job_id, attempt_number))
+        if job is None or attempt is None:
+            raise NotFound(f"no attempt {attempt_number} of job {job_id} was ever leased")
+        new = [event for event in report.events if event.seq > attempt.last_seq]
+        if job.attempt != attempt_number or job.state not in LEASED:
+            if attempt.said_end and report.events and not new:
+                return ReportResponse(acknowledged=attempt.last_seq, directive="stop")  # its answer was lost
+            raise LeaseFenced(f"attempt {attempt_number} of {job_id} is over; the job is {job.state}")
+        _check_order(new, attempt.last_seq)
+        await _store(session, job, attempt, new, lease_s)
+        timed_out = _timed_out(job, attempt)
+        if new and new[-1].type is EventType.END:
+            await _end(session, job, new[-1], timed_out)
+            directive: Directive = "stop"
+        else:
+            directive = _directive(job, timed_out)
+        return ReportResponse(acknowledged=new[-1].seq if new else attempt.last_seq, directive=directive)
+
+
+def _check_order(new: list[Event], last_seq: int) -> None:
+    for expected, event in enumerate(new, start=last_seq + 1):
+        if event.seq != expected:
+            raise ReportGap(f"event {expected} is missing; send from there on", acknowledged=last_seq)
+        if event.type is EventType.STATE:
+            raise Invalid(f"event {event.seq} is of type state, which only the service writes")
+    if any(event.type is EventType.END for event in new[:-1]):
+        raise Invalid("events follow the end of the attempt")
+
+
+async def _store(session: AsyncSession, job: Job, attempt: Attempt, new: list[Event], lease_s: float) -> None:
+    await ledger.renew(session, job.id, job.attempt, lease_s)
+    values = {"last_seq": new[-1].seq} if new else {}
+    await session.execute(
+        update(Attempt)
+        .where(Attempt.job == job.id, Attempt.number == job.attempt)
+        .values(renewed_at=func.now(), **values)
+    )
+    if not new:
+        return
+    if job.state == State.STARTING:
+        await ledger.begin(session, job.id, job.attempt)
+    training = [e.data for e in new if e.type is EventType.PROGRESS and "step" in e.data]
+    if training:
+        await session.execute(update(Job).where(Job.id == job.id).values(progress=storable(training[-1])))
+    await append(session, job.id, [from_run(job.attempt, event) for event in new])
+
+
+async def _end(session: AsyncSession, job: Job, event: Event, timed_out: bool) -> None:
+    data = storable(event.data)
+    reason, message = data.get("reason"), str(data.get("message") or "")
+    if reason not in REASONS:
+        message = f"the worker ended with the unknown reason {reason!r}. {message}".rstrip()
+        reason = "crashed"
+    end = End(reason, message or REASONS[reason].sentence, by_report=True)
+    await settle(session, job, end, result=data.get("result"), timed_out=timed_out)
+
+
+def _timed_out(job: Job, attempt: Attempt) -> bool:
+    spent = job.runtime_s + (datetime.now(UTC) - attempt.started_at).total_seconds()
+    return job.max_runtime_s is not None and spent >= job.max_runtime_s
+
+
+def _directive(job: Job, timed_out: bool) -> Directive:
+    if job.cancel_requested_at is not None or timed_out:
+        return "stop"
+    return "continue" if job.pause_requested_at is None else "pause"

@@ -1,0 +1,60 @@
+"""What becomes of a job when its attempt has ended."""
+
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from pace_core.spec import REASONS, RunResult, cell_hash
+from service.jobs import ledger
+from service.jobs.ledger import End
+from service.jobs.tables import Job
+
+
+async def settle(
+    session: AsyncSession,
+    job: Job,
+    end: End,
+    *,
+    result: dict[str, Any] | None = None,
+    timed_out: bool = False,
+    counts: bool = True,
+) -> None:
+    """Moves the job as the end of its current attempt asks; the job's row is locked by the caller.
+
+    A run that succeeded stays so, whatever was asked of it meanwhile. What stopped without being asked to, because
+    its worker went down, uses up no attempt, nor does what never reached a worker (`counts` is False).
+    """
+    if end.reason == "succeeded":
+        try:
+            RunResult.model_validate(result)
+        except ValidationError as error:
+            end = End("crashed", f"the worker's result cannot be read: {error}", end.by_report)
+        else:
+            await ledger.succeed(session, job.id, job.attempt, end, result or {}, await _cell(session, job, result))
+            return
+    if job.cancel_requested_at is not None:
+        await ledger.cancel(session, job.id, job.attempt, end)
+        return
+    stopped = end.reason in ("paused", "cancelled")
+    if stopped and timed_out:
+        await ledger.fail(session, job.id, job.attempt, End("timed_out", REASONS["timed_out"].sentence, end.by_report))
+        return
+    failed = counts and not stopped
+    if stopped or (REASONS[end.reason].retryable and job.failures + failed < job.max_attempts):
+        again = ledger.requeue if job.pause_requested_at is None else ledger.pause
+        await again(session, job.id, job.attempt, end, failed)
+    else:
+        await ledger.fail(session, job.id, job.attempt, end)
+
+
+async def _cell(session: AsyncSession, job: Job, result: dict[str, Any] | None) -> str:
+    provenance = RunResult.model_validate(result).provenance
+    init: str | None = job.spec.get("init_from")
+    if init:
+        found = await session.execute(
+            select(Job.cell).where(Job.result["adapter"]["uri"].astext == init, Job.project == job.project).limit(1)
+        )
+        init = found.scalar() or init
+    return cell_hash(job.spec, provenance.data_hash, provenance.weights_hash, init)

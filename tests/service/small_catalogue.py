@@ -1,0 +1,61 @@
+"""A catalogue small enough to read, so that tests of the service do not move with the real one."""
+
+from typing import Any
+
+from pace_core.spec import Catalogue
+
+
+def _schema(**properties: dict[str, Any]) -> dict[str, Any]:
+    required = [name for name, schema in properties.items() if "default" not in schema]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def small_catalogue() -> Catalogue:
+    """linear and lora_add; none and pace; own folders and the bundled tasks; the network that ships."""
+    rank = {"type": "integer", "minimum": 1, "default": 8}
+    noise = {"type": "number", "minimum": 0, "default": 1.0}
+    return Catalogue.model_validate(
+        {
+            "methods": {
+                "linear": {"name": "linear", "title": "Linear probing", "params": _schema(), "gives": ["merged"]},
+                "lora_add": {
+                    "name": "lora_add",
+                    "title": "LoRA",
+                    "params": _schema(rank=rank),
+                    "gives": ["delta", "merged"],
+                },
+            },
+            "regularizers": {
+                "none": {"name": "none", "title": "None", "params": _schema()},
+                "pace": {
+                    "name": "pace",
+                    "title": "PACE",
+                    "params": _schema(**{"sigma": noise, "lambda": noise}),
+                    "needs": ["delta"],
+                    "passes": 2.0,
+                },
+            },
+            "sources": {
+                "image_folder": {
+                    "name": "image_folder",
+                    "title": "Folder of images",
+                    "params": _schema(path={"type": "string"}),
+                },
+                "vtab_mini": {"name": "vtab_mini", "title": "Bundled tasks", "params": _schema(task={"type": "string"})},
+            },
+            "backbones": {
+                "pace_vit_mini": {
+                    "name": "pace_vit_mini",
+                    "title": "The network that ships",
+                    "family": "vit",
+                    "image_size": 64,
+                    "depth": 2,
+                    "width": 64,
+                    "parameters": 100_000,
+                    "gflops": 0.01,
+                    "bundled": True,
+                    "layers": {"blocks.0.attn.qkv": [64, 192], "blocks.1.attn.qkv": [64, 192]},
+                }
+            },
+        }
+    )
