@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from pace_core.spec.leases import Holding, Lease, LeaseRequest, Slot
+from pace_core.spec.leases import Holding, Lease, LeaseRequest, LeaseResponse, Slot
 from service.client.worker import AsyncWorker
 from worker.code_version import code_version
 from worker.patience import until_answered
@@ -17,24 +17,35 @@ log = logging.getLogger(__name__)
 
 
 class Claims:
-    """Long polls; each free slot is part of one of them at most, so a lease never finds its slot taken."""
+    """One long poll counts at a time: the newest, for every slot that is free by then.
+
+    The service gives nothing to an older one any more, but what it gave just before may still arrive by it. So an
+    older poll is left to end by itself. Should a slot be given two leases that way, the second is not started: the
+    service takes it back when it sees the slot free and the attempt not held.
+    """
 
     def __init__(self, service: AsyncWorker, dispatcher: str, holding: Callable[[], list[Holding]]) -> None:
         self.data: dict[str, str] = {}
+        """Task → hash of its data, as far as results have told."""
         self._service = service
         self._dispatcher = dispatcher
         self._holding = holding
+        self._lost: set[Holding] = set()
         self._known: dict[str, Slot] = {}
-        self._waiting: list[tuple[Slot, asyncio.Future[Lease | None]]] = []
+        self._free: dict[str, tuple[Slot, asyncio.Future[Lease | None]]] = {}
         self._woken = asyncio.Event()
+        self._newest: LeaseRequest | None = None
 
     async def ask(self, slot: Slot) -> Lease | None:
         """A lease for that free slot; None after a while without work."""
         self._known[slot.name] = slot
         answer: asyncio.Future[Lease | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((slot, answer))
+        self._free[slot.name] = (slot, answer)
         self._woken.set()
-        return await answer
+        try:
+            return await answer
+        finally:
+            self._free.pop(slot.name, None)
 
     def forget(self, name: str) -> None:
         """A slot is gone."""
@@ -47,24 +58,41 @@ class Claims:
                 await self._woken.wait()
                 await asyncio.sleep(TOGETHER_S)
                 self._woken.clear()
-                asking, self._waiting = self._waiting, []
-                polls.create_task(self._poll(asking))
+                if self._free:
+                    self._newest = self._request()
+                    polls.create_task(self._poll(self._newest))
 
-    async def _poll(self, asking: list[tuple[Slot, asyncio.Future[Lease | None]]]) -> None:
-        request = LeaseRequest(
+    def _request(self) -> LeaseRequest:
+        holding = self._holding()
+        self._lost.intersection_update(holding)
+        return LeaseRequest(
             dispatcher=self._dispatcher,
-            slots=[slot for slot, _ in asking],
+            slots=[slot for slot, _ in self._free.values()],
             all_slots=list(self._known.values()),
-            holding=self._holding(),
+            holding=[held for held in holding if held not in self._lost],
             data=self.data,
             code_version=code_version(),
             wait_s=POLL_S,
         )
-        leases: dict[str, Lease] = {}
-        try:
-            response = await until_answered(lambda: self._service.lease(request))
-            leases = {lease.slot: lease for lease in response.leases}
-        finally:
-            for slot, answer in asking:
+
+    async def _poll(self, request: LeaseRequest) -> None:
+        async def ask() -> LeaseResponse | None:
+            return await self._service.lease(request) if request is self._newest else None
+
+        response = await until_answered(ask)
+        if response is None:
+            return
+        self._lost.update(response.lost)  # their relays learn of it by their next report
+        self._hand_out(response)
+        if request is self._newest:
+            for _, answer in self._free.values():
                 if not answer.done():
-                    answer.set_result(leases.get(slot.name))
+                    answer.set_result(None)
+
+    def _hand_out(self, response: LeaseResponse) -> None:
+        for lease in response.leases:
+            _, answer = self._free.get(lease.slot, (None, None))
+            if answer is None or answer.done():
+                log.warning("%s/%d: %s is taken; the service gives it again", lease.job, lease.attempt, lease.slot)
+            else:
+                answer.set_result(lease)

@@ -1,0 +1,91 @@
+"""Who asks for work, and what becomes of answers that come late. The service is a stand-in."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from pace_core.spec.leases import Holding, Lease, LeaseRequest, LeaseResponse, Slot
+from worker.claims import Claims
+
+A, B = (Slot(name=name, device="cpu", memory_bytes=1) for name in "ab")
+
+
+def lease(job: str, slot: Slot) -> Lease:
+    return Lease(job=job, attempt=1, slot=slot.name, spec={}, folder="f", resume_from=[], max_runtime_s=None)
+
+
+class Service:
+    """Holds every poll open until the test answers it."""
+
+    def __init__(self) -> None:
+        self.polls: asyncio.Queue[tuple[LeaseRequest, asyncio.Future[LeaseResponse]]] = asyncio.Queue()
+
+    async def lease(self, request: LeaseRequest) -> LeaseResponse:
+        answer: asyncio.Future[LeaseResponse] = asyncio.get_running_loop().create_future()
+        self.polls.put_nowait((request, answer))
+        return await answer
+
+
+def give(answer: asyncio.Future[LeaseResponse], *leases: Lease, lost: list[Holding] | None = None) -> None:
+    answer.set_result(LeaseResponse(leases=list(leases), lost=lost or [], lease_s=15))
+
+
+class Setting:
+    def __init__(self) -> None:
+        self.service = Service()
+        self.holding: list[Holding] = []
+        self.claims = Claims(self.service, "here", lambda: self.holding)
+
+
+@pytest_asyncio.fixture
+async def setting() -> AsyncIterator[Setting]:
+    it = Setting()
+    running = asyncio.create_task(it.claims.run())
+    yield it
+    running.cancel()
+
+
+async def test_slots_free_together_ask_together_and_each_gets_its_lease(setting: Setting) -> None:
+    asking = [asyncio.create_task(setting.claims.ask(slot)) for slot in (A, B)]
+    request, answer = await setting.service.polls.get()
+    assert request.slots == [A, B]
+    give(answer, lease("job_2", B))
+    assert [got and got.job for got in await asyncio.gather(*asking)] == [None, "job_2"]
+
+
+async def test_a_slot_that_becomes_free_asks_anew_for_all(setting: Setting) -> None:
+    first = asyncio.create_task(setting.claims.ask(A))
+    _, old = await setting.service.polls.get()
+    second = asyncio.create_task(setting.claims.ask(B))
+    request, new = await setting.service.polls.get()
+    assert request.slots == [A, B]
+    give(old)
+    give(new, lease("job_1", A), lease("job_2", B))
+    assert [got and got.job for got in (await first, await second)] == ["job_1", "job_2"]
+
+
+async def test_a_lease_that_an_older_poll_brings_is_taken(setting: Setting) -> None:
+    first = asyncio.create_task(setting.claims.ask(A))
+    _, old = await setting.service.polls.get()
+    second = asyncio.create_task(setting.claims.ask(B))
+    _, new = await setting.service.polls.get()
+    give(old, lease("job_1", A))
+    assert (await first) == lease("job_1", A)
+    give(new, lease("job_9", A), lease("job_2", B))
+    assert (await second) == lease("job_2", B)
+
+
+async def test_what_the_service_called_lost_is_not_held_any_more(setting: Setting) -> None:
+    gone, kept = Holding(job="job_1", attempt=1, slot="c"), Holding(job="job_2", attempt=1, slot="d")
+    setting.holding = [gone, kept]
+    first = asyncio.create_task(setting.claims.ask(A))
+    request, answer = await setting.service.polls.get()
+    assert request.holding == [gone, kept]
+    give(answer, lost=[gone])
+    assert await first is None
+    again = asyncio.create_task(setting.claims.ask(A))
+    request, answer = await setting.service.polls.get()
+    assert request.holding == [kept]
+    give(answer)
+    assert await again is None
