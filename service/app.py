@@ -1,7 +1,7 @@
 """The API as an ASGI app."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
@@ -31,7 +31,7 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
     settings = settings or Settings()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         url = settings.database_url or await asyncio.to_thread(postgres.start, settings.state_dir / "postgres")
         await migrate(url)
         app.state.database = Database(url, settings.pool_size)

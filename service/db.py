@@ -1,6 +1,6 @@
 """The database as the service uses it: one engine, one transaction a request."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any
@@ -46,7 +46,7 @@ class Database:
         )
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncSession]:
+    async def transaction(self) -> AsyncGenerator[AsyncSession]:
         """A session in a transaction: committed at the end, rolled back where the block raises."""
         async with self._sessions.begin() as session:
             yield session
@@ -63,7 +63,7 @@ def sqlalchemy_url(url: str) -> str:
     raise ValueError(f"PACE_DATABASE_URL must begin with postgresql://, not {url.split('://')[0]!r}")
 
 
-async def _transaction(request: Request) -> AsyncIterator[AsyncSession]:
+async def _transaction(request: Request) -> AsyncGenerator[AsyncSession]:
     database: Database = request.app.state.database
     async with database.transaction() as session:
         yield session

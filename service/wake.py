@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import psycopg
@@ -57,7 +57,7 @@ class Wakes:
         return self._closing.is_set()
 
     @contextmanager
-    def waiter(self, topic: str) -> Iterator[Waiter]:
+    def waiter(self, topic: str) -> Generator[Waiter]:
         waiter = Waiter(self._closing)
         self._waiters[topic].add(waiter)
         try:

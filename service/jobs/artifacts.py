@@ -1,6 +1,6 @@
 """A job's files over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
@@ -14,7 +14,10 @@ from service.problems import NotFound
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["artifacts"])
 
-_FILE = {200: {"content": {"application/octet-stream": {}}}, 206: {"description": "A range of it"}}
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {}}},
+    206: {"description": "A range of it"},
+}
 
 
 class Artifact(BaseModel):
@@ -45,14 +48,15 @@ async def adapter(
 ) -> StreamingResponse:
     """What the job trained: a safetensors file with its spec, labels and preprocessing inside."""
     result = await _seen(request, caller, job_id)
-    uri: str | None = ((result or {}).get("adapter") or {}).get("uri")
+    saved: dict[str, Any] = (result or {}).get("adapter") or {}
+    uri: str | None = saved.get("uri")
     folder = f"{request.app.state.settings.storage_root}/jobs/{job_id}/"
     if uri is None or not uri.removeprefix("file://").startswith(folder):
         raise NotFound(f"job {job_id} has left no adapter in this service's storage")
     return await _send(request, job_id, uri.removeprefix("file://").removeprefix(folder), range)
 
 
-async def _seen(request: Request, caller: AnyCaller, job_id: str) -> dict[str, object] | None:
+async def _seen(request: Request, caller: AnyCaller, job_id: str) -> dict[str, Any] | None:
     database: Database = request.app.state.database
     async with database.transaction() as session:
         return (await find(session, job_id, caller)).result
@@ -69,5 +73,5 @@ async def _send(request: Request, job_id: str, path: str, range: str | None) -> 
     }
     if range is None:
         return StreamingResponse(file.read(part), media_type="application/octet-stream", headers=headers)
-    headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{file.bytes}"
+    headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{file.size}"
     return StreamingResponse(file.read(part), 206, media_type="application/octet-stream", headers=headers)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 from fsspec.core import url_to_fs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
@@ -22,21 +22,21 @@ class File:
 
     filesystem: Any
     path: str
-    bytes: int
+    size: int
     sha256: str
 
     def part(self, header: str | None) -> range:
         """The bytes that a Range header asks for; all of them where it is None. Raises RangeNotSatisfiable."""
         if header is None:
-            return range(self.bytes)
+            return range(self.size)
         asked = _RANGE.fullmatch(header.strip())
         if asked and any(asked.groups()):
             first, last = asked.groups()
-            start = int(first) if first else max(self.bytes - int(last), 0)
-            stop = min(int(last) + 1, self.bytes) if first and last else self.bytes
+            start = int(first) if first else max(self.size - int(last), 0)
+            stop = min(int(last) + 1, self.size) if first and last else self.size
             if start < stop:
                 return range(start, stop)
-        raise RangeNotSatisfiable(f"{header!r} is no one range of a file of {self.bytes} bytes")
+        raise RangeNotSatisfiable(f"{header!r} is no one range of a file of {self.size} bytes")
 
     def read(self, part: range) -> Iterator[bytes]:
         """Those bytes, piece by piece."""
@@ -65,7 +65,7 @@ async def delete_files(storage_root: str, job: str) -> None:
 
 def _list(storage_root: str, job: str) -> list[tuple[str, int]]:
     filesystem, folder = _folder(storage_root, job)
-    found = filesystem.find(folder, detail=True) if filesystem.exists(folder) else {}
+    found: dict[str, Any] = filesystem.find(folder, detail=True) if filesystem.exists(folder) else {}
     return sorted((name.removeprefix(f"{folder}/"), int(info["size"])) for name, info in found.items())
 
 
@@ -89,5 +89,5 @@ def _delete(storage_root: str, job: str) -> None:
 
 
 def _folder(storage_root: str, job: str) -> tuple[Any, str]:
-    filesystem, root = url_to_fs(storage_root)  # pyright: ignore[reportUnknownVariableType]
-    return filesystem, f"{str(root).rstrip('/')}/jobs/{job}"
+    filesystem, root = cast(tuple[Any, str], url_to_fs(storage_root))
+    return filesystem, f"{root.rstrip('/')}/jobs/{job}"

@@ -81,8 +81,12 @@ async def renew(session: AsyncSession, job: str, attempt: int, lease_s: float) -
 
 async def pause(session: AsyncSession, job: str, attempt: int, end: End, failed: bool = False) -> bool:
     """The attempt stopped because it was asked to, or was lost (`failed`) while a pause was asked for."""
-    values = {"pause_requested_at": None, "reason": end.reason, "message": end.message}
-    values["failures"] = Job.failures + (1 if failed else 0)
+    values = {
+        "pause_requested_at": None,
+        "reason": end.reason,
+        "message": end.message,
+        "failures": Job.failures + (1 if failed else 0),
+    }
     return await _end_attempt(session, job, "pause", attempt, end, values)
 
 

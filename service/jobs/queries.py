@@ -64,7 +64,7 @@ async def page(session: AsyncSession, filters: JobFilters, caller: Caller) -> tu
     return shown, _cursor(filters, shown[-1].id) if len(found) > filters.limit else None
 
 
-def _filtered(filters: JobFilters, caller: Caller) -> Select[tuple[Job]]:
+def _filtered(filters: JobFilters, caller: Caller) -> Select[Job]:
     query = select(Job)
     if caller.role is Role.USER:
         query = query.where(Job.project == caller.project)

@@ -30,7 +30,8 @@ class JobRequest(BaseModel):
     """Asks for one run: by a spec, or by a recipe's row with overrides."""
 
     model_config = ConfigDict(
-        **_INPUT,
+        extra="forbid",
+        use_attribute_docstrings=True,
         json_schema_extra={
             "examples": [
                 {

@@ -34,13 +34,12 @@ def resolve(request: JobRequest, catalogue: Catalogue) -> tuple[RunSpec, str]:
     if (request.spec is None) == (request.recipe is None):
         fault = Fault(pointer="/spec", code="conflict", message="give either a spec or a recipe, one of the two")
         raise Invalid("the request has faults", [fault])
+    where = "/overrides" if request.recipe else "/spec"
     try:
         if request.recipe:
-            where = "/overrides"
             chosen = request.recipe
             raw = spec_of_recipe(chosen.name, chosen.row, chosen.task, request.overrides)
         else:
-            where = "/spec"
             raw = merged(request.spec or {}, request.overrides)
         if request.seed is not None:
             raw["seed"] = request.seed
@@ -118,7 +117,14 @@ async def earlier_answer(
     Raises KeyReused where it came with another body.
     """
     body_hash = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    row = {"api_key": caller.key_id, "route": route, "key": key, "body_hash": body_hash, "status": 0, "answer": {}}
+    row: dict[str, Any] = {
+        "api_key": caller.key_id,
+        "route": route,
+        "key": key,
+        "body_hash": body_hash,
+        "status": 0,
+        "answer": {},
+    }
     taken = await session.execute(
         insert(IdempotencyKey).values(**row).on_conflict_do_nothing().returning(IdempotencyKey.key)
     )

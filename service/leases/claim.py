@@ -79,7 +79,7 @@ async def _give_up_vanished(session: AsyncSession, request: LeaseRequest) -> Non
         )
         .with_for_update(of=Job, skip_locked=True)
     )
-    for job, attempt in vanished.tuples():
+    for job, attempt in vanished:
         if (job.id, job.attempt) not in holding:
             end = End("lost", f"slot {attempt.slot} of {attempt.cluster} does not run the attempt any more", False)
             await settle(session, job, end, counts=attempt.last_seq > 0)

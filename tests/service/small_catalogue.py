@@ -41,7 +41,11 @@ def small_catalogue() -> Catalogue:
                     "title": "Folder of images",
                     "params": _schema(path={"type": "string"}),
                 },
-                "vtab_mini": {"name": "vtab_mini", "title": "Bundled tasks", "params": _schema(task={"type": "string"})},
+                "vtab_mini": {
+                    "name": "vtab_mini",
+                    "title": "Bundled tasks",
+                    "params": _schema(task={"type": "string"}),
+                },
             },
             "backbones": {
                 "pace_vit_mini": {

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0001"
 down_revision = None
@@ -13,8 +13,8 @@ def upgrade() -> None:
         "clusters",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
-        sa.Column("slots", postgresql.JSONB(), nullable=False),
-        sa.Column("data", postgresql.JSONB(none_as_null=True), nullable=False),
+        sa.Column("slots", JSONB(), nullable=False),
+        sa.Column("data", JSONB(), nullable=False),
         sa.Column("code_version", sa.Text(), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_clusters"),
@@ -62,18 +62,18 @@ def upgrade() -> None:
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("row", sa.Text(), nullable=False),
-        sa.Column("tags", postgresql.JSONB(none_as_null=True), nullable=False),
+        sa.Column("tags", JSONB(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("max_attempts", sa.Integer(), nullable=False),
-        sa.Column("runtime_s", sa.Double(), nullable=False),
-        sa.Column("max_runtime_s", sa.Double(), nullable=True),
+        sa.Column("runtime_s", sa.Double[float](), nullable=False),
+        sa.Column("max_runtime_s", sa.Double[float](), nullable=True),
         sa.Column("lease_expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("pause_requested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("spec", postgresql.JSONB(none_as_null=True), nullable=False),
+        sa.Column("spec", JSONB(), nullable=False),
         sa.Column("benchmark", sa.Text(), nullable=True),
         sa.Column("task", sa.Text(), nullable=False),
         sa.Column("phase", sa.Text(), nullable=False),
@@ -85,8 +85,8 @@ def upgrade() -> None:
         sa.Column("reused_from", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("message", sa.Text(), nullable=True),
-        sa.Column("result", postgresql.JSONB(none_as_null=True), nullable=True),
-        sa.Column("progress", postgresql.JSONB(none_as_null=True), nullable=True),
+        sa.Column("result", JSONB(), nullable=True),
+        sa.Column("progress", JSONB(), nullable=True),
         sa.Column("mlflow_url", sa.Text(), nullable=True),
         sa.Column("event_count", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -157,7 +157,7 @@ def upgrade() -> None:
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("body_hash", sa.Text(), nullable=False),
         sa.Column("status", sa.Integer(), nullable=False),
-        sa.Column("answer", postgresql.JSONB(none_as_null=True), nullable=False),
+        sa.Column("answer", JSONB(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(["api_key"], ["api_keys.id"], name="fk_idempotency_keys_api_key", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("api_key", "route", "key", name="pk_idempotency_keys"),
@@ -172,7 +172,7 @@ def upgrade() -> None:
         sa.Column("seq", sa.Integer(), nullable=True),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
-        sa.Column("data", postgresql.JSONB(none_as_null=True), nullable=False),
+        sa.Column("data", JSONB(), nullable=False),
         sa.ForeignKeyConstraint(["job"], ["jobs.id"], name="fk_job_events_job", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="pk_job_events"),
         sa.UniqueConstraint("job", "attempt", "seq", name="uq_job_events_job_attempt_seq"),
