@@ -1,0 +1,117 @@
+"""The processes of the stack: their commands and environments."""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from service.local.ports import free_port
+from service.local.record import Folder
+
+_OBJECT_STORE_BYTES = 100_000_000  # nothing of size goes through Ray's object store; 75 MB is its least
+
+
+@dataclass(frozen=True)
+class Command:
+    """How a part is started."""
+
+    name: str
+    arguments: list[str]
+    environment: dict[str, str] = field(default_factory=dict[str, str])
+    patience_s: float = 5.0
+    """How long it may take to end by itself; 0 kills it at once."""
+    nice: int = 0
+
+
+def api(folder: Folder, port: int, database_url: str, mlflow_url: str | None) -> Command:
+    """The REST API."""
+    environment = {
+        "PACE_DATABASE_URL": database_url,
+        "PACE_STATE_DIR": str(folder.path),
+        "PACE_STORAGE": storage_root(folder),
+        "PACE_PORT": str(port),
+    } | ({"PACE_MLFLOW_URL": mlflow_url} if mlflow_url else {})
+    # longer than uvicorn's own wait for open streams
+    return Command("api", [sys.executable, "-m", "service"], environment, patience_s=8.0)
+
+
+def ray(folder: Folder, port: int) -> Command:
+    """A Ray cluster on loopback, with a token that only its owner can read.
+
+    Every port is free or drawn by Ray, so that two clusters never meet. It is killed as a whole session, which ends
+    the actors too; `ray stop` would end every cluster of the machine.
+    """
+    arguments = [
+        *(_script("ray"), "start", "--head", "--block", "--disable-usage-stats"),
+        *("--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={folder.ray}"),
+        *(f"--ray-client-server-port={free_port()}", f"--dashboard-agent-listen-port={free_port()}"),
+        *("--min-worker-port=0", "--max-worker-port=0"),
+        *("--include-dashboard=false", "--no-monitor", "--include-log-monitor=false"),
+        *(f"--object-store-memory={_OBJECT_STORE_BYTES}", "--log-style=record", "--log-color=false"),
+    ]
+    return Command("ray", arguments, ray_environment(folder), patience_s=0)
+
+
+def ray_environment(folder: Folder) -> dict[str, str]:
+    """What every process that talks to the cluster needs."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(folder.ray_token),
+        # on every system: without it Ray turns 127.0.0.1 into the machine's address and listens to the network
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    }
+
+
+def dispatcher(folder: Folder, worker: dict[str, str], ray_address: str, own_ray: bool) -> Command:
+    """Leases jobs to the slots of the Ray cluster."""
+    environment = worker | {"PACE_RAY_ADDRESS": ray_address} | (ray_environment(folder) if own_ray else {})
+    return Command("dispatcher", [sys.executable, "-m", "worker", "dispatch"], environment)
+
+
+def tracking(worker: dict[str, str], mlflow_url: str) -> Command:
+    """Fills MLflow from the service's events."""
+    environment = worker | {"MLFLOW_TRACKING_URI": mlflow_url}
+    return Command("tracking", [sys.executable, "-m", "worker", "track"], environment, nice=5)
+
+
+def mlflow(folder: Folder, port: int, database_url: str) -> Command:
+    """The MLflow server. It computes for 15 to 50 s when it starts, hence after all others and behind them."""
+    arguments = [
+        *(_script("mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", _sqlalchemy(of_database(database_url, "mlflow"))),
+        *("--artifacts-destination", f"{storage_root(folder)}/mlflow"),
+    ]
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return Command("mlflow", arguments, environment, nice=5)
+
+
+def worker_environment(folder: Folder, url: str, key: str) -> dict[str, str]:
+    """What dispatcher and tracking need to reach the service and the files."""
+    return {
+        "PACE_URL": url,
+        "PACE_API_KEY": key,
+        "PACE_STATE_DIR": str(folder.path),
+        "PACE_STORAGE": storage_root(folder),
+    }
+
+
+def storage_root(folder: Folder) -> str:
+    """PACE_STORAGE, else a folder of the state folder."""
+    return (os.environ.get("PACE_STORAGE") or str(folder.storage)).rstrip("/")
+
+
+def of_database(url: str, name: str) -> str:
+    """The same server's database of that name."""
+    parts = urlsplit(url)
+    # urlunsplit would drop the slashes before an empty host; a socket in the query wins over the host here
+    return urlunsplit(parts._replace(netloc=parts.netloc or "localhost", path=f"/{name}"))
+
+
+def _sqlalchemy(url: str) -> str:
+    return "postgresql+psycopg://" + url.partition("://")[2]
+
+
+def _script(name: str) -> str:
+    """A command of the environment that runs us, whatever PATH says."""
+    return str(Path(sys.executable).parent / name)

@@ -1,0 +1,159 @@
+"""`pace up`, `pace down` and what `pace status` reads."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import httpx2
+
+from service import postgres
+from service.local.identity import alive, end_session
+from service.local.record import Folder, Record
+from service.local.supervisor import Supervisor
+
+_DOWN_S = 40.0
+
+
+class StackError(RuntimeError):
+    """The stack cannot be started or stopped; the message says why and what to do."""
+
+
+def serve(folder: Folder, say: Callable[[str], None]) -> None:
+    """Runs the stack in this process until SIGTERM or Ctrl-C. Raises StackError."""
+    folder.make()
+    with folder.held() as ours:
+        if not ours:
+            raise StackError(running_already(folder))
+        _clear(folder)
+        try:
+            asyncio.run(_serve(folder, say))
+        except RuntimeError as error:
+            raise StackError(str(error)) from error
+        folder.forget()
+
+
+async def _serve(folder: Folder, say: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    await Supervisor(folder, say).run(stop)
+
+
+def start_detached(folder: Folder, within_s: float = 120.0) -> Record:
+    """Starts the stack in a process of its own; returns when the API answers. Raises StackError."""
+    if folder.running():
+        raise StackError(running_already(folder))
+    folder.make()
+    log = folder.logs / "supervisor.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # outlives us
+            [sys.executable, "-m", "service.local"],
+            env=os.environ | {"PACE_STATE_DIR": str(folder.path)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        record = folder.read()
+        if record and record.supervisor.pid == process.pid and healthy(record.url):
+            return record
+        if process.poll() is not None:
+            raise StackError(f"the stack did not start; the end of {log}:\n{_tail(log.read_text('utf-8'))}")
+        time.sleep(0.1)
+    raise StackError(f"the API does not answer after {within_s:g} s; see {folder.logs}, and `pace down` to stop")
+
+
+def stop(folder: Folder) -> bool:
+    """Ends the stack of that folder and whatever an earlier one left; False where nothing ran. Raises StackError."""
+    ran = folder.running()
+    if ran:
+        _ask_to_end(folder)
+    return _clear(folder) or ran
+
+
+def wait_ready(url: str, within_s: float, say: Callable[[str], None]) -> None:
+    """Returns when every part of the stack is ready. Raises StackError that names those that are not."""
+    deadline = time.monotonic() + within_s
+    seen: set[str] = set()
+    while True:
+        parts = readiness(url)
+        for name, part in parts.items():
+            if part["status"] == "ok" and name not in seen:
+                seen.add(name)
+                say(f"{name} is ready")
+        if parts and len(seen) == len(parts):
+            return
+        if time.monotonic() > deadline:
+            late = ", ".join(f"{name} ({part['detail']})" for name, part in parts.items() if name not in seen)
+            raise StackError(f"not ready after {within_s:g} s: {late}; see `pace status`")
+        time.sleep(0.5)
+
+
+def readiness(url: str) -> dict[str, dict[str, str]]:
+    """Each part's status and detail, as the API tells it; empty where it does not answer."""
+    try:
+        return httpx2.get(f"{url}/readyz", timeout=5.0).json()["parts"]
+    except (httpx2.TransportError, ValueError, KeyError):
+        return {}
+
+
+def healthy(url: str) -> bool:
+    """Whether the API answers there."""
+    try:
+        return httpx2.get(f"{url}/healthz", timeout=2.0).is_success
+    except httpx2.TransportError:
+        return False
+
+
+def running_already(folder: Folder) -> str:
+    """What to tell someone who starts a second stack on the folder."""
+    record = folder.read()
+    where = f" at {record.url}" if record else ""
+    return f"the stack of {folder.path} runs already{where}; `pace status` shows it, `pace down` stops it"
+
+
+def _ask_to_end(folder: Folder) -> None:
+    deadline = time.monotonic() + _DOWN_S
+    asked = False
+    while folder.running():
+        record = folder.read()
+        # a stack that has only just begun has written no record yet
+        if not asked and record and alive(record.supervisor):
+            with suppress(ProcessLookupError):
+                os.kill(record.supervisor.pid, signal.SIGTERM)
+            asked = True
+        if time.monotonic() > deadline:
+            if record and asked:
+                end_session(record.supervisor, 0)
+                return
+            raise StackError(f"something holds {folder.path}/lock and is no stack that is known here")
+        time.sleep(0.1)
+
+
+def _clear(folder: Folder) -> bool:
+    """Ends what a stack whose supervisor is gone left behind; whether there was anything."""
+    record = folder.read()
+    left = [part.process for part in record.parts.values() if part.process] if record else []
+    found = any(alive(process) for process in left)
+    for process in left:
+        end_session(process, 0)
+    if not os.environ.get("PACE_DATABASE_URL") and postgres.running(folder.postgres):
+        postgres.stop(folder.postgres)
+        found = True
+    if folder.ray.exists():
+        shutil.rmtree(folder.ray)
+    folder.forget()
+    return found
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.splitlines()[-20:])

@@ -1,0 +1,179 @@
+"""Starts the parts of the stack one after the other, keeps them running, and ends them."""
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from service import postgres
+from service.keys.bootstrap import Keys, bootstrap
+from service.local import commands
+from service.local.commands import Command
+from service.local.identity import Identity, end_session, identify, kill_rest
+from service.local.ports import answers, chosen_port, free_port
+from service.local.record import Folder, Part, Record, write_private
+
+_LONGEST_PAUSE_S = 30.0
+_STEADY_S = 60.0  # a part that ran this long is started again at once
+_LOOK_S = 0.2
+
+API_PORT = 8321
+
+
+class Supervisor:
+    """The running stack of one state folder. `say` is told what a person waits for."""
+
+    def __init__(self, folder: Folder, say: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._say = say
+        me = identify(os.getpid())
+        assert me is not None
+        self._api_port = chosen_port(API_PORT)
+        self._record = Record(supervisor=me, url=f"http://127.0.0.1:{self._api_port}")
+        self._keepers: list[asyncio.Task[None]] = []
+        self._own_postgres = not os.environ.get("PACE_DATABASE_URL")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs the stack until `stop` is set; then everything it started is ended, the data kept.
+
+        What the environment names (PACE_DATABASE_URL, PACE_RAY_ADDRESS, MLFLOW_TRACKING_URI) is used, not started.
+        Raises RuntimeError where Postgres or the API cannot start.
+        """
+        starting = asyncio.create_task(self._start())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                await starting  # raises what it raised
+                await stopping
+        finally:
+            for task in (starting, stopping):
+                task.cancel()
+                with suppress(asyncio.CancelledError, RuntimeError):
+                    await task
+            await self._end()
+
+    async def _start(self) -> None:
+        folder = self._folder
+        self._keep_record()
+        database_url = os.environ.get("PACE_DATABASE_URL") or await asyncio.to_thread(postgres.start, folder.postgres)
+        keys = await self._keys(database_url)
+        mlflow_url = os.environ.get("MLFLOW_TRACKING_URI")
+        mlflow_port = 0 if mlflow_url else free_port(self._api_port + 1)
+        self._record.mlflow_url = mlflow_url = mlflow_url or f"http://127.0.0.1:{mlflow_port}"
+        self._keep_client(keys)
+
+        self._begin(commands.api(folder, self._api_port, database_url, mlflow_url))
+        await self._answering("api", self._api_port, within_s=60)
+        self._say(f"API      {self._record.url}/docs")
+
+        worker = commands.worker_environment(folder, self._record.url, keys.worker)
+        ray_address = os.environ.get("PACE_RAY_ADDRESS")
+        if not ray_address:
+            ray_port = free_port()
+            ray_address = f"127.0.0.1:{ray_port}"
+            self._make_token()
+            folder.ray.mkdir(mode=0o700)
+            self._begin(commands.ray(folder, ray_port))
+            await self._answering("ray", ray_port, within_s=300)
+        self._record.ray_address = ray_address
+        own_ray = "ray" in self._record.parts
+        self._begin(commands.dispatcher(folder, worker, ray_address, own_ray))
+        if mlflow_port:
+            await asyncio.to_thread(self._make_mlflow_database, database_url)
+            self._begin(commands.mlflow(folder, mlflow_port, database_url))
+        self._begin(commands.tracking(worker, mlflow_url))
+
+    async def _keys(self, database_url: str) -> Keys:
+        known = self._folder.read_client()
+        kept = Keys(admin=known["key"], worker=known["worker_key"]) if {"key", "worker_key"} <= known.keys() else None
+        return await bootstrap(database_url, kept)
+
+    def _keep_client(self, keys: Keys) -> None:
+        lines = {"url": self._record.url, "key": keys.admin, "mlflow_url": self._record.mlflow_url}
+        text = "".join(f'  "{name}": "{value}",\n' for name, value in lines.items())
+        write_private(self._folder.client, f'{{\n{text}  "worker_key": "{keys.worker}"\n}}\n')
+
+    def _make_token(self) -> None:
+        if not self._folder.ray_token.exists():
+            write_private(self._folder.ray_token, secrets.token_hex(32))
+
+    def _make_mlflow_database(self, database_url: str) -> None:
+        postgres.ensure_database(commands.of_database(database_url, "postgres"), "mlflow")
+
+    def _begin(self, command: Command) -> None:
+        self._record.parts[command.name] = Part(log=str(self._folder.logs / f"{command.name}.log"))
+        self._keepers.append(asyncio.create_task(self._keep(command), name=command.name))
+
+    async def _keep(self, command: Command) -> None:
+        """Runs a part, and again whenever it ends, after a pause that grows while it ends soon."""
+        part = self._record.parts[command.name]
+        pause_s = 0.5
+        while True:
+            began = time.monotonic()
+            process = await self._spawn(command, part.log)
+            part.process = identify(process.pid) or Identity(pid=process.pid, started="")
+            self._keep_record()
+            try:
+                code = await process.wait()
+            except asyncio.CancelledError:
+                await asyncio.to_thread(end_session, part.process, command.patience_s)
+                await process.wait()
+                raise
+            kill_rest(part.process)
+            if command.name == "ray":
+                self._let_go_of_ray()
+            part.process, part.restarts = None, part.restarts + 1
+            self._keep_record()
+            pause_s = 0.5 if time.monotonic() - began >= _STEADY_S else min(2 * pause_s, _LONGEST_PAUSE_S)
+            self._say(f"{command.name} ended (exit code {code}); started again in {pause_s:g} s, see {part.log}")
+            await asyncio.sleep(pause_s)
+
+    def _let_go_of_ray(self) -> None:
+        """The dispatcher is of no use without the cluster it joined; it is started again and joins the next."""
+        part = self._record.parts.get("dispatcher")
+        if part and part.process:
+            end_session(part.process, 0)
+
+    async def _spawn(self, command: Command, log: str) -> asyncio.subprocess.Process:
+        with open(log, "ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *command.arguments,
+                env=os.environ | command.environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # so that it can be ended with all that it starts, and no Ctrl-C reaches it
+            )
+        if command.nice:
+            with suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, command.nice)
+        return process
+
+    async def _answering(self, name: str, port: int, within_s: float) -> None:
+        deadline = time.monotonic() + within_s
+        while not await asyncio.to_thread(answers, port):
+            part = self._record.parts[name]
+            if part.restarts >= 3 or time.monotonic() > deadline:
+                raise RuntimeError(f"{name} does not start; the end of {part.log}:\n{_tail(part.log)}")
+            await asyncio.sleep(_LOOK_S)
+
+    async def _end(self) -> None:
+        # workers first, so that what they still have to say finds an API; all of them at once, for a quick end
+        for names in (("dispatcher", "tracking"), ("ray", "mlflow"), ("api",)):
+            ending = [task for task in self._keepers if task.get_name() in names]
+            for task in ending:
+                task.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
+        if self._own_postgres:
+            await asyncio.to_thread(postgres.stop, self._folder.postgres)
+
+    def _keep_record(self) -> None:
+        self._folder.write(self._record)
+
+
+def _tail(log: str) -> str:
+    with open(log, encoding="utf-8", errors="replace") as file:
+        return "".join(file.readlines()[-20:])
