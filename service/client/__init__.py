@@ -2,7 +2,23 @@
 
 from service.client.address import NoService
 from service.client.client import AsyncClient, Client
-from service.client.models import Job, JobEvent, Progress
+from service.client.jobs import DownloadError
+from service.client.models import Job
 from service.client.problems import LeaseFenced, ProblemError
+from service.events.schemas import EventView as JobEvent
+from service.jobs.schemas import JobRequest, RecipeChoice
+from service.leaderboards.schemas import Leaderboard
 
-__all__ = ["AsyncClient", "Client", "Job", "JobEvent", "LeaseFenced", "NoService", "ProblemError", "Progress"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "DownloadError",
+    "Job",
+    "JobEvent",
+    "JobRequest",
+    "Leaderboard",
+    "LeaseFenced",
+    "NoService",
+    "ProblemError",
+    "RecipeChoice",
+]

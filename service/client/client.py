@@ -1,20 +1,26 @@
 """The client: asynchronous, and the same with ordinary calls."""
 
 from types import TracebackType
-from typing import Self
+from typing import Any, Literal, Self
 
 import httpx2
 
-from service.client._sync import Face, Loop, call
+from service.client._sync import Face, Loop, call, iterate
 from service.client.address import find_address
 from service.client.connection import Connection
+from service.client.jobs import AsyncJobs
+from service.client.models import Readiness
 from service.client.worker import AsyncWorker
+from service.leaderboards.schemas import Leaderboard
+
+Kind = Literal["methods", "regularizers", "sources", "backbones", "benchmarks", "recipes"]
 
 
 class AsyncClient:
     """One service, by URL and API key; without them the environment's, or the stack's that runs here.
 
-    Raises NoService where no service is known.
+    Every call raises ProblemError where the service refuses it and NoService where none answers. The constructor
+    raises NoService where no service is known.
     """
 
     def __init__(
@@ -22,7 +28,20 @@ class AsyncClient:
     ) -> None:
         self.address = find_address(url, key)
         self._connection = Connection(self.address, transport)
+        self.jobs = AsyncJobs(self._connection)
         self.worker = AsyncWorker(self._connection)
+
+    async def catalogue(self, kind: Kind) -> list[dict[str, Any]]:
+        """Everything of one kind that a spec can name; methods, regularizers and sources with their JSON Schema."""
+        return (await self._connection.json("GET", f"/v1/catalogue/{kind}"))["data"]
+
+    async def leaderboard(self, benchmark: str) -> Leaderboard:
+        """Rows × tasks of a benchmark, measured beside published."""
+        return Leaderboard.model_validate(await self._connection.json("GET", f"/v1/leaderboards/{benchmark}"))
+
+    async def ready(self) -> Readiness:
+        """How each part of the stack is."""
+        return Readiness.model_validate(await self._connection.json("GET", "/readyz"))
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -37,27 +56,53 @@ class AsyncClient:
         await self.close()
 
 
+class Jobs(Face[AsyncJobs]):
+    """AsyncJobs with ordinary calls."""
+
+    submit = call(AsyncJobs.submit)
+    check = call(AsyncJobs.check)
+    get = call(AsyncJobs.get)
+    find = iterate(AsyncJobs.find)
+    wait = call(AsyncJobs.wait)
+    change = call(AsyncJobs.change)
+    cancel = call(AsyncJobs.cancel)
+    pause = call(AsyncJobs.pause)
+    resume = call(AsyncJobs.resume)
+    retry = call(AsyncJobs.retry)
+    delete = call(AsyncJobs.delete)
+    events = iterate(AsyncJobs.events)
+    logs = call(AsyncJobs.logs)
+    metrics = call(AsyncJobs.metrics)
+    artifacts = call(AsyncJobs.artifacts)
+    download = call(AsyncJobs.download)
+
+
 class Worker(Face[AsyncWorker]):
     """AsyncWorker with ordinary calls."""
 
     lease = call(AsyncWorker.lease)
     report = call(AsyncWorker.report)
     heartbeat = call(AsyncWorker.heartbeat)
+    set_tracking = call(AsyncWorker.set_tracking)
     events = call(AsyncWorker.events)
     cursor = call(AsyncWorker.cursor)
     set_cursor = call(AsyncWorker.set_cursor)
 
 
-class Client:
+class Client(Face[AsyncClient]):
     """AsyncClient with ordinary calls."""
 
     def __init__(
         self, url: str | None = None, key: str | None = None, *, transport: httpx2.AsyncBaseTransport | None = None
     ) -> None:
-        self.behind = AsyncClient(url, key, transport=transport)
-        self.loop = Loop()
+        super().__init__(AsyncClient(url, key, transport=transport), Loop())
         self.address = self.behind.address
+        self.jobs = Jobs(self.behind.jobs, self.loop)
         self.worker = Worker(self.behind.worker, self.loop)
+
+    catalogue = call(AsyncClient.catalogue)
+    leaderboard = call(AsyncClient.leaderboard)
+    ready = call(AsyncClient.ready)
 
     def close(self) -> None:
         """Closes the connections and ends the client's thread."""

@@ -62,7 +62,7 @@ class Connection:
                         raise problem_of(response)
                     return response.json() if response.content else None
         except httpx2.TransportError as error:
-            raise self._no_service(error) from error
+            raise self.no_service(error) from error
 
     @asynccontextmanager
     async def stream(
@@ -84,7 +84,8 @@ class Connection:
             return safe
         return safe and getattr(error, "status", None) in _BUSY
 
-    def _no_service(self, error: httpx2.TransportError) -> NoService:
+    def no_service(self, error: httpx2.TransportError) -> NoService:
+        """What to tell a person for whom nobody answered."""
         if isinstance(error, httpx2.ConnectError):
             return NoService(f"no service answers at {self.address.url}; start one with `pace up`, or set PACE_URL")
         return NoService(f"{self.address.url} does not answer: {type(error).__name__} {error}".rstrip())

@@ -1,11 +1,13 @@
-"""What the service answers, read tolerantly: a newer service may say more than this client knows."""
+"""What the service answers, read tolerantly: a newer one may say more than this client knows.
+
+What needs no reading of its own is the service's schema itself, such as JobRequest and Leaderboard.
+"""
 
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pace_core.spec.events import EventType
 from pace_core.spec.lifecycle import State
 from pace_core.spec.result import RunResult
 
@@ -17,10 +19,10 @@ class _Read(BaseModel):
 class Progress(_Read):
     """How far training is."""
 
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
     images_per_s: float | None = None
 
 
@@ -36,12 +38,16 @@ class Job(_Read):
     priority: int
     state: State
     attempt: int
+    """Number of the newest attempt; 0 before the first."""
+    failures: int = 0
+    """Attempts used up, of max_attempts."""
     max_attempts: int
     max_runtime_s: float | None = None
     spec: dict[str, Any]
     cell: str | None = None
     benchmark: str | None = None
     task: str
+    phase: str
     seed: int
     created_at: datetime
     started_at: datetime | None = None
@@ -59,17 +65,46 @@ class Job(_Read):
     mlflow_url: str | None = None
 
 
-class JobEvent(_Read):
-    """One line of a job's history."""
+class LogLine(_Read):
+    """One line of a job's log."""
 
-    id: int
-    """Number over all jobs, in the order of commits."""
-    job: str
     number: int
-    """1, 2, 3… within the job."""
-    attempt: int
-    seq: int | None = None
-    """1, 2, 3… within the attempt; None for what the service wrote."""
     at: datetime
-    type: EventType
-    data: dict[str, Any]
+    attempt: int
+    level: str
+    message: str
+
+
+class Point(_Read):
+    """A metric's value at one moment of training."""
+
+    epoch: int | None = None
+    step: int | None = None
+    value: float | None = None
+    """None where it was no finite number."""
+
+
+class Artifact(_Read):
+    """A file of a job."""
+
+    path: str
+    """Within the job: the attempt's number, then the file's name."""
+    bytes: int
+
+
+class PartState(_Read):
+    """How a part of the stack is."""
+
+    status: str
+    detail: str = ""
+    at: datetime | None = None
+
+
+class Readiness(_Read):
+    """How the stack is."""
+
+    ready: bool
+    """Whether jobs are taken."""
+    complete: bool
+    """Whether every part is ok."""
+    parts: dict[str, PartState]

@@ -1,8 +1,8 @@
-"""The calls of workers: leases, reports, heartbeats, all jobs' events, cursors."""
+"""The calls of workers: leases, reports, heartbeats, links into the tracking, all jobs' events, cursors."""
 
 from pace_core.spec.leases import Heartbeat, LeaseRequest, LeaseResponse, Report, ReportResponse
 from service.client.connection import Connection
-from service.client.models import JobEvent
+from service.events.schemas import EventView as JobEvent
 
 
 class AsyncWorker:
@@ -30,6 +30,10 @@ class AsyncWorker:
     async def heartbeat(self, heartbeat: Heartbeat) -> None:
         """Says how a part of the stack is."""
         await self._connection.json("POST", "/v1/heartbeats", body=heartbeat.model_dump(mode="json"), safe=True)
+
+    async def set_tracking(self, job: str, url: str) -> None:
+        """Says where people find the job in the tracking's pages."""
+        await self._connection.json("PUT", f"/v1/jobs/{job}/tracking", body={"url": url})
 
     async def events(self, after: int, limit: int = 1000) -> list[JobEvent]:
         """Events of all jobs whose global number is above `after`, oldest first."""

@@ -1,20 +1,63 @@
-"""`python -m service.local`: the process behind `pace up --detach`."""
+"""`python -m service.local up|down`: what `pace up` and `pace down` run."""
 
+import argparse
+import os
 import sys
 from datetime import UTC, datetime
 
 from service.client.address import state_folder
-from service.local.record import Folder
-from service.local.stack import StackError, serve
+from service.local import stack
+from service.local.record import Folder, Record
 
 
-def _say(line: str) -> None:
-    sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
-    sys.stderr.flush()
+def main() -> None:
+    """Reads the command line; the environment names the state folder and parts that run elsewhere."""
+    parser = argparse.ArgumentParser(prog="python -m service.local", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    up = verbs.add_parser("up", help="start the stack; Ctrl-C stops it")
+    up.add_argument("--detach", action="store_true", help="return when the API answers")
+    up.add_argument("--wait-ready", action="store_true", help="with --detach: return when every part is ready")
+    verbs.add_parser("down", help="stop the stack")
+    verbs.add_parser("serve", help="the process behind `up --detach`")
+    given = parser.parse_args()
+    folder = Folder(state_folder())
+    try:
+        if given.verb == "serve":
+            stack.serve(folder, _log)
+        elif given.verb == "down":
+            _print("stopped" if stack.stop(folder) else f"no stack runs on {folder.path}")
+        elif given.detach:
+            record = stack.start_detached(folder)
+            if given.wait_ready:
+                stack.wait_ready(record.url, within_s=300.0, say=_print)
+            _print(_addresses(folder, record, "pace down"))
+        else:
+            stack.serve(folder, _print, lambda record: _print(_addresses(folder, record, "Ctrl-C")))
+    except stack.StackError as error:
+        sys.exit(str(error))
+
+
+def _addresses(folder: Folder, record: Record, stop: str) -> str:
+    stop = stop if "PACE_STATE_DIR" not in os.environ or stop == "Ctrl-C" else f"PACE_STATE_DIR={folder.path} {stop}"
+    lines = [
+        f"The service answers at {record.url}",
+        f"  API docs  {record.url}/docs",
+        f"  MLflow    {record.mlflow_url} (the first start takes up to a minute)",
+        f"  key       in {folder.client}; `pace` and the Python client find it there",
+        f"  logs      {folder.logs}",
+        f"  stop      {stop}",
+    ]
+    return "\n".join(lines)
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _log(line: str) -> None:
+    _print(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}")
 
 
 if __name__ == "__main__":
-    try:
-        serve(Folder(state_folder()), _say)
-    except StackError as error:
-        sys.exit(str(error))
+    main()

@@ -83,7 +83,7 @@ def mlflow(folder: Folder, port: int, database_url: str) -> Command:
         *("--artifacts-destination", f"{storage_root(folder)}/mlflow"),
     ]
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    return Command("mlflow", arguments, environment, nice=5)
+    return Command("mlflow", arguments, environment, patience_s=2.0, nice=5)
 
 
 def worker_environment(folder: Folder, url: str, key: str) -> dict[str, str]:

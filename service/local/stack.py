@@ -24,26 +24,31 @@ class StackError(RuntimeError):
     """The stack cannot be started or stopped; the message says why and what to do."""
 
 
-def serve(folder: Folder, say: Callable[[str], None]) -> None:
-    """Runs the stack in this process until SIGTERM or Ctrl-C. Raises StackError."""
+def serve(
+    folder: Folder, say: Callable[[str], None], answering: Callable[[Record], None] = lambda record: None
+) -> None:
+    """Runs the stack in this process until SIGTERM or Ctrl-C; calls `answering` once, when the API answers.
+
+    Raises StackError.
+    """
     folder.make()
     with folder.held() as ours:
         if not ours:
             raise StackError(running_already(folder))
         _clear(folder)
         try:
-            asyncio.run(_serve(folder, say))
+            asyncio.run(_serve(Supervisor(folder, say, answering)))
         except RuntimeError as error:
             raise StackError(str(error)) from error
         folder.forget()
 
 
-async def _serve(folder: Folder, say: Callable[[str], None]) -> None:
+async def _serve(supervisor: Supervisor) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    await Supervisor(folder, say).run(stop)
+    await supervisor.run(stop)
 
 
 def start_detached(folder: Folder, within_s: float = 120.0) -> Record:
@@ -54,7 +59,7 @@ def start_detached(folder: Folder, within_s: float = 120.0) -> Record:
     log = folder.logs / "supervisor.log"
     with log.open("ab") as output:
         process = subprocess.Popen(  # outlives us
-            [sys.executable, "-m", "service.local"],
+            [sys.executable, "-m", "service.local", "serve"],
             env=os.environ | {"PACE_STATE_DIR": str(folder.path)},
             stdin=subprocess.DEVNULL,
             stdout=output,

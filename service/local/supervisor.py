@@ -23,11 +23,15 @@ API_PORT = 8321
 
 
 class Supervisor:
-    """The running stack of one state folder. `say` is told what a person waits for."""
+    """The running stack of one state folder.
 
-    def __init__(self, folder: Folder, say: Callable[[str], None]) -> None:
+    `say` is told of parts that ended; `answering` is called once, when the API answers.
+    """
+
+    def __init__(self, folder: Folder, say: Callable[[str], None], answering: Callable[[Record], None]) -> None:
         self._folder = folder
         self._say = say
+        self._tell_answering = answering
         me = identify(os.getpid())
         assert me is not None
         self._api_port = chosen_port(API_PORT)
@@ -67,7 +71,7 @@ class Supervisor:
 
         self._begin(commands.api(folder, self._api_port, database_url, mlflow_url))
         await self._answering("api", self._api_port, within_s=60)
-        self._say(f"API      {self._record.url}/docs")
+        self._tell_answering(self._record)
 
         worker = commands.worker_environment(folder, self._record.url, keys.worker)
         ray_address = os.environ.get("PACE_RAY_ADDRESS")
@@ -161,8 +165,8 @@ class Supervisor:
             await asyncio.sleep(_LOOK_S)
 
     async def _end(self) -> None:
-        # workers first, so that what they still have to say finds an API; all of them at once, for a quick end
-        for names in (("dispatcher", "tracking"), ("ray", "mlflow"), ("api",)):
+        # the API last, for what tracking still has to say
+        for names in (("dispatcher", "tracking", "ray", "mlflow"), ("api",)):
             ending = [task for task in self._keepers if task.get_name() in names]
             for task in ending:
                 task.cancel()

@@ -1,0 +1,211 @@
+"""Jobs: submit, look, steer, fetch."""
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from service.client.connection import PATIENCE_S, Connection
+from service.client.models import Artifact, Job, LogLine, Point
+from service.events.schemas import EventView as JobEvent
+from service.jobs.schemas import JobRequest, Validated
+
+_WAIT_S = 30.0  # of one long poll
+_STREAM_SILENT_S = 45.0  # the service sends a ping every 15 s
+
+
+class DownloadError(RuntimeError):
+    """A file did not arrive as it was sent."""
+
+
+class AsyncJobs:
+    """The jobs that the key can see."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def submit(self, request: JobRequest) -> Job:
+        """Queues a run. Sent with an Idempotency-Key, so that it can be repeated and still makes one job.
+
+        Raises ProblemError with every fault of the spec.
+        """
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        return Job.model_validate(
+            await self._connection.json("POST", "/v1/jobs", body=_json(request), headers=headers, safe=True)
+        )
+
+    async def check(self, request: JobRequest) -> Validated:
+        """The resolved spec and what it would take; nothing is queued. Raises ProblemError."""
+        query = {"validate_only": True}
+        answer = await self._connection.json("POST", "/v1/jobs", body=_json(request), query=query, safe=True)
+        return Validated.model_validate(answer)
+
+    async def get(self, job: str) -> Job:
+        """The job as it is now."""
+        return Job.model_validate(await self._connection.json("GET", f"/v1/jobs/{job}"))
+
+    async def find(self, limit: int | None = None, **filters: str | list[str] | None) -> AsyncGenerator[Job]:
+        """Jobs, newest first, all pages; filters as in `GET /v1/jobs`: state, task, benchmark, row, project, …"""
+        after: str | None = None
+        left = limit
+        while left is None or left > 0:
+            query = {**filters, "after": after, "limit": min(left or 100, 100)}
+            page = await self._connection.json("GET", "/v1/jobs", query=query)
+            for job in page["data"]:
+                yield Job.model_validate(job)
+            left = None if left is None else left - len(page["data"])
+            after = page["next_cursor"]
+            if not page["has_more"]:
+                return
+
+    async def wait(self, job: str, timeout_s: float | None = None) -> Job:
+        """The job when it has ended. Raises TimeoutError."""
+        deadline = time.monotonic() + timeout_s if timeout_s is not None else None
+        while True:
+            left = _WAIT_S if deadline is None else min(_WAIT_S, max(0.0, deadline - time.monotonic()))
+            query = {"wait": left}
+            answer = await self._connection.json("GET", f"/v1/jobs/{job}", query=query, timeout_s=left + 15.0)
+            found = Job.model_validate(answer)
+            if found.state.ended:
+                return found
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"{job} is still {found.state} after {timeout_s:g} s")
+
+    async def change(
+        self, job: str, *, name: str | None = None, priority: int | None = None, tags: dict[str, str] | None = None
+    ) -> Job:
+        """Changes what is given; `tags` replaces all tags."""
+        body = {"name": name, "priority": priority, "tags": tags}
+        given = {key: value for key, value in body.items() if value is not None}
+        return Job.model_validate(await self._connection.json("PATCH", f"/v1/jobs/{job}", body=given, safe=True))
+
+    async def cancel(self, job: str) -> Job:
+        """Asks the job to end; a running one stops after its step."""
+        return await self._act(job, "cancel")
+
+    async def pause(self, job: str) -> Job:
+        """Asks the job to stop at a checkpoint and give its slot back."""
+        return await self._act(job, "pause")
+
+    async def resume(self, job: str) -> Job:
+        """Queues a paused job again; it goes on from its checkpoint."""
+        return await self._act(job, "resume")
+
+    async def retry(self, job: str) -> Job:
+        """A new job with the ended one's spec; the one that a retry made before while that has not ended."""
+        return await self._act(job, "retry")
+
+    async def delete(self, job: str) -> None:
+        """Deletes an ended job and its files."""
+        await self._connection.json("DELETE", f"/v1/jobs/{job}")
+
+    async def events(self, job: str, after: int = 0, follow: bool = True) -> AsyncGenerator[JobEvent]:
+        """The job's events, oldest first; with `follow` also those to come, until the job has ended.
+
+        A broken stream is taken up again where it broke off.
+        """
+        if not follow:
+            async for event in self._stored_events(job, after):
+                yield event
+            return
+        lost_at: float | None = None
+        while True:
+            try:
+                async with aclosing(self._streamed_events(job, after)) as events:
+                    async for event in events:
+                        yield event
+                        after, lost_at = event.number, None
+                return
+            except httpx2.TransportError as error:
+                now = time.monotonic()
+                lost_at = lost_at or now
+                if now - lost_at > PATIENCE_S:
+                    raise self._connection.no_service(error) from error
+                await asyncio.sleep(0.5)
+
+    async def logs(self, job: str, after: int = 0) -> list[LogLine]:
+        """What the run and the service said so far, from the event number `after` on."""
+        lines: list[LogLine] = []
+        while True:
+            query = {"after": after, "format": "json"}
+            page = await self._connection.json("GET", f"/v1/jobs/{job}/logs", query=query)
+            lines += [LogLine.model_validate(line) for line in page["data"]]
+            after = page["next_cursor"]
+            if not page["has_more"]:
+                return lines
+
+    async def metrics(self, job: str) -> dict[str, list[Point]]:
+        """Each metric's points, in order."""
+        answer = await self._connection.json("GET", f"/v1/jobs/{job}/metrics")
+        return {name: [Point.model_validate(point) for point in points] for name, points in answer["data"].items()}
+
+    async def artifacts(self, job: str) -> list[Artifact]:
+        """The job's files."""
+        answer = await self._connection.json("GET", f"/v1/jobs/{job}/artifacts")
+        return [Artifact.model_validate(artifact) for artifact in answer["data"]]
+
+    async def download(self, job: str, target: str | os.PathLike[str], path: str | None = None) -> Path:
+        """Writes one of the job's files, the adapter where `path` is None, to `target`; a folder gets the file's name.
+
+        Raises DownloadError where what arrived is not what was sent; `target` is then left as it was.
+        """
+        url = f"/v1/jobs/{job}/artifacts/{path}" if path else f"/v1/jobs/{job}/adapter"
+        file = Path(target)
+        if file.is_dir():
+            file = file / (path.replace("/", "-") if path else f"{job}.safetensors")
+        part = file.with_name(f"{file.name}.part")
+        digest = hashlib.sha256()
+        try:
+            async with self._connection.stream(url) as response:
+                with part.open("wb") as out:
+                    async for block in response.aiter_bytes():
+                        digest.update(block)
+                        out.write(block)
+                said = response.headers.get("X-Checksum-Sha256")
+            if said != digest.hexdigest():
+                raise DownloadError(
+                    f"{file.name} arrived damaged: SHA-256 {digest.hexdigest()}, sent {said}; try again"
+                )
+            part.replace(file)
+        except httpx2.TransportError as error:
+            raise self._connection.no_service(error) from error
+        finally:
+            part.unlink(missing_ok=True)
+        return file
+
+    async def _act(self, job: str, verb: str) -> Job:
+        # asking for what is so already changes nothing
+        return Job.model_validate(await self._connection.json("POST", f"/v1/jobs/{job}/{verb}", safe=True))
+
+    async def _stored_events(self, job: str, after: int) -> AsyncGenerator[JobEvent]:
+        while True:
+            page = await self._connection.json("GET", f"/v1/jobs/{job}/events", query={"after": after})
+            for event in page["data"]:
+                yield JobEvent.model_validate(event)
+            after = page["next_cursor"]
+            if not page["has_more"]:
+                return
+
+    async def _streamed_events(self, job: str, after: int) -> AsyncGenerator[JobEvent]:
+        """Returns when the job has ended; raises httpx2.TransportError where the stream broke off before."""
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+        path = f"/v1/jobs/{job}/events/stream"
+        async with self._connection.stream(path, headers, timeout_s=_STREAM_SILENT_S) as response:
+            async for message in httpx2.EventSource(response):
+                data = json.loads(message.data)
+                if "number" not in data:  # the service's own word that no more will come
+                    return
+                yield JobEvent.model_validate(data)
+        raise httpx2.ReadError("the stream broke off")
+
+
+def _json(request: JobRequest) -> dict[str, Any]:
+    return request.model_dump(mode="json", exclude_defaults=True)
