@@ -1,0 +1,1 @@
+"""How a backbone is adapted: one file a method."""

@@ -1,0 +1,40 @@
+"""Hyperparameters that the LoRA family shares."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pace_core.spec import ParamsModel
+
+
+class TargetParams(ParamsModel):
+    """Where the adapters stand."""
+
+    targets: Literal["all", "qkv", "q,v"] = "all"
+    """Adapted layers: every linear of a block (PACE), the fused qkv as one, or its q and v apart (LoRA on GLUE)."""
+
+
+class LoraParams(TargetParams):
+    """One low-rank matrix a layer."""
+
+    rank: int = Field(default=10, ge=1)
+    """Rank of the trained matrix; at most the narrower side of every adapted layer."""
+    alpha: float | None = Field(default=None, gt=0)
+    """The matrix is scaled by alpha / rank; not at all where null."""
+    bias: bool = True
+    """Also train a change of the bias, as PACE does."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the adapter's inputs dropped in training."""
+
+    @property
+    def scale(self) -> float:
+        """Factor of A B."""
+        return 1.0 if self.alpha is None else self.alpha / self.rank
+
+
+class PromptParams(ParamsModel):
+    """A prompt p added to the layer's input, which is a change W0 p of its bias."""
+
+    prompt: Literal["factored", "vector"] = "factored"
+    """factored: p = P q with P (in, rank) and q (rank, 1), as the authors' code; vector: one plain p (in), as the
+    paper's parameter counts."""

@@ -1,0 +1,43 @@
+"""The multiplicative LoRA layer, with or without a prompt."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pace_core.methods._lora_params import LoraParams
+from pace_core.methods._low_rank import LowRank, output_parts
+from pace_core.methods._prompt import Prompt
+from pace_core.methods._residual import ResidualLinear
+
+
+class MultipliedLayer(ResidualLinear):
+    """dW = W0 ⊙ scale · A B, db = b0 ⊙ beta, plus W0 p where there is a prompt (PACE, section 4)."""
+
+    def __init__(
+        self, base: nn.Linear, name: str, params: LoraParams, rng: torch.Generator, prompt: Prompt | None = None
+    ) -> None:
+        super().__init__(base, name)
+        parts = output_parts(params.targets, self.out_features)
+        self.low_rank = LowRank(self.out_features, self.in_features, params.rank, rng, parts, params.scale)
+        trains_bias = params.bias and self.bias is not None
+        self.beta = nn.Parameter(torch.zeros(self.out_features)) if trains_bias else None
+        self.prompt = prompt
+        self.dropout = nn.Dropout(params.dropout)
+
+    def delta_weight(self) -> Tensor:
+        return self.weight * self.low_rank.matrix()
+
+    def delta_bias(self) -> Tensor | None:
+        scaled = None if self.beta is None else self.bias * self.beta
+        if self.prompt is None:
+            return scaled
+        shift = self.prompt.shift(self.weight)
+        return shift if scaled is None else scaled + shift
+
+    def delta(self, x: Tensor) -> Tensor:
+        return super().delta(self.dropout(x))
+
+    def plain(self, x: Tensor) -> Tensor:
+        if self.training and self.dropout.p > 0:  # dropout is the adapter's alone, so the products stay apart
+            return self.base(x) + self.delta(x)
+        return F.linear(x, *self.merged())

@@ -1,0 +1,60 @@
+"""LoRA: a low-rank matrix added to the weight, and in PACE's form a vector to the bias."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pace_core.methods._inject import adapt_linears, freeze
+from pace_core.methods._lora_params import LoraParams
+from pace_core.methods._low_rank import LowRank, output_parts
+from pace_core.methods._residual import ResidualLinear
+
+NAME = "lora_add"
+TITLE = "LoRA (additive)"
+PAPER = "Hu et al., ICLR 2022, arXiv 2106.09685; the form on every linear layer: PACE, NeurIPS 2024"
+GIVES = frozenset({"delta", "merged"})
+
+
+class Params(LoraParams):
+    """dW = scale · A B, db = beta."""
+
+
+PUBLISHED_COUNTS = [
+    ({"rank": 4}, 672_768),  # PACE, few-shot
+    ({"rank": 10}, 1_557_504),
+    ({"rank": 8, "bias": False}, 1_179_648),
+    ({"rank": 8, "bias": False, "targets": "qkv"}, 294_912),  # VTAB's LoRA row (NOAH): one A for the fused qkv
+    ({"rank": 8, "bias": False, "targets": "q,v", "alpha": 8.0}, 294_912),  # GLUE's form
+]
+
+
+class Layer(ResidualLinear):
+    """h(x) = W0 x + b0 + scale · A B x + beta."""
+
+    def __init__(self, base: nn.Linear, name: str, params: Params, rng: torch.Generator) -> None:
+        super().__init__(base, name)
+        parts = output_parts(params.targets, self.out_features)
+        self.low_rank = LowRank(self.out_features, self.in_features, params.rank, rng, parts, params.scale)
+        self.beta = nn.Parameter(torch.zeros(self.out_features)) if params.bias else None
+        self.dropout = nn.Dropout(params.dropout)
+
+    def delta_weight(self) -> Tensor:
+        return self.low_rank.matrix()
+
+    def delta_bias(self) -> Tensor | None:
+        return self.beta
+
+    def delta(self, x: Tensor) -> Tensor:
+        product = self.low_rank.product(self.dropout(x))
+        return product if self.beta is None else product + self.beta
+
+    def plain(self, x: Tensor) -> Tensor:
+        # A full-size gradient of A B would cost more than the two thin products.
+        bias = self.bias if self.beta is None else self.beta if self.bias is None else self.bias + self.beta
+        return F.linear(x, self.weight, bias) + self.low_rank.product(self.dropout(x))
+
+
+def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
+    """Freezes the backbone and puts adapted layers in the place of the targeted ones."""
+    freeze(model, rng)
+    adapt_linears(model, params.targets, lambda base, name: Layer(base, name, params, rng))

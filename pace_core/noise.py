@@ -1,0 +1,89 @@
+"""The one source of random draws during training, and which rows of them the pass under way uses.
+
+A draw is a function of (seed, step, name): neither the order of calls, nor micro-batches, nor an interruption change
+it. Every draw is made for the step's whole batch; a pass takes its rows.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+def keyed_seed(*key: object) -> int:
+    """A 63-bit seed out of any key, the same on every machine."""
+    digest = hashlib.blake2b("/".join(str(part) for part in key).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+class Source(Protocol):
+    """Where draws come from; tests replay recorded ones through the same two calls."""
+
+    def normal(self, step: int, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Standard normal draws, in the dtype and on the device of `like`."""
+        ...
+
+    def keep(self, step: int, name: str, samples: int, probability: float, like: Tensor) -> Tensor:
+        """Ones for samples kept (with that probability) and zeros for dropped ones, shape (samples,)."""
+        ...
+
+
+class SeededSource:
+    """Draws keyed by (seed, step, name)."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def normal(self, step: int, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        return torch.randn(shape, dtype=like.dtype, device=like.device, generator=self._generator(step, name, like))
+
+    def keep(self, step: int, name: str, samples: int, probability: float, like: Tensor) -> Tensor:
+        uniform = torch.rand(samples, device=like.device, generator=self._generator(step, name, like))
+        return (uniform < probability).to(like.dtype)
+
+    def _generator(self, step: int, name: str, like: Tensor) -> torch.Generator:
+        return torch.Generator(device=like.device).manual_seed(keyed_seed(self.seed, step, name))
+
+
+class Pass:
+    """The forward pass under way, shared by the layers of one model: are adapters noised, and which rows are these.
+
+    A step has `batch` samples and `perturbations` draws of the noise for each; a pass sees `samples` of them, the
+    perturbations stacked one after another along the rows.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.noisy = False
+        self.step = 0
+        self.batch = 0
+        self.perturbations = 1
+        self.samples = slice(0, 0)
+
+    @contextmanager
+    def noised(self, step: int, batch: int, perturbations: int, samples: slice) -> Iterator[None]:
+        """Within it, the model's forward is a training pass of these samples under noise."""
+        self.noisy, self.step, self.batch = True, step, batch
+        self.perturbations, self.samples = perturbations, samples
+        try:
+            yield
+        finally:
+            self.noisy = False
+
+    def normal(self, name: str, channels: int, like: Tensor) -> Tensor:
+        """Standard normal draws of this pass's rows, shape (perturbations · samples, channels)."""
+        draws = self.source.normal(self.step, name, (self.perturbations * self.batch, channels), like)
+        return draws.view(self.perturbations, self.batch, channels)[:, self.samples].reshape(-1, channels)
+
+    def keep(self, name: str, probability: float, like: Tensor, perturbations: int) -> Tensor:
+        """The drop-path factor of this pass's rows, shape (perturbations · samples,).
+
+        One mask for all perturbations of a sample, divided by its mean over the whole batch, so that the kept rows
+        make up for the dropped ones (the authors' scaling). A mask that drops every row is all zeros.
+        """
+        mask = self.source.keep(self.step, name, self.batch, probability, like)
+        mask = mask / mask.mean().clamp_min(1 / self.batch)
+        return mask[self.samples].repeat(perturbations)

@@ -1,0 +1,1 @@
+"""What owns the step's loss: one file a regularizer."""

@@ -1,0 +1,73 @@
+"""Noise on the adapters: which layer gets how much of it, and one drop-path mask for all draws of a sample."""
+
+from functools import partial
+from typing import Any
+
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from pace_core.methods._inject import block_of, head_name
+from pace_core.methods._residual import Noised, residual_layers
+from pace_core.noise import Pass
+
+
+def depth_sigmas(sigma: float, levels: int, skipped: int) -> list[float]:
+    """Std of the noise by level, falling linearly over depth; none in the first `skipped` levels (PACE, section 4).
+
+    A level is a block, the head is the last one.
+    """
+    return [0.0 if l < skipped else sigma * (levels - l) / (levels - skipped) for l in range(levels)]  # noqa: E741
+
+
+def sigma_by_layer(model: nn.Module, sigma: float) -> dict[str, float]:
+    """Std of the noise of every adapted layer and the head; a ViT's first block has none, a Swin's has."""
+    blocks = _blocks(model)
+    sigmas = depth_sigmas(sigma, len(blocks) + 1, _skipped(blocks))
+    by_block = dict(zip(blocks, sigmas, strict=False))
+    return {name: by_block[block_of(name)] for name in residual_layers(model)} | {head_name(model): sigmas[-1]}
+
+
+def attach(model: nn.Module, current: Pass, sigma: float) -> None:
+    """Makes the model's adapted layers, its head and its drop paths follow `current`."""
+    for name, std in sigma_by_layer(model, sigma).items():
+        layer = model.get_submodule(name)
+        assert isinstance(layer, Noised)
+        layer.sigma, layer.current = std, current
+    for name, module in list(model.named_modules()):
+        if isinstance(module, DropPath):
+            model.set_submodule(name, SharedDropPath(name, module.drop_prob or 0.0, current))
+    blocks = _blocks(model)
+    model.get_submodule(blocks[_skipped(blocks)]).register_forward_pre_hook(partial(_fork, current))
+
+
+class SharedDropPath(nn.Module):
+    """Stochastic depth that drops all draws of a sample together (see `Pass.keep` for the scaling)."""
+
+    def __init__(self, name: str, rate: float, current: Pass) -> None:
+        super().__init__()
+        self.name, self.rate, self.current = name, rate, current
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0 or not self.current.noisy:
+            return x
+        samples = self.current.samples.stop - self.current.samples.start
+        keep = self.current.keep(self.name, 1 - self.rate, x, x.shape[0] // samples)
+        return x * keep.view(-1, *[1] * (x.dim() - 1))
+
+
+def _fork(current: Pass, _block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Before the first noised block the draws of a sample agree: that prefix is computed once, then repeated."""
+    if not current.noisy or current.perturbations == 1:
+        return args
+    x, *rest = args
+    return x.repeat(current.perturbations, *[1] * (x.dim() - 1)), *rest
+
+
+def _blocks(model: nn.Module) -> list[str]:
+    """Names of the blocks in order of depth."""
+    found = [name for name, _ in model.named_modules() if name.rpartition(".")[0].endswith("blocks")]
+    return [name for name in found if name.rpartition(".")[2].isdigit()]
+
+
+def _skipped(blocks: list[str]) -> int:
+    return 0 if blocks[0].startswith("layers.") else 1

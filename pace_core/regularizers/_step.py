@@ -1,0 +1,113 @@
+"""What every regularizer is given and gives back."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pace_core.noise import Pass
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's samples: images (batch, 3, size, size), labels (batch,), index (batch,) into the training set."""
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a regularizer works on, the same for the whole run."""
+
+    model: nn.Module
+    current: Pass
+    micro_batch: int | None
+    autocast: Callable[[], AbstractContextManager[None]]
+    train_samples: int
+    num_classes: int
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits in float32 or wider, whatever the precision of the layers."""
+        with self.autocast():
+            logits: Tensor = self.model(images)
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+
+@dataclass(frozen=True)
+class Step:
+    """The outcome of one step, detached: the terms of the loss, and the logits of the samples that were classified."""
+
+    terms: dict[str, Tensor]
+    logits: Tensor
+    labels: Tensor
+
+
+class Regularizer(Protocol):
+    """Owns a step: how many passes, on which rows, under which noise, and the named terms of the loss."""
+
+    def step(self, batch: Batch, step: int) -> Step:
+        """Runs the passes and adds the loss's gradient to the parameters' (micro-batch by micro-batch)."""
+        ...
+
+    def after_update(self) -> None:
+        """Called when the optimizer has moved the parameters."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a resumed run needs of it."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
+
+
+class Stateless:
+    """A regularizer that remembers nothing and does nothing after the update."""
+
+    def after_update(self) -> None:
+        return
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        assert not state, "a checkpoint of another regularizer"
+
+
+def classification(logits: Tensor, labels: Tensor, size: int) -> Tensor:
+    """Cross-entropy of some of a batch's samples, as their share of the batch's mean."""
+    return F.cross_entropy(logits, labels, reduction="sum") / size
+
+
+def consistency(first: Tensor, second: Tensor, size: int) -> Tensor:
+    """Squared distance of two draws' logits: sum over classes, as a share of the mean over `size` samples (eq. 12)."""
+    return (first - second).square().sum() / size
+
+
+def accumulate(
+    batch: Batch, micro_batch: int | None, passing: Callable[[slice], tuple[dict[str, Tensor], Tensor]]
+) -> Step:
+    """Runs `passing` on slices of the batch and back-propagates each slice's `loss`; terms add up to the batch's."""
+    terms: dict[str, Tensor] = {}
+    logits: list[Tensor] = []
+    for samples in _slices(len(batch), micro_batch):
+        part, seen = passing(samples)
+        part["loss"].backward()
+        for name, value in part.items():
+            terms[name] = terms[name] + value.detach() if name in terms else value.detach()
+        logits.append(seen.detach())
+    return Step(terms, torch.cat(logits), batch.labels)
+
+
+def _slices(size: int, micro_batch: int | None) -> Iterator[slice]:
+    width = micro_batch or size
+    for start in range(0, size, width):
+        yield slice(start, min(start + width, size))

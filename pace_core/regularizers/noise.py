@@ -1,0 +1,28 @@
+"""Noise on the adapters without the consistency term."""
+
+from pace_core.regularizers._adapter_noise import attach
+from pace_core.regularizers._draws import step_of_one_draw
+from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
+from pace_core.regularizers._step import Batch, Setting, Stateless, Step
+
+NAME = "noise"
+TITLE = "Adapter noise"
+PAPER = "PACE, NeurIPS 2024, Table 8"
+NEEDS = NOISE_NEEDS
+REASONS = NOISE_REASONS
+PASSES = 1.6
+
+
+class Params(NoiseParams):
+    """Only the noise."""
+
+
+class Regularizer(Stateless):
+    """One pass under noise; the loss is cross-entropy alone."""
+
+    def __init__(self, params: Params, setting: Setting) -> None:
+        self.setting = setting
+        attach(setting.model, setting.current, params.sigma)
+
+    def step(self, batch: Batch, step: int) -> Step:
+        return step_of_one_draw(self.setting, batch, step)

@@ -1,0 +1,33 @@
+"""PACE: noise on the adapters, and a term that keeps the logits alike under two draws of it."""
+
+from pydantic import Field
+
+from pace_core.regularizers._adapter_noise import attach
+from pace_core.regularizers._draws import step_of_two_draws
+from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
+from pace_core.regularizers._step import Batch, Setting, Stateless, Step
+
+NAME = "pace"
+TITLE = "PACE"
+PAPER = "Ni, Zhang, Koniusz: PACE, NeurIPS 2024, arXiv 2409.17137, eq. 12"
+NEEDS = NOISE_NEEDS
+REASONS = NOISE_REASONS
+PASSES = 3.2
+
+
+class Params(NoiseParams):
+    """Noise std and regularization weight: the two that the paper searches."""
+
+    weight: float = Field(default=0.5, ge=0, alias="lambda")
+    """Weight of the consistency term."""
+
+
+class Regularizer(Stateless):
+    """Two draws of every sample in one pass."""
+
+    def __init__(self, params: Params, setting: Setting) -> None:
+        self.setting, self.weight = setting, params.weight
+        attach(setting.model, setting.current, params.sigma)
+
+    def step(self, batch: Batch, step: int) -> Step:
+        return step_of_two_draws(self.setting, batch, step, self.weight)

@@ -1,0 +1,39 @@
+"""PACE at the price of one pass: the consistency term every few steps, on half of the batch."""
+
+from pydantic import Field
+
+from pace_core.regularizers._adapter_noise import attach
+from pace_core.regularizers._draws import step_of_one_draw, step_of_two_draws
+from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
+from pace_core.regularizers._step import Batch, Setting, Stateless, Step
+
+NAME = "pace_lazy_half"
+TITLE = "PACE (lazy, half batch)"
+PAPER = "PACE, NeurIPS 2024, section 4"
+NEEDS = NOISE_NEEDS
+REASONS = NOISE_REASONS
+PASSES = 1.6
+
+
+class Params(NoiseParams):
+    """Needs a larger lambda than PACE."""
+
+    weight: float = Field(default=1.0, ge=0, alias="lambda")
+    """Weight of the consistency term in the steps that have it."""
+    interval: int = Field(default=2, ge=1)
+    """Steps from one consistency term to the next; the paper tries 2, 4, 6 and 10."""
+
+
+class Regularizer(Stateless):
+    """Every interval-th step half of the batch under two draws; the others all of it under one, without the term."""
+
+    def __init__(self, params: Params, setting: Setting) -> None:
+        self.setting, self.weight, self.interval = setting, params.weight, params.interval
+        attach(setting.model, setting.current, params.sigma)
+
+    def step(self, batch: Batch, step: int) -> Step:
+        if step % self.interval == 0:
+            half = max(1, len(batch) // 2)
+            part = Batch(batch.images[:half], batch.labels[:half], batch.index[:half])
+            return step_of_two_draws(self.setting, part, step, self.weight)
+        return step_of_one_draw(self.setting, batch, step)
