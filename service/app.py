@@ -14,13 +14,14 @@ from service.events import endpoints as events
 from service.health import endpoints as health
 from service.jobs import actions, artifacts, history
 from service.jobs import endpoints as jobs
+from service.leaderboards import endpoints as leaderboards
 from service.leases import endpoints as leases
 from service.leases.reaper import reap_for_ever
 from service.migrate import migrate
 from service.settings import Settings
 from service.wake import Wakes
 
-_ROUTERS = (jobs, actions, history, artifacts, events, leases, catalogue_endpoints, health)
+_ROUTERS = (jobs, actions, history, artifacts, events, leases, leaderboards, catalogue_endpoints, health)
 
 
 def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalogue] = load_catalogue) -> FastAPI:

@@ -1,11 +1,13 @@
 """What users and workers say to the service, in as few words as tests need."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import httpx2
+import psycopg
 
 from service.db import Database
 from service.keys.bootstrap import Keys
@@ -121,6 +123,22 @@ class Api:
         job, attempt = await self.take()
         await self.end(job, attempt, "succeeded", result=result(accuracy, **more))
         return job
+
+    async def sql(self, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
+        """What no call can do: let time pass."""
+        async with await psycopg.AsyncConnection.connect(self.database.url, autocommit=True) as connection:
+            cursor = await connection.execute(query, values)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def expire(self, job: str) -> None:
+        """Lets the job's lease run out."""
+        await self.sql("UPDATE jobs SET lease_expires_at = now() - interval '1 second' WHERE id = %s", job)
+
+    async def moved_to(self, job: str, state: str) -> None:
+        """Returns when the job is in that state."""
+        async with asyncio.timeout(10):
+            while (await self.job(job))["state"] != state:
+                await asyncio.sleep(0.02)
 
 
 def event(seq: int, type: str, data: dict[str, Any]) -> dict[str, Any]:

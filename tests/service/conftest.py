@@ -15,7 +15,9 @@ from pace_core.spec import Catalogue
 from service import postgres
 from service.app import create_app
 from service.db import Database
-from service.keys.bootstrap import Keys, bootstrap
+from service.keys.bootstrap import Keys
+from service.keys.secrets import create_key
+from service.keys.tables import Role
 from service.migrate import migrate
 from service.schema import METADATA
 from service.settings import Settings
@@ -26,7 +28,11 @@ from tests.service.small_catalogue import small_catalogue
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("postgres") / "data"
-    yield postgres.start(folder)
+    url = postgres.start(folder)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # tests survive no power cut, and run four times as fast
+        connection.execute("SELECT pg_reload_conf()")
+    yield url
     postgres.stop(folder)
 
 
@@ -54,21 +60,28 @@ async def base_url(settings: Settings, catalogue: Catalogue) -> AsyncIterator[st
         await serving
 
 
-@pytest_asyncio.fixture
-async def database(settings: Settings, postgres_url: str) -> AsyncIterator[Database]:
-    """An empty, migrated database."""
+@pytest_asyncio.fixture(scope="session")
+async def migrated(postgres_url: str) -> AsyncIterator[Database]:
     await migrate(postgres_url)
-    tables = ", ".join(table.name for table in METADATA.sorted_tables)
-    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection:
-        await connection.execute(f"TRUNCATE {tables} CASCADE")
     database = Database(postgres_url)
     yield database
     await database.close()
 
 
 @pytest_asyncio.fixture
-async def keys(database: Database, postgres_url: str) -> Keys:
-    return await bootstrap(postgres_url)
+async def database(migrated: Database) -> Database:
+    """A migrated database with nothing in it."""
+    async with migrated.transaction() as session:
+        for table in reversed(METADATA.sorted_tables):
+            await session.execute(table.delete())
+    return migrated
+
+
+@pytest_asyncio.fixture
+async def keys(database: Database) -> Keys:
+    async with database.transaction() as session:
+        admin = await create_key(session, Role.ADMIN, "ada")
+        return Keys(admin=admin, worker=await create_key(session, Role.WORKER, "worker"))
 
 
 @pytest_asyncio.fixture

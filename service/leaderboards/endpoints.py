@@ -1,0 +1,39 @@
+"""Tables of results."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Request
+
+from pace_core.spec import load_benchmarks
+from service.db import Transaction
+from service.keys.auth import AnyCaller
+from service.keys.tables import Role
+from service.leaderboards.results import runs_of
+from service.leaderboards.schemas import Leaderboard
+from service.leaderboards.table import leaderboard
+from service.problems import NotFound
+
+router = APIRouter(prefix="/v1/leaderboards", tags=["leaderboards"])
+
+
+@router.get("/{benchmark}", summary="A benchmark's table: rows × tasks")
+async def get_leaderboard(
+    request: Request,
+    session: Transaction,
+    caller: AnyCaller,
+    benchmark: str,
+    project: str | None = None,
+    phase: Literal["search", "final"] = "final",
+) -> Leaderboard:
+    """Mean and deviation over seeds, group means and the mean of group means, published rows beside measured ones.
+
+    Only runs of equal cells (settings, data, weights) are averaged; whatever else there is to say stands in the notes.
+    """
+    found = load_benchmarks().get(benchmark)
+    if found is None:
+        raise NotFound(f"there is no benchmark {benchmark!r}; there are {', '.join(load_benchmarks())}")
+    whose = (project if caller.role is not Role.USER else None) or caller.project
+    if project is not None and whose != project:
+        raise NotFound(f"there is no project {project!r} that this key sees")
+    runs = await runs_of(session, found.name, found.metric, phase, whose)
+    return leaderboard(found, phase, whose, runs, request.app.state.catalogue())

@@ -1,0 +1,133 @@
+"""A benchmark's table: measured rows out of its runs, published ones beside them."""
+
+from collections import defaultdict
+from typing import Literal
+
+from pace_core.spec import Benchmark, Catalogue, PublishedTable, load_published
+from service.leaderboards.means import add_means, mark_best
+from service.leaderboards.protocol import differences, recipes_of, refusal
+from service.leaderboards.results import Run, cell_of
+from service.leaderboards.schemas import CellView, GroupView, Leaderboard, RowView, TaskView
+
+
+def leaderboard(
+    benchmark: Benchmark,
+    phase: Literal["search", "final"],
+    project: str | None,
+    runs: list[Run],
+    catalogue: Catalogue,
+) -> Leaderboard:
+    """The whole table; `runs` come newest first."""
+    tables = [
+        table for table in load_published() if table.benchmark == benchmark.name and table.metric == benchmark.metric
+    ]
+    measured = _measured(benchmark, runs, catalogue)
+    printed = [_printed(table, benchmark) for table in tables]
+    published = [row for rows in printed for row in rows] if phase == "final" else []
+    for row in measured + published:
+        add_means(row, benchmark)
+    _set_beside(measured, published)
+    mark_best(measured + published)
+    return Leaderboard(
+        benchmark=benchmark.name,
+        title=benchmark.title,
+        metric=benchmark.metric,
+        phase=phase,
+        project=project,
+        protocol=benchmark.protocol,
+        groups=[
+            GroupView(name=g.name, title=g.title, tasks=[t.name for t in benchmark.tasks if t.group == g.name])
+            for g in benchmark.groups
+        ],
+        tasks=[TaskView(name=task.name, title=task.title, group=task.group) for task in benchmark.tasks],
+        rows=measured + published,
+        notes=_notes(phase, tables),
+    )
+
+
+def _measured(benchmark: Benchmark, runs: list[Run], catalogue: Catalogue) -> list[RowView]:
+    by_row: defaultdict[str, defaultdict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        by_row[run.row][run.task].append(run)
+    order = [row.label for recipe in recipes_of(benchmark.name) for row in recipe.rows]
+    labels = sorted(by_row, key=lambda label: (order.index(label) if label in order else len(order), label))
+    return [_row(benchmark, label, by_row[label], catalogue) for label in labels]
+
+
+def _row(benchmark: Benchmark, label: str, tasks: dict[str, list[Run]], catalogue: Catalogue) -> RowView:
+    row = RowView(label=label, kind="measured", source=None, cells={}, groups={}, mean=None, notes=[])
+    departures: dict[str, list[str]] = {}
+    for task in benchmark.tasks:
+        runs = tasks.get(task.name)
+        if runs:
+            cell = cell_of(runs, benchmark.over_seeds)
+            shown = next((run for run in runs if run.job in cell.jobs), runs[0])
+            departures[task.name] = differences(shown.spec, benchmark.name, label, catalogue)
+            row.cells[task.name] = cell
+        elif reason := refusal(benchmark.name, label, task.name, catalogue):
+            row.cells[task.name] = _empty("refused", [reason])
+    _add_departures(row, departures)
+    bad = [name for name, cell in row.cells.items() if cell.status in ("failed", "refused")]
+    if bad:
+        row.notes.append(f"without result (failed or refused): {', '.join(bad)}")
+    return row
+
+
+def _add_departures(row: RowView, departures: dict[str, list[str]]) -> None:
+    """What all cells have in common is said once, of the row."""
+    first = next(iter(departures.values())) if departures else []
+    everywhere = [said for said in first if all(said in other for other in departures.values())]
+    row.notes += [f"another protocol: {said}" for said in everywhere]
+    for task, said in departures.items():
+        row.cells[task].notes += [f"another protocol: {one}" for one in said if one not in everywhere]
+
+
+def _printed(table: PublishedTable, benchmark: Benchmark) -> list[RowView]:
+    rows: list[RowView] = []
+    for printed in table.rows:
+        cells = {
+            task: _empty("published", [], value / 100) for task, value in printed.values.items() if benchmark.task(task)
+        }
+        notes = [printed.note] if printed.note else []
+        rows.append(
+            RowView(
+                label=printed.label,
+                kind="published",
+                source=table.source,
+                cells=cells,
+                groups={},
+                mean=None,
+                notes=notes,
+            )
+        )
+    return rows
+
+
+def _set_beside(measured: list[RowView], published: list[RowView]) -> None:
+    for row in measured:
+        printed = next((other for other in published if other.label.casefold() == row.label.casefold()), None)
+        for task, cell in row.cells.items():
+            if printed and task in printed.cells:
+                cell.published = printed.cells[task].mean
+
+
+def _notes(phase: str, tables: list[PublishedTable]) -> list[str]:
+    notes = [f"{table.source}: {table.note}" for table in tables if table.note and phase == "final"]
+    if phase == "search":
+        notes.append("measured on validation images, to choose settings by; not to be set beside test results")
+    return notes
+
+
+def _empty(status: Literal["published", "refused"], notes: list[str], mean: float | None = None) -> CellView:
+    return CellView(
+        status=status,
+        mean=mean,
+        std=None,
+        runs=0,
+        seeds=[],
+        jobs=[],
+        cell=None,
+        published=None,
+        best=False,
+        notes=notes,
+    )
