@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 
+from stamina.instrumentation import set_on_retry_hooks
+
 
 def main() -> int:
     """Runs until SIGTERM or Ctrl-C. What runs in the slots goes on, and is adopted at the next start."""
@@ -19,6 +21,7 @@ def main() -> int:
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
+    set_on_retry_hooks(())  # the client's retries; what outlasts them is logged here
     # neither process loads what only the other needs: Ray here, MLflow there
     if given.verb == "dispatch":
         return importlib.import_module("worker.dispatcher").main()

@@ -4,14 +4,16 @@ import errno
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from fsspec.core import url_to_fs
 
 from pace_core.run import run
 from pace_core.spec import Directive, Interrupted, RunError, RunResult, RunSpec
 from pace_core.spec.leases import Lease
+from pace_core.training.checkpoint import NAME as CHECKPOINT
 from worker.outbox import Outbox
 
 Run = Callable[..., RunResult]
@@ -56,9 +58,8 @@ class Attempt:
 
     def _outcome(self) -> tuple[str, str, dict[str, Any] | None]:
         try:
-            result = self._run(
-                RunSpec.model_validate(self.lease.spec), self, self.lease.folder, resume_from=self.lease.resume_from
-            )
+            spec = RunSpec.model_validate(self.lease.spec)
+            result = self._run(spec, self, self.lease.folder, resume_from=newest_checkpoint(self.lease.resume_from))
         except RunError as error:
             return error.reason, error.message, None
         except Interrupted as stopped:
@@ -74,6 +75,15 @@ class Attempt:
             self.outbox.put("log", {"level": "error", "message": "\n".join(lines)})
             return "crashed", _one_line(error), None
         return "succeeded", "", result.model_dump(mode="json")
+
+
+def newest_checkpoint(folders: Sequence[str]) -> str | None:
+    """The first of these folders with a checkpoint; one is whole or not there, as it is moved into its place."""
+    for folder in folders:
+        filesystem, path = url_to_fs(f"{folder}/{CHECKPOINT}")
+        if filesystem.exists(path):
+            return folder
+    return None
 
 
 def _one_line(error: BaseException) -> str:

@@ -42,8 +42,11 @@ class Runs:
         has_tag = f"tags.`{JOB_TAG}` != ''"
         return bool(experiments and self._client.search_runs(experiments, has_tag, max_results=1))
 
-    def write(self, job: Job, events: Sequence[JobEvent]) -> None:
-        """Adds what these events say to the job's run. `job` is at least as new as the last of them."""
+    def write(self, job: Job, events: Sequence[JobEvent]) -> str:
+        """Adds what these events say to the job's run; its place in MLflow's pages, under their address.
+
+        `job` is at least as new as the last of the events.
+        """
         run = self._of(job, events[0])
         states = [event for event in events if event.type == "state"]
         metrics = [metric for event in events for metric in projection.metrics_of(event)]
@@ -61,6 +64,7 @@ class Runs:
             self._client.set_terminated(run, STATUS[State(ended.data["state"])], round(ended.at.timestamp() * 1000))
         elif states:
             self._client.update_run(run, status=STATUS[State(states[-1].data["state"])])
+        return f"#/experiments/{self._experiment(job)}/runs/{run}"
 
     def _of(self, job: Job, first: JobEvent) -> str:
         run = self._runs.get(job.id)

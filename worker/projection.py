@@ -42,7 +42,7 @@ def experiment_of(job: Job) -> tuple[str, str]:
 def run_name(job: Job) -> str:
     """task/row/seed, or the method and regularizer in the row's place where the job names no row."""
     row = job.row or "-".join(job.spec[part]["name"] for part in ("method", "regularizer"))
-    return f"{slug(_task(job))}/{slug(row)}/{job.seed}"
+    return f"{slug(job.task)}/{slug(row)}/{job.seed}"
 
 
 def tags_of(job: Job) -> dict[str, str]:
@@ -105,11 +105,11 @@ def compared(job: Job, result: RunResult) -> dict[str, float]:
     """
     ours = result.value("test")
     rows = [
-        (row.label, row.values[_task(job)] / 100)
+        (row.label, row.values[job.task] / 100)
         for table in load_published()
         if table.benchmark == job.benchmark
         for row in table.rows
-        if _task(job) in row.values
+        if job.task in row.values
     ]
     if ours is None or not rows:
         return {}
@@ -141,11 +141,6 @@ def state_tags(event: JobEvent) -> list[RunTag]:
     if event.data.get("message"):
         said["mlflow.note.content"] = event.data["message"]
     return [RunTag(key, value) for key, value in said.items()]
-
-
-def _task(job: Job) -> str:
-    name: str = job.spec["task"]["name"]
-    return name.partition("/")[2] if job.benchmark else name
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,3 +11,5 @@ class Settings(BaseSettings):
     """The Ray cluster, as `ray.init` takes it."""
     slots: int | None = Field(default=None, ge=1)
     """Slots of a node without GPUs; one per CPU core where not set."""
+    mlflow_url: str | None = None
+    """Where people find the MLflow UI, for links; MLFLOW_TRACKING_URI where not set."""

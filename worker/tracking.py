@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from pace_core.spec.leases import Heartbeat
 from service.client import Client, Job, JobEvent, NoService, ProblemError
 from worker.mlflow_runs import Runs, missing, refused
+from worker.settings import Settings
 
 CURSOR = "mlflow"
 IDLE_S = 0.5
@@ -27,10 +28,14 @@ log = logging.getLogger(__name__)
 
 
 class Tracking:
-    """Reads events from the cursor on and writes them to MLflow, page by page."""
+    """Reads events from the cursor on and writes them to MLflow, page by page.
 
-    def __init__(self, client: Client, mlflow: MlflowClient) -> None:
+    `pages` is the address under which people see MLflow, for the links that jobs carry.
+    """
+
+    def __init__(self, client: Client, mlflow: MlflowClient, pages: str) -> None:
         self._client = client
+        self._pages = pages.rstrip("/")
         self._runs = Runs(mlflow)
         self.position = 0
         """Global number of the last event that MLflow has."""
@@ -57,7 +62,10 @@ class Tracking:
 
     def _write(self, job_id: str, events: list[JobEvent]) -> None:
         try:
-            self._runs.write(self._job(job_id, events), events)
+            job = self._job(job_id, events)
+            url = f"{self._pages}/{self._runs.write(job, events)}"
+            if job.mlflow_url != url:
+                self._client.worker.set_tracking(job_id, url)
         except ProblemError as problem:
             if problem.status != 404:
                 raise
@@ -95,7 +103,7 @@ def main(rebuild: bool) -> int:
         ended = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ended.set())
-        tracking = Tracking(client, MlflowClient(uri))
+        tracking = Tracking(client, MlflowClient(uri), Settings().mlflow_url or uri)
         threading.Thread(target=_beat, args=(client, MlflowClient(uri), tracking, ended), daemon=True).start()
         while not ended.is_set():
             try:

@@ -40,7 +40,13 @@ class Service:
         self.log: list[JobEvent] = []
         self.known: dict[str, Job] = {}
         self.at = 0
-        self.worker = SimpleNamespace(cursor=lambda name: self.at, set_cursor=self._set_cursor, events=self._events)
+        self.links: dict[str, str] = {}
+        self.worker = SimpleNamespace(
+            cursor=lambda name: self.at,
+            set_cursor=self._set_cursor,
+            events=self._events,
+            set_tracking=self.links.__setitem__,
+        )
         self.jobs = SimpleNamespace(get=self._get)
 
     def _set_cursor(self, name: str, position: int) -> None:
@@ -101,7 +107,8 @@ def submit(service: Service, id: str, adapter: Path, **changes: Any) -> Job:
         attempt=1,
         max_attempts=3,
         spec=spec,
-        task=task,
+        task="cifar",
+        phase="final",
         seed=3,
         created_at=START,
         result=result,
@@ -129,7 +136,7 @@ def run_of(mlflow: MlflowClient, job: str) -> Run:
 
 
 def track(service: Service, mlflow: MlflowClient) -> Tracking:
-    tracking = Tracking(service, mlflow)  # type: ignore[arg-type]
+    tracking = Tracking(service, mlflow, "http://mlflow.test/")  # type: ignore[arg-type]
     while tracking.step():
         pass
     return tracking
@@ -158,6 +165,8 @@ def test_a_job_becomes_a_run_with_its_settings_curves_result_and_files(mlflow: M
     assert {file.path for file in mlflow.list_artifacts(run.info.run_id)} == {"adapter.safetensors", "spec.json"}
     (data,) = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("vtab-1k/cifar", "d" * 36)
+    place = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert service.links == {"job_whole": f"http://mlflow.test/{place}"}
 
 
 def test_a_result_stands_beside_the_published_row_of_its_label_and_the_best(
@@ -215,7 +224,7 @@ def test_a_rebuild_makes_a_running_tracking_process_start_anew(mlflow: MlflowCli
 def test_the_cursor_stays_while_mlflow_is_away(mlflow: MlflowClient, tmp_path: Path, monkeypatch: Any) -> None:
     service = Service()
     submit(service, "job_away", tmp_path / "a")
-    tracking = Tracking(service, mlflow)  # type: ignore[arg-type]
+    tracking = Tracking(service, mlflow, "http://mlflow.test/")  # type: ignore[arg-type]
     with monkeypatch.context() as away:
         away.setattr(mlflow, "log_batch", lambda *_, **__: (_ for _ in ()).throw(MlflowException("connection refused")))
         with pytest.raises(MlflowException):
