@@ -1,0 +1,180 @@
+"""What jobs said: complete, in order, and as it comes."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from service.db import Database
+from service.events.log import append, from_service
+from service.events.queries import of_all
+from tests.service.api import Api, log, result
+
+
+async def sse(api: Api, path: str, **headers: str) -> AsyncIterator[tuple[str, Any]]:
+    """Event names and data of a stream, to its end."""
+    authorization = {"Authorization": f"Bearer {api.keys.admin}", **headers}
+    async with api.http.stream("GET", path, headers=authorization) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        fields: dict[str, str] = {}
+        async for line in answer.aiter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif "data" in fields:
+                yield fields["event"], json.loads(fields["data"])
+                fields = {}
+
+
+async def test_a_stream_brings_what_was_and_what_comes_and_ends_with_the_job(api: Api) -> None:
+    job = await api.submit()
+    received: list[tuple[str, Any]] = []
+
+    async def read() -> None:
+        async for item in sse(api, f"/v1/jobs/{job}/events/stream"):
+            received.append(item)
+
+    reading = asyncio.create_task(read())
+    await api.take()
+    await api.report(job, 1, log("one"))
+    await api.end(job, 1, "succeeded", result=result())
+    async with asyncio.timeout(5):
+        await reading
+    polled = (await api.get(f"/v1/jobs/{job}/events"))["data"]
+    assert [data for name, data in received[:-1]] == polled
+    assert received[-1] == ("end", {"state": "succeeded", "reason": "succeeded"})
+
+
+async def test_a_broken_stream_goes_on_after_the_last_event_seen(api: Api) -> None:
+    job = await api.submit()
+    await api.finish()
+    path = f"/v1/jobs/{job}/events/stream"
+    whole = [data["number"] async for name, data in sse(api, path) if name != "end"]
+    rest = [data["number"] async for name, data in sse(api, path, **{"Last-Event-ID": "2"}) if name != "end"]
+    assert rest == whole[2:]
+    assert [name async for name, _ in sse(api, f"{path}?after={whole[-1]}")] == ["end"]
+
+
+async def test_a_reader_of_all_events_never_misses_one_that_commits_late(api: Api, database: Database) -> None:
+    first, second = await api.submit(), await api.submit()
+    start = (await all_events(api))[-1]["id"]
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        async with database.transaction() as session:
+            await append(session, first, [from_service(0, {"n": 1})])
+            entered.set()
+            await leave.wait()
+
+    async def quick() -> None:
+        await entered.wait()
+        async with database.transaction() as session:
+            await append(session, second, [from_service(0, {"n": 2})])
+
+    tasks = [asyncio.create_task(slow()), asyncio.create_task(quick())]
+    await entered.wait()
+    await asyncio.sleep(0.1)
+    async with database.transaction() as session:
+        assert await of_all(session, start, 10) == []  # the later number waits for the earlier one
+    leave.set()
+    await asyncio.gather(*tasks)
+    assert [e["data"]["n"] for e in await all_events(api, start)] == [1, 2]
+
+
+async def all_events(api: Api, after: int = 0) -> list[dict[str, Any]]:
+    return (await api.get(f"/v1/events?after={after}", key=api.keys.worker))["data"]
+
+
+async def test_all_events_come_in_pages_and_can_be_waited_for(api: Api) -> None:
+    await api.submit()
+    job = await api.finish()
+    pages: list[dict[str, Any]] = []
+    after = 0
+    while True:
+        page = await api.get(f"/v1/events?after={after}&limit=2", key=api.keys.worker)
+        pages += page["data"]
+        after = page["next_cursor"]
+        if not page["has_more"]:
+            break
+    assert [e["number"] for e in pages] == list(range(1, len(pages) + 1))
+    waiting = asyncio.create_task(api.get(f"/v1/events?after={after}&wait=20", key=api.keys.worker))
+    await asyncio.sleep(0.1)
+    new = await api.submit()
+    async with asyncio.timeout(3):
+        assert [e["job"] for e in (await waiting)["data"]] == [new]
+    assert job != new
+
+
+async def test_a_reader_s_place_is_kept_and_can_be_set_back(api: Api) -> None:
+    worker = api.keys.worker
+    assert (await api.get("/v1/cursors/mlflow", key=worker))["position"] == 0
+    for position in (7, 3):
+        await api.call("PUT", "/v1/cursors/mlflow", json={"position": position}, key=worker)
+        assert (await api.get("/v1/cursors/mlflow", key=worker))["position"] == position
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+async def test_numbers_that_are_not_finite_and_nul_characters_are_stored_harmlessly(api: Api, value: float) -> None:
+    job = await api.submit()
+    await api.take()
+    metrics = {"epoch": 1, "step": 2, "values": {"train/loss": value, "train/lr": 0.1}}
+    body = {"events": [event(1, "metrics", metrics), event(2, "log", {"level": "info", "message": "a\x00b"})]}
+    answer = await api.call(
+        "POST",
+        f"/v1/leases/{job}/1/reports",
+        content=json.dumps(body),
+        headers={"Content-Type": "application/json"},
+        key=api.keys.worker,
+    )
+    assert answer.status_code == 200
+    curves = (await api.get(f"/v1/jobs/{job}/metrics"))["data"]
+    assert curves["train/loss"][0]["value"] is None
+    assert curves["train/lr"][0]["value"] == 0.1
+
+
+def event(seq: int, type: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"seq": seq, "at": "2026-01-01T00:00:00Z", "type": type, "data": data}
+
+
+async def test_a_run_writes_no_moves_and_says_nothing_after_its_end(api: Api) -> None:
+    job = await api.submit()
+    await api.take()
+    move = event(1, "state", {"state": "succeeded"})
+    assert (await api.send(job, 1, [move])).status_code == 422
+    end = event(1, "end", {"reason": "nan", "message": "", "result": None})
+    assert (await api.send(job, 1, [end, event(2, "log", {})])).status_code == 422
+    assert (await api.job(job))["state"] == "starting"
+
+
+async def test_the_log_is_text_for_people_and_json_for_programs(api: Api) -> None:
+    job = await api.submit()
+    await api.take()
+    await api.report(job, 1, ("stage", {"name": "train"}), log("first step"))
+    await api.end(job, 1, "nan", message="the loss became NaN")
+    text = (await api.call("GET", f"/v1/jobs/{job}/logs")).text
+    assert "[1] INFO    first step\n" in text
+    assert "stage: train" in text
+    assert "failed (nan: the loss became NaN)" in text.splitlines()[-1]
+    lines = await api.get(f"/v1/jobs/{job}/logs", headers={"Accept": "application/json"})
+    assert [line["message"] for line in lines["data"]][3:5] == ["stage: train", "first step"]
+
+
+async def test_a_step_that_was_run_twice_stands_once_in_the_curves(api: Api) -> None:
+    job = await api.submit()
+    for attempt in (1, 2):
+        await api.take()
+        for step in (1, 2, 3)[attempt - 1 :]:
+            values = {"train/loss": 10.0 * attempt + step, "train/lr": 0.1}
+            await api.report(job, attempt, ("metrics", {"epoch": step, "step": step, "values": values}))
+            if (attempt, step) == (1, 2):
+                await api.end(job, 1, "crashed")
+                break
+    curves = (await api.get(f"/v1/jobs/{job}/metrics?key=train/loss"))["data"]
+    assert list(curves) == ["train/loss"]
+    assert [(p["step"], p["value"], p["attempt"]) for p in curves["train/loss"]] == [
+        (1, 11.0, 1),
+        (2, 22.0, 2),
+        (3, 23.0, 2),
+    ]

@@ -1,0 +1,147 @@
+"""What is refused at submission, and how a submission can be repeated."""
+
+import asyncio
+
+from service.keys.secrets import create_key
+from service.keys.tables import Role
+from tests.service.api import SPEC, Api
+
+
+async def test_all_faults_come_at_once_each_with_its_pointer_and_cure(api: Api) -> None:
+    spec = {
+        "task": {"name": "vtab-mini/digitz"},
+        "method": {"name": "linear"},
+        "regularizer": {"name": "pace", "sigmaa": 1.0},
+        "training": {"epochs": -1},
+    }
+    refused = await api.call("POST", "/v1/jobs", json={"spec": spec})
+    assert refused.status_code == 422
+    assert refused.headers["content-type"] == "application/problem+json"
+    problem = refused.json()
+    assert problem["type"] == "/problems/invalid"
+    faults = {fault["pointer"]: fault for fault in problem["errors"]}
+    assert {"/spec/task/name", "/spec/regularizer/sigmaa", "/spec/training/epochs"} <= set(faults)
+    assert "did you mean 'digits'" in faults["/spec/task/name"]["message"]
+    assert (await api.get("/v1/jobs"))["data"] == []
+
+
+async def test_a_regularizer_that_needs_what_the_method_does_not_give_is_refused(api: Api) -> None:
+    spec = {**SPEC, "method": {"name": "linear"}, "regularizer": {"name": "pace"}}
+    (fault,) = (await api.call("POST", "/v1/jobs", json={"spec": spec})).json()["errors"]
+    assert fault["pointer"] == "/spec/regularizer/name"
+    assert "lora_add" in fault["message"]
+
+
+async def test_faults_of_the_request_itself_are_told_the_same_way(api: Api) -> None:
+    refused = await api.call("POST", "/v1/jobs", json={"spec": SPEC, "priority": 101, "colour": "red"})
+    faults = {fault["pointer"]: fault["code"] for fault in refused.json()["errors"]}
+    assert faults == {"/priority": "out_of_range", "/colour": "unknown_key"}
+    neither = await api.call("POST", "/v1/jobs", json={})
+    assert neither.json()["errors"][0]["pointer"] == "/spec"
+
+
+async def test_a_body_that_is_no_json_is_a_problem_document_too(api: Api) -> None:
+    refused = await api.call("POST", "/v1/jobs", content=b"{", headers={"Content-Type": "application/json"})
+    assert refused.status_code == 422
+    assert refused.json()["type"] == "/problems/invalid"
+
+
+async def test_a_recipe_s_row_is_resolved_with_overrides_and_seed(api: Api) -> None:
+    recipe = {"name": "vtab-mini", "row": "lora_add", "task": "digits"}
+    job = await api.job(await api.submit(spec=None, recipe=recipe, overrides={"training": {"epochs": 1}}, seed=7))
+    assert job["row"] == "LoRA_add"
+    assert (job["spec"]["training"]["epochs"], job["seed"], job["spec"]["seed"]) == (1, 7, 7)
+    assert job["spec"]["training"]["schedule"] == "step"
+
+
+async def test_faults_in_a_recipe_and_its_overrides_point_where_they_were_written(api: Api) -> None:
+    recipe = {"name": "vtab-mini", "row": "LoRA_add", "task": "digits"}
+    wrong = await api.call("POST", "/v1/jobs", json={"recipe": {**recipe, "row": "LoRA_ad"}})
+    assert wrong.json()["errors"][0]["pointer"] == "/recipe/row"
+    body = {"recipe": recipe, "overrides": {"method": {"rank": 65}}}
+    wrong = await api.call("POST", "/v1/jobs", json=body)
+    (fault,) = wrong.json()["errors"]
+    assert fault["pointer"] == "/overrides/method/rank"
+    assert "use at most 64" in fault["message"]
+
+
+async def test_a_row_without_a_label_is_called_by_method_and_regularizer(api: Api) -> None:
+    assert (await api.job(await api.submit()))["row"] == "lora_add"
+    job = await api.submit(overrides={"regularizer": {"name": "pace"}})
+    assert (await api.job(job))["row"] == "lora_add + pace"
+
+
+async def test_the_user_s_own_data_belongs_to_no_benchmark(api: Api) -> None:
+    task = {"name": "my-flowers", "source": "image_folder", "path": "/data/flowers", "num_classes": 5}
+    job = await api.job(await api.submit(spec={**SPEC, "task": task}))
+    assert (job["benchmark"], job["task"]) == (None, "my-flowers")
+
+
+async def test_validate_only_resolves_and_estimates_and_stores_nothing(api: Api) -> None:
+    answer = await api.call("POST", "/v1/jobs?validate_only=true", json={"spec": SPEC})
+    assert answer.status_code == 200
+    checked = answer.json()
+    assert checked["spec"]["training"]["batch_size"] == 64
+    assert checked["spec"]["task"]["num_classes"] == 10
+    assert checked["estimate"]["memory_bytes"] > 0
+    assert "no" in checked["waiting_for"]
+    assert (await api.get("/v1/jobs"))["data"] == []
+    assert (await api.call("POST", "/v1/jobs?validate_only=true", json={"spec": {}})).status_code == 422
+
+
+async def test_a_submission_sent_again_with_its_key_makes_no_second_job(api: Api) -> None:
+    send = {"json": {"spec": SPEC}, "headers": {"Idempotency-Key": "k1"}}
+    first = await api.call("POST", "/v1/jobs", **send)
+    again = await api.call("POST", "/v1/jobs", **{**send, "headers": {"Idempotency-Key": "k1"}})
+    assert (again.status_code, again.json()) == (first.status_code, first.json())
+    assert "Idempotent-Replayed" not in first.headers
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.headers["Location"] == f"/v1/jobs/{first.json()['id']}"
+    other = await api.call("POST", "/v1/jobs", json={"spec": SPEC, "seed": 1}, headers={"Idempotency-Key": "k1"})
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
+    assert len((await api.get("/v1/jobs"))["data"]) == 1
+
+
+async def test_the_same_submission_many_times_at_once_makes_one_job(api: Api) -> None:
+    answers = await asyncio.gather(
+        *(api.call("POST", "/v1/jobs", json={"spec": SPEC}, headers={"Idempotency-Key": "k"}) for _ in range(8))
+    )
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len((await api.get("/v1/jobs"))["data"]) == 1
+
+
+async def test_a_refused_submission_uses_up_no_idempotency_key(api: Api) -> None:
+    bad = await api.call("POST", "/v1/jobs", json={"spec": {}}, headers={"Idempotency-Key": "k"})
+    assert bad.status_code == 422
+    good = await api.call("POST", "/v1/jobs", json={"spec": SPEC}, headers={"Idempotency-Key": "k"})
+    assert good.status_code == 202
+
+
+async def test_a_project_sees_its_own_jobs_only(api: Api) -> None:
+    async with api.database.transaction() as session:
+        theirs = await create_key(session, Role.USER, "grace", "vision")
+    job = await api.submit()
+    for path in (f"/v1/jobs/{job}", f"/v1/jobs/{job}/events", f"/v1/jobs/{job}/artifacts"):
+        assert (await api.call("GET", path, key=theirs)).status_code == 404
+    assert (await api.call("POST", f"/v1/jobs/{job}/cancel", key=theirs)).status_code == 404
+    assert (await api.call("GET", "/v1/jobs", key=theirs)).json()["data"] == []
+    refused = await api.call("POST", "/v1/jobs", json={"spec": SPEC, "project": "default"}, key=theirs)
+    assert refused.json()["errors"][0]["pointer"] == "/project"
+    other = await api.submit(project="vision")  # an admin may
+    assert (await api.call("GET", f"/v1/jobs/{other}", key=theirs)).status_code == 200
+
+
+async def test_without_a_valid_key_nothing_is_answered(api: Api) -> None:
+    for headers in ({}, {"Authorization": "Bearer pace_wrong"}):
+        refused = await api.http.get("/v1/jobs", headers=headers)
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert refused.json()["type"] == "/problems/unauthorized"
+    assert (await api.call("POST", "/v1/jobs", json={"spec": SPEC}, key=api.keys.worker)).status_code == 403
+
+
+async def test_every_problem_type_resolves_to_what_it_means(api: Api) -> None:
+    refused = await api.call("GET", "/v1/jobs/job_none")
+    meaning = await api.http.get(refused.json()["type"])
+    assert meaning.json()["status"] == refused.status_code == 404
