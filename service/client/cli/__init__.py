@@ -1,0 +1,5 @@
+"""The command line `pace`."""
+
+from service.client.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,41 @@
+"""The commands, and what every one of them does with errors."""
+
+import sys
+
+import typer
+
+from pace_core.spec.errors import SpecError
+from service.client.address import NoService
+from service.client.cli import catalogue, jobs, leaderboard, local, submit, watch
+from service.client.cli.output import err, plain
+from service.client.jobs import DownloadError
+from service.client.problems import ProblemError
+
+app = typer.Typer(
+    name="pace",
+    help="Fine-tune pretrained transformers on little data.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (local, submit, jobs, watch, leaderboard, catalogue):
+    module.install(app)
+
+
+def main() -> None:
+    """Runs the command line; every error that a user can cause is a sentence on stderr and an exit code above zero."""
+    try:
+        app()
+    except SpecError as error:
+        count = len(error.faults)
+        _fail(f"the spec has {count} fault{'s' if count > 1 else ''}:", *(f"  {fault}" for fault in error.faults))
+    except (ProblemError, NoService, DownloadError) as error:
+        _fail(*str(error).splitlines())
+
+
+def _fail(*lines: str) -> None:
+    console = err()
+    console.print(f"[red]error:[/] {plain(lines[0])}")
+    for line in lines[1:]:
+        console.print(plain(line))
+    sys.exit(1)

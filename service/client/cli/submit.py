@@ -1,0 +1,118 @@
+"""`pace submit`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from pace_core.spec.recipes import merged, spec_of_recipe
+from pace_core.spec.spec_file import parse_yaml, read_spec_file
+from pace_core.spec.validate import validate
+from service.client import Client, JobRequest, RecipeChoice
+from service.client.cli.output import duration, out, plain
+
+
+def install(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(submit)
+
+
+def submit(
+    spec: Annotated[Path | None, typer.Argument(help="A spec, YAML or JSON; or name a --recipe.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Settings by name, with --row and --task.")] = None,
+    row: Annotated[str | None, typer.Option(help="The recipe's row; with a spec, the label in tables.")] = None,
+    task: Annotated[str | None, typer.Option(help="The recipe's task, such as digits.")] = None,
+    set: Annotated[list[str], typer.Option(metavar="a.b=c", help="A field over the spec's or recipe's.")] = [],  # noqa: B006
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
+    name: Annotated[str, typer.Option(help="For people; shown in lists.")] = "",
+    tag: Annotated[list[str], typer.Option(metavar="key=value")] = [],  # noqa: B006
+    priority: Annotated[int, typer.Option(min=0, max=100, help="Higher runs first.")] = 50,
+    dry_run: Annotated[bool, typer.Option(help="Only check; show the resolved spec.")] = False,
+) -> None:
+    """Submit a job: `pace submit spec.yaml`, or `pace submit --recipe vtab-mini --row PACE --task digits`."""
+    overrides = parse_overrides(set)
+    tags = dict(_pair(text, "--tag") for text in tag)
+    chosen = _recipe(spec, recipe, row, task)
+    raw = None if spec is None else read_spec_file(spec)
+    # here as the API does it, so that a fault is told without a service
+    asked = spec_of_recipe(chosen.name, chosen.row, chosen.task, overrides) if chosen else merged(raw or {}, overrides)
+    validate(asked if seed is None else asked | {"seed": seed})
+    request = JobRequest(
+        spec=raw,
+        recipe=chosen,
+        row=None if chosen else row,
+        overrides=overrides,
+        seed=seed,
+        name=name,
+        tags=tags,
+        priority=priority,
+    )
+    with Client() as client:
+        if dry_run:
+            _show_check(client, request)
+            return
+        job = client.jobs.submit(request)
+    out().print(f"[green]submitted[/] {job.id}  {plain(job.task)} / {plain(job.row)} / seed {job.seed}  ({job.state})")
+    if job.waiting_for:
+        out().print(f"  [yellow]waits[/]: {plain(job.waiting_for)}")
+    for line in (
+        f"pace logs -f {job.id}     what it says",
+        f"pace watch {job.id}       its progress",
+        f"pace show {job.id}        all about it",
+        f"pace download {job.id}    the adapter, when it has succeeded",
+    ):
+        out().print(f"  {line}")
+
+
+def parse_overrides(texts: list[str]) -> dict[str, Any]:
+    """`a.b=c` texts as part of a spec; values as YAML reads them. Raises typer.BadParameter."""
+    overrides: dict[str, Any] = {}
+    for text in texts:
+        path, value = _pair(text, "--set")
+        try:
+            part: Any = parse_yaml(value)
+        except yaml.YAMLError as error:
+            raise typer.BadParameter(f"--set {text}: {value!r} is no value ({' '.join(str(error).split())})") from error
+        for key in reversed(path.split(".")):
+            part = {key: part}
+        overrides = merged(overrides, part)
+    return overrides
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not (sign and key.strip()):
+        raise typer.BadParameter(f"{option} {text}: must be key=value, such as {_EXAMPLES[option]}")
+    return key.strip(), value.strip()
+
+
+_EXAMPLES = {"--set": "method.rank=8", "--tag": "sheet=2"}
+
+
+def _recipe(spec: Path | None, recipe: str | None, row: str | None, task: str | None) -> RecipeChoice | None:
+    if recipe is None:
+        if spec is None:
+            raise typer.BadParameter(
+                "name a file, or --recipe with --row and --task (`pace catalogue recipes` lists them)"
+            )
+        if task is not None:
+            raise typer.BadParameter("--task goes with --recipe; set the task of a spec with --set task.name=…")
+        return None
+    if spec is not None:
+        raise typer.BadParameter("give a file or --recipe, not both; --set changes single fields")
+    if row is None or task is None:
+        raise typer.BadParameter("--recipe needs --row and --task (`pace catalogue recipes` lists them)")
+    return RecipeChoice(name=recipe, row=row, task=task)
+
+
+def _show_check(client: Client, request: JobRequest) -> None:
+    check = client.jobs.check(request)
+    out().print(plain(yaml.safe_dump(check.spec, sort_keys=False)))
+    said = check.estimate
+    if said.memory_bytes is not None:
+        out().print(f"memory about {said.memory_bytes / 2**30:.1f} GiB")
+    if said.cpu_seconds_per_1000_images is not None:
+        out().print(f"an epoch of 1,000 images about {duration(said.cpu_seconds_per_1000_images)} on a CPU")
+    if check.waiting_for:
+        out().print(f"[yellow]would wait[/]: {plain(check.waiting_for)}")

@@ -1,0 +1,121 @@
+"""`pace logs` and `pace watch`: what jobs say while they run."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from pace_core.spec.events import EventType
+from service.client import AsyncClient, Client, Job, JobEvent
+from service.client.cli.jobs import accuracy, standing
+from service.client.cli.output import out, plain, shown_state
+
+_LEVELS = {"warning": "yellow", "error": "red"}
+_LOOK_S = 1.0
+
+
+def install(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(logs)
+    app.command()(watch)
+
+
+def logs(
+    job: Annotated[str, typer.Argument(metavar="JOB")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+) -> None:
+    """Print a job's log."""
+    with Client() as client:
+        last = 0
+        for line in client.jobs.logs(job):
+            _print_line(line.at, line.level, line.message)
+            last = line.number
+        if follow:
+            for event in client.jobs.events(job, after=last):
+                _print_event(event)
+
+
+def watch(
+    jobs: Annotated[
+        list[str] | None, typer.Argument(metavar="[JOB]...", help="All that have not ended, if none.")
+    ] = None,
+) -> None:
+    """Show the progress of jobs until they have ended; exit code 1 if one did not succeed."""
+    ended = asyncio.run(_watch(jobs or []))
+    if any(job.state != "succeeded" for job in ended):
+        raise typer.Exit(1)
+
+
+async def _watch(ids: list[str]) -> list[Job]:
+    async with AsyncClient() as client:
+        if not ids:
+            waiting = ["queued", "starting", "running", "paused"]
+            ids = [job.id async for job in client.jobs.find(state=waiting)][::-1]
+        if not ids:
+            out().print("no job is waiting or running")
+            return []
+        console = out()
+        bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[standing]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        with bars:
+            # no total yet, so that a bar pulses until its job trains
+            rows = {id: bars.add_task(id, total=None, standing="") for id in ids}
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(_follow(client, id, bars, row)) for id, row in rows.items()]
+    return [task.result() for task in tasks]
+
+
+async def _follow(client: AsyncClient, id: str, bars: Progress, row: TaskID) -> Job:
+    said = ""
+    while True:
+        job = await client.jobs.get(id)
+        progress, result = job.progress, accuracy(job.result)
+        bars.update(
+            row,
+            description=f"{plain(job.task)} / {plain(job.row)} / {job.seed}",
+            total=1 if job.state.ended else progress.steps if progress and progress.steps else None,
+            completed=1 if job.state.ended else progress.step if progress else 0,
+            standing=" ".join(filter(None, (shown_state(job.state), plain(standing(job)), result and f"{result} %"))),
+        )
+        now = f"{job.state} {standing(job)}"
+        if bars.disable and now != said:
+            out().print(f"{job.id}  {job.task} / {job.row} / {job.seed}  {now} {result}".rstrip(), markup=False)
+            said = now
+        if job.state.ended:
+            return job
+        await asyncio.sleep(_LOOK_S)
+
+
+def _print_event(event: JobEvent) -> None:
+    data = event.data
+    match event.type:
+        case EventType.LOG:
+            _print_line(event.at, str(data.get("level", "info")), str(data.get("message", "")))
+        case EventType.STAGE:
+            _print_line(event.at, "info", f"stage {data.get('name')}")
+        case EventType.STATE:
+            _print_line(event.at, "info", " ".join(_said(data.get(key) for key in ("state", "reason", "message"))))
+        case EventType.METRICS:
+            values: dict[str, float | None] = data.get("values", {})
+            said = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
+            _print_line(event.at, "info", f"epoch {data.get('epoch')}  {said}")
+        case _:
+            pass
+
+
+def _said(values: Iterable[object]) -> list[str]:
+    return [str(value) for value in values if value]
+
+
+def _print_line(at: datetime, level: str, message: str) -> None:
+    style = _LEVELS.get(level)
+    text = f"{at:%H:%M:%S} {plain(message)}"
+    out().print(f"[{style}]{text}[/]" if style else text)
