@@ -1,0 +1,73 @@
+"""Image files decoded once, in parallel, into one array; every file that cannot be read is named before training starts."""
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pace_core.data._listing import Listed
+from pace_core.spec import Reporter, RunError
+
+_NAMED_FAULTS = 20
+_SECONDS_BETWEEN_REPORTS = 0.5
+
+
+def decoded(listed: Sequence[Listed], size: int, reporter: Reporter) -> NDArray[np.uint8]:
+    """The images [N, size, size, 3], RGB, resized to exactly the square (bicubic, aspect ratio not kept), as PACE does.
+
+    EXIF rotation is not applied, as in none of the papers' code. Raises RunError (data_missing if files are only
+    absent, else data_corrupt) that names the first twenty faults and counts the rest.
+    """
+    images = np.empty((len(listed), size, size, 3), dtype=np.uint8)
+    faults: list[tuple[bool, str]] = []
+    reported = time.monotonic()
+
+    def fill(i: int) -> tuple[bool, str] | None:
+        try:
+            images[i] = _read(listed[i].path, size)
+        except FileNotFoundError:
+            return True, f"{listed[i].origin}: there is no file {listed[i].path}"
+        except Exception as error:  # decoders fail in many ways; each means that this file is no image we can read
+            return (
+                False,
+                f"{listed[i].origin}: {listed[i].path} cannot be decoded ({str(error) or type(error).__name__})",
+            )
+        return None
+
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as threads:  # Pillow decodes outside the GIL
+        for done, fault in enumerate(threads.map(fill, range(len(listed))), start=1):
+            if fault:
+                faults.append(fault)
+            if done == len(listed) or time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
+                reported = time.monotonic()
+                reporter.event("progress", {"stage": "data", "done": done, "total": len(listed)})
+    if faults:
+        reason = "data_missing" if all(missing for missing, _ in faults) else "data_corrupt"
+        raise RunError(reason, in_one_message([message for _, message in faults]))
+    return images
+
+
+def resized(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Images [N, H, W, 3] at [N, size, size, 3], bicubic."""
+    if images.shape[1:3] == (size, size):
+        return images
+    square = (size, size)
+    return np.stack([np.asarray(Image.fromarray(image).resize(square, Image.Resampling.BICUBIC)) for image in images])
+
+
+def in_one_message(faults: Sequence[str]) -> str:
+    """The first twenty faults, a line each, and how many more there are."""
+    more = len(faults) - _NAMED_FAULTS
+    return "\n".join([*faults[:_NAMED_FAULTS], *([f"and {more} more like these"] if more > 0 else [])])
+
+
+def _read(path: Path, size: int) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips instead of scaling
+            image = Image.fromarray((np.asarray(image, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))

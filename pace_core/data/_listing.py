@@ -1,0 +1,92 @@
+"""Lists of image files with labels: what every source that reads files makes first, without opening an image."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pace_core.spec import RunError
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One image file and its label."""
+
+    path: Path
+    label: int
+    origin: str
+    """Where the user finds the entry: list file and line, or the class folder."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files that a phase may open, and the classes."""
+
+    train: list[Listed]
+    measured: list[Listed]
+    """Validation files in a search, test files in a final run."""
+    class_names: tuple[str, ...]
+
+
+def folder(path: str, field: str) -> Path:
+    """The folder at a user's path. Raises RunError naming field and path if there is none."""
+    found = Path(path).expanduser()
+    if not found.is_dir():
+        raise RunError("data_missing", f"task.{field}: there is no folder {found} on this machine")
+    return found
+
+
+def text(path: Path, name: str) -> str:
+    """A list file's text without byte order mark. Raises RunError if it is missing or not UTF-8."""
+    try:
+        return path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        raise RunError("data_missing", f"{name}: there is no file {path} on this machine") from None
+    except UnicodeDecodeError as error:
+        raise RunError("data_corrupt", f"{path} is not UTF-8 text: {error}") from None
+
+
+def cut(listed: Sequence[Listed], fraction: float, seed: int) -> tuple[list[Listed], list[Listed]]:
+    """The files in two parts, the second with `fraction` of every class, at least one file and never a whole class.
+
+    Which files go where follows from their names and the seed, not from their order or folder.
+    """
+
+    def draw(entry: Listed) -> bytes:
+        return hashlib.sha256(f"{seed}/{entry.label}/{entry.path.name}/{entry.path.parent.name}".encode()).digest()
+
+    by_class: dict[int, list[Listed]] = {}
+    for entry in listed:
+        by_class.setdefault(entry.label, []).append(entry)
+    second: set[Listed] = set()
+    for entries in by_class.values():
+        count = min(max(1, round(fraction * len(entries))), len(entries) - 1)
+        second.update(sorted(entries, key=draw)[:count])
+    return [e for e in listed if e not in second], [e for e in listed if e in second]
+
+
+def content_hash(listing: Listing) -> str:
+    """SHA-256 of labels, split and file contents in order; independent of where the files lie. Missing files count as such."""
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as threads:  # hashing runs outside the GIL
+        hashes = list(threads.map(_hash, [entry.path for entry in [*listing.train, *listing.measured]]))
+    total = hashlib.sha256("\0".join(listing.class_names).encode())
+    for i, entry in enumerate([*listing.train, *listing.measured]):
+        total.update(f"{i < len(listing.train)} {entry.label} {hashes[i]}\n".encode())
+    return total.hexdigest()
+
+
+def _hash(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return "missing"
+    return _hash_of(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=200_000)  # a warm worker reads an unchanged file once
+def _hash_of(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,20 @@
+"""How many objects are there? One to eight balls, boxes and cylinders on a floor, as in CLEVR.
+
+Asks for number against size, kind, colour, place and overlap; objects are never wholly hidden by design, but near ones cover far ones.
+"""
+
+import numpy as np
+
+from pace_core.data._vtab_mini import _canvas as canvas
+from pace_core.data._vtab_mini import _scene as scene
+
+TITLE = "Count"
+CLASS_NAMES = tuple(f"{n} objects" for n in range(1, 9))
+VERSION = 1
+
+
+def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
+    """One scene with 1 + label objects."""
+    camera = scene.Camera.drawn(rng)
+    distances = [float(z) for z in rng.uniform(3.4, 7.5, 1 + label)]
+    return canvas.with_noise(scene.render(scene.things(distances, camera, rng), camera, rng), 0.02, rng)

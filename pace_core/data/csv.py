@@ -1,0 +1,153 @@
+"""A CSV or TSV file of image paths and labels, with a column that says the split, or one file a split.
+
+Labels that are all plain numbers are class numbers from 0 and stay as they are; all else (`cat`, `001`) are class names, taken from the
+training rows in code-point order. Without validation rows, some of each class's training rows are cut off for it.
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from pace_core.data import _files
+from pace_core.data._cache import in_one_message
+from pace_core.data._listing import Listed, Listing, content_hash, cut, text
+from pace_core.data._splits import Phase, Splits
+from pace_core.spec import ParamsModel, Reporter, RunError
+
+NAME = "csv"
+TITLE = "CSV of paths and labels"
+SPLIT_WORDS = {
+    "train": "train", "training": "train",
+    "val": "val", "validation": "val", "valid": "val", "eval": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+class Params(ParamsModel):
+    """Which files and columns."""
+
+    path: str
+    """File with a header line: all rows if it has a split column, else the training rows. Tab-separated if it ends in .tsv."""
+    val_path: str | None = None
+    """File of the validation rows."""
+    test_path: str | None = None
+    """File of the test rows; it is not opened in a search."""
+    root: str | None = None
+    """Folder from which the image paths count; each file's own folder where None."""
+    path_column: str = "path"
+    """Column of the image paths."""
+    label_column: str = "label"
+    """Column of the labels."""
+    split_column: str | None = None
+    """Column that says train, val or test."""
+    val_fraction: float = Field(default=0.2, gt=0, lt=1)
+    """Share of each class's training rows to choose settings by, where there are no validation rows."""
+    split_seed: int = Field(default=0, ge=0)
+    """Another seed cuts other rows."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row as written."""
+
+    path: Path
+    label: str
+    split: str
+    origin: str
+
+
+def load(params: Params, *, phase: Phase, num_classes: int | None, image_size: int, reporter: Reporter) -> Splits:
+    """The phase's images; in a search no image of the test split is opened, nor a test file."""
+    listing = listed(params, phase=phase, num_classes=num_classes)
+    return _files.splits(listing, phase=phase, image_size=image_size, reporter=reporter)
+
+
+def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:
+    """SHA-256 of the class names, labels and file contents of what the phase may open."""
+    return content_hash(listed(params, phase=phase, num_classes=num_classes))
+
+
+def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
+    """The files of the phase. Raises RunError with all faulty rows at once, each with file and line."""
+    rows = _rows(params, Path(params.path), "path", "train")
+    if params.val_path:
+        rows += _rows(params, Path(params.val_path), "val_path", "val")
+    if params.test_path and phase == "final":
+        rows += _rows(params, Path(params.test_path), "test_path", "test")
+    if phase == "search":
+        rows = [row for row in rows if row.split != "test"]
+    elif not any(row.split == "test" for row in rows):
+        raise RunError(
+            "data_missing",
+            f"{params.path}: there are no test rows; give test_path or split_column, or run phase search",
+        )
+    class_names = _class_names([row.label for row in rows if row.split == "train"], num_classes, params.path)
+    index = {name: label for label, name in enumerate(class_names)}
+    faults = [_label_fault(row, class_names) for row in rows if row.label not in index]
+    if faults:
+        raise RunError("data_corrupt", in_one_message(faults))
+    parts: dict[str, list[Listed]] = {"train": [], "val": [], "test": []}
+    for row in rows:
+        parts[row.split].append(Listed(row.path, index[row.label], row.origin))
+    if phase == "final":
+        return Listing([*parts["train"], *parts["val"]], parts["test"], class_names)
+    if not parts["val"]:
+        parts["train"], parts["val"] = cut(parts["train"], params.val_fraction, params.split_seed)
+    return Listing(parts["train"], parts["val"], class_names)
+
+
+def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
+    """The file's rows, all of one split unless there is a split column."""
+    file = file.expanduser()
+    reader = csv.reader(io.StringIO(text(file, f"task.{field}")), delimiter="\t" if file.suffix == ".tsv" else ",")
+    header = next(reader, [])
+    wanted = [params.path_column, params.label_column, *([params.split_column] if params.split_column else [])]
+    if absent := [column for column in wanted if column not in header]:
+        message = f"{file} line 1: has the columns {', '.join(header)}, not {', '.join(absent)}; name them in path_column, label_column, split_column"
+        raise RunError("data_corrupt", message)
+    root = Path(params.root).expanduser() if params.root else file.parent
+    rows, faults = [], []
+    for cells in reader:
+        if not cells:
+            continue  # a blank line
+        origin = f"{file.name} line {reader.line_num}"
+        if len(cells) != len(header):
+            faults.append(f"{origin}: has {len(cells)} values for {len(header)} columns")
+            continue
+        said = dict(zip(header, (cell.strip() for cell in cells), strict=True))
+        row_split = SPLIT_WORDS.get(said[params.split_column].lower()) if params.split_column else split
+        if row_split is None:
+            faults.append(f"{origin}: split {said[params.split_column or '']!r} is none of train, val, test")
+            continue
+        rows.append(
+            Row(root / said[params.path_column].replace("\\", "/"), said[params.label_column], row_split, origin)
+        )
+    if faults:
+        raise RunError("data_corrupt", in_one_message(faults))
+    return rows
+
+
+def _class_names(train_labels: list[str], num_classes: int | None, path: str) -> tuple[str, ...]:
+    names = sorted(set(train_labels))
+    if len(names) < 2:
+        raise RunError(
+            "data_corrupt", f"{path}: the training rows have {len(names)} different labels; at least two are needed"
+        )
+    if all(name.isdecimal() and str(int(name)) == name for name in names):
+        if num_classes is None and len(names) != max(map(int, names)) + 1:
+            message = (
+                f"{path}: the labels are numbers, but not all of 0..{max(map(int, names))} occur; say task.num_classes"
+            )
+            raise RunError("data_corrupt", message)
+        return tuple(str(label) for label in range(num_classes or len(names)))
+    _files.check_num_classes(num_classes, len(names), path)
+    return tuple(names)
+
+
+def _label_fault(row: Row, class_names: tuple[str, ...]) -> str:
+    if all(name.isdecimal() for name in class_names):
+        return f"{row.origin}: label {row.label!r} is out of range 0..{len(class_names) - 1}"
+    return f"{row.origin}: label {row.label!r} is none of the {len(class_names)} classes of the training rows"

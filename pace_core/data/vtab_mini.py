@@ -1,0 +1,75 @@
+"""The bundled tasks: 64-pixel pictures drawn from formulas, real handwritten digits and fonts; the same on every machine.
+
+800 images to train on, 200 to choose by, 1,000 to test on, like VTAB-1K. Every picture has its own seed, made of task, split and
+number, so that no split depends on another; classes are as equally frequent as the sizes allow.
+"""
+
+import hashlib
+from functools import lru_cache
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from pace_core import registry
+from pace_core.data import _vtab_mini
+from pace_core.data._cache import resized
+from pace_core.data._splits import ImageSet, Phase, Splits
+from pace_core.spec import ParamsModel, Reporter, RunError
+
+NAME = "vtab_mini"
+TITLE = "VTAB mini"
+SIZES = {"train": 800, "val": 200, "test": 1000}
+TASKS: dict[str, ModuleType] = registry.load(_vtab_mini)
+
+
+class Params(ParamsModel):
+    """Which of the bundled tasks."""
+
+    task: str = Field(json_schema_extra={"enum": sorted(TASKS)})
+    """Name of the bundled task, such as `digits`."""
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, task: str) -> str:
+        if task not in TASKS:
+            raise ValueError(f"{task!r} is not one of {', '.join(sorted(TASKS))}")
+        return task
+
+
+def load(params: Params, *, phase: Phase, num_classes: int | None, image_size: int, reporter: Reporter) -> Splits:
+    """The task's pictures, drawn in seconds; sizes other than 64 are resized from it."""
+    class_names: tuple[str, ...] = TASKS[params.task].CLASS_NAMES
+    if num_classes not in (None, len(class_names)):
+        raise RunError("spec_invalid", f"task.num_classes: {params.task} has {len(class_names)}, not {num_classes}")
+    names = ("train", "val") if phase == "search" else ("train", "val", "test")
+    sets: dict[str, ImageSet] = {}
+    for name in names:
+        images, labels = pictures(params.task, name)
+        sets[name] = ImageSet(torch.from_numpy(resized(images, image_size)), torch.from_numpy(labels))
+        done, total = sum(map(len, sets.values())), sum(SIZES[n] for n in names)
+        reporter.event("progress", {"stage": "data", "done": done, "total": total})
+    if phase == "search":
+        return Splits(sets["train"], sets["val"], None, class_names)
+    return Splits(sets["train"].joined(sets["val"]), None, sets["test"], class_names)
+
+
+def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:
+    """SHA-256 of what determines the pictures: the task, the version of its generator, the sizes of its splits."""
+    return hashlib.sha256(f"vtab-mini {params.task} {TASKS[params.task].VERSION} {SIZES}".encode()).hexdigest()
+
+
+@lru_cache(maxsize=9)  # a warm worker trains many jobs on the same tasks; 12 MB a split
+def pictures(task: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """A split's images [N, 64, 64, 3] and labels [N]."""
+    classes = len(TASKS[task].CLASS_NAMES)
+    labels = _generator(task, split, "labels").permutation(np.arange(SIZES[split], dtype=np.int64) % classes)
+    images = [TASKS[task].draw(int(y), split, _generator(task, split, i)) for i, y in enumerate(labels)]
+    return np.round(np.clip(np.stack(images), 0, 1) * 255).astype(np.uint8), labels
+
+
+def _generator(task: str, split: str, number: int | str) -> np.random.Generator:
+    seed = hashlib.sha256(f"vtab-mini {task} {split} {number}".encode()).digest()[:16]
+    return np.random.Generator(np.random.PCG64(int.from_bytes(seed, "little")))
