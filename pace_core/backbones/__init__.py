@@ -1,0 +1,1 @@
+"""Pretrained networks: any ViT or Swin of timm, and the small one that ships."""

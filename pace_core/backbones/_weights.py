@@ -1,0 +1,107 @@
+"""Pretrained weights put into a network, from a file or timm's hub. Nothing is ever unpickled but tensors."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from timm.models import deit, load_state_dict, swin_transformer, swin_transformer_v2, vision_transformer
+from torch import Tensor, nn
+
+from pace_core.spec import RunError
+
+_CLASSIFIERS = ("head.", "head_dist.", "fc.")
+_SHOWN = 5
+_CURE = "give the path of a .safetensors, .pth or .npz file in backbone.weights, or none for random weights"
+
+_FILTERS = {
+    vision_transformer.__name__: vision_transformer.checkpoint_filter_fn,
+    deit.__name__: lambda state, model: vision_transformer.checkpoint_filter_fn(state, model, adapt_layer_scale=True),
+    swin_transformer.__name__: swin_transformer.checkpoint_filter_fn,
+    swin_transformer_v2.__name__: swin_transformer_v2.checkpoint_filter_fn,
+}
+"""By the module a model's class stands in: timm's translation of other layouts, and of another image size."""
+
+
+def fill_from_file(model: Any, name: str, path: Path) -> str:
+    """Loads all but the classifier; returns the SHA-256 of the file.
+
+    Raises RunError: `weights_missing` for a file that cannot be had or read, `spec_invalid` for one of another network.
+    """
+    if not path.is_file():
+        raise RunError("weights_missing", f"backbone.weights: there is no file {path}; {_CURE}")
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        state = None if path.suffix == ".npz" else load_state_dict(str(path), weights_only=True)
+    except Exception as error:  # each format's reader has its own; a pickle that holds more than tensors ends here too
+        message = f"backbone.weights: {path} cannot be read as weights: {_first_line(error)}"
+        raise RunError("weights_missing", f"{message}; {_CURE}") from error
+    try:
+        if state is None:
+            _fill_from_npz(model, path)
+        else:
+            _fill(model, state)
+    except Exception as error:
+        message = f"backbone.weights: {path} does not fit {name}: {_first_line(error)}"
+        raise RunError("spec_invalid", f"{message}; choose the network that these weights are of") from error
+    return digest
+
+
+def fill_from_hub(model: nn.Module, name: str, image_size: int | None) -> str:
+    """Loads timm's own weights of that name; returns the SHA-256 of the tensors. Raises RunError `weights_missing`."""
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise RunError("weights_missing", f"backbone.weights: timm has no pretrained weights of {name}; {_CURE}")
+    sizes = {} if image_size is None else {"img_size": image_size}
+    try:
+        # With timm's own number of classes every key must fit; with another, timm forgives missing ones.
+        source = timm.create_model(name, pretrained=True, **sizes)
+    except Exception as error:  # no network, no such repository, a broken download: each library has its own errors
+        message = f"backbone.weights: the hub's weights of {name} cannot be had: {_first_line(error)}"
+        raise RunError("weights_missing", f"{message}; {_CURE}") from error
+    own = model.state_dict()
+    model.load_state_dict({key: value for key, value in source.state_dict().items() if key in own})
+    return hash_of(model.state_dict())
+
+
+def hash_of(state: dict[str, Tensor]) -> str:
+    """SHA-256 of the tensors, by name."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + state[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _fill(model: Any, state: dict[str, Any]) -> None:
+    headless = {key: value for key, value in state.items() if not key.startswith(_CLASSIFIERS)}
+    translated = _FILTERS[type(model).__module__](headless, model)
+    kept = {key: value for key, value in translated.items() if not key.startswith(_CLASSIFIERS)}
+    own = model.state_dict()
+    faults = [f"{key} is missing" for key in own if key not in kept]
+    faults += [f"{key} is not of this network" for key in kept if key not in own]
+    faults += [
+        f"{key} is {tuple(kept[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in kept and kept[key].shape != own[key].shape
+    ]
+    if faults:
+        more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        raise ValueError(", ".join(faults[:_SHOWN]) + more)
+    model.load_state_dict(kept)
+
+
+def _fill_from_npz(model: Any, path: Path) -> None:
+    with np.load(path, allow_pickle=False) as file:
+        blocks = {key.split("encoderblock_")[1].split("/")[0] for key in file.files if "encoderblock_" in key}
+    if blocks and len(blocks) != len(model.blocks):  # timm would leave surplus blocks out in silence
+        raise ValueError(f"it has {len(blocks)} blocks, not {len(model.blocks)}")
+    with torch.no_grad():
+        model.load_pretrained(str(path))
+
+
+def _first_line(error: Exception) -> str:
+    said = str(error).strip().splitlines()
+    return f"{said[0] if said else type(error).__name__}".rstrip(".")
