@@ -63,7 +63,7 @@ class Service:
     def add(self, job: str, type: str, data: dict[str, Any]) -> None:
         number = len(self.log) + 1
         at = START + timedelta(seconds=number)
-        self.log.append(JobEvent(id=number, job=job, number=number, attempt=1, at=at, type=type, data=data))
+        self.log.append(JobEvent(id=number, job=job, number=number, attempt=1, seq=None, at=at, type=type, data=data))
 
 
 def submit(service: Service, id: str, adapter: Path, **changes: Any) -> Job:

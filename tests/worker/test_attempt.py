@@ -1,0 +1,121 @@
+"""How an attempt ends, whatever its run does. The run is a stand-in; the core's own tests hold the real one."""
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pace_core.spec import Interrupted, Provenance, Reporter, RunError, RunResult
+from pace_core.spec.leases import Lease
+from worker.attempt import Attempt, newest_checkpoint
+
+SPEC = {"task": {"name": "mine", "source": "image_folder"}, "method": {"name": "linear"}}
+RESULT = RunResult(
+    metrics=[],
+    trainable_parameters=1,
+    adapter_parameters=0,
+    seconds=1,
+    train_seconds=1,
+    images_per_s=1,
+    peak_memory_bytes=1,
+    adapter=None,
+    provenance=Provenance(
+        code_version="",
+        results_version=1,
+        weights_hash="",
+        data_hash="",
+        precision="float32",
+        device="cpu",
+        cpu_features="",
+        threads=1,
+        libraries={},
+    ),
+)
+
+
+def attempt(run: Callable[[Reporter], Any], max_runtime_s: float | None = None) -> Attempt:
+    lease = Lease(
+        job="job_1", attempt=1, slot="s", spec=SPEC, folder="memory://f", resume_from=[], max_runtime_s=max_runtime_s
+    )
+    return Attempt(lease, "hello", run=lambda spec, reporter, folder, resume_from: run(reporter))
+
+
+def events_of(it: Attempt) -> list[dict[str, Any]]:
+    it.join(30)
+    return [{"type": event.type, **event.data} for event in it.outbox.take(0, 0)]
+
+
+def raising(error: BaseException) -> Callable[[Reporter], Any]:
+    def run(reporter: Reporter) -> Any:
+        raise error
+
+    return run
+
+
+def test_a_run_that_finishes_ends_with_its_result() -> None:
+    hello, end = events_of(attempt(lambda reporter: RESULT))
+    assert hello == {"type": "log", "level": "info", "message": "hello"}
+    assert end == {"type": "end", "reason": "succeeded", "message": "", "result": RESULT.model_dump(mode="json")}
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "message"),
+    [
+        (RunError("data_corrupt", "a.png: not an image"), "data_corrupt", "a.png: not an image"),
+        (MemoryError("no room"), "out_of_memory", "MemoryError: no room"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory", "OutOfMemoryError: CUDA out of memory"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "disk_full",
+            "OSError: [Errno 28] No space left on device",
+        ),
+        (OSError(errno.EACCES, "Permission denied"), "crashed", "PermissionError: [Errno 13] Permission denied"),
+        (ValueError("seven"), "crashed", "ValueError: seven"),
+    ],
+)
+def test_a_failure_ends_the_attempt_with_its_reason(error: BaseException, reason: str, message: str) -> None:
+    end = events_of(attempt(raising(error)))[-1]
+    assert end == {"type": "end", "reason": reason, "message": message, "result": None}
+
+
+def test_a_crash_leaves_its_traceback_in_the_log() -> None:
+    log = events_of(attempt(raising(ValueError("seven"))))[-2]
+    assert log["level"] == "error"
+    assert log["message"].startswith("Traceback")
+    assert log["message"].endswith("ValueError: seven")
+
+
+@pytest.mark.parametrize(("directive", "reason"), [("pause", "paused"), ("stop", "cancelled")])
+def test_a_directive_reaches_the_run_and_names_the_end(directive: Any, reason: str) -> None:
+    def run(reporter: Reporter) -> Any:
+        while (said := reporter.directive()) == "continue":
+            reporter.event("metrics", {"epoch": 1})
+        raise Interrupted(said)
+
+    it = attempt(run)
+    it.ask(directive)
+    assert events_of(it)[-1]["reason"] == reason
+
+
+def test_a_run_is_stopped_when_its_time_is_used_up() -> None:
+    def run(reporter: Reporter) -> Any:
+        while reporter.directive() == "continue":
+            pass
+        raise Interrupted("stop")
+
+    end = events_of(attempt(run, max_runtime_s=0.05))[-1]
+    assert end["reason"] == "timed_out"
+    assert "0.05 s" in end["message"]
+
+
+def test_a_later_attempt_goes_on_from_the_newest_folder_that_has_a_checkpoint(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("3", "2", "1")]
+    for folder in folders[1:]:
+        folder.mkdir()
+        (folder / "checkpoint.safetensors").write_bytes(b"")
+    assert newest_checkpoint([str(folder) for folder in folders]) == str(folders[1])
+    assert newest_checkpoint([folders[1].as_uri()]) == folders[1].as_uri()
+    assert newest_checkpoint([str(folders[0])]) is None
