@@ -1,0 +1,49 @@
+"""The backbones whose sizes a spec can be checked against without torch: the one that ships, and usual ones of timm."""
+
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from pace_core.backbones import _mini
+from pace_core.backbones._build import build, family_of, input_of
+from pace_core.methods._inject import block_linears, block_of
+from pace_core.spec.catalogue import BackboneEntry
+
+_TITLES = {
+    _mini.NAME: _mini.TITLE,
+    "vit_base_patch16_224.orig_in21k": "ViT-B/16, ImageNet-21k (Dosovitskiy et al. 2021)",
+    "vit_base_patch16_224.augreg_in21k": "ViT-B/16, ImageNet-21k, AugReg (Steiner et al. 2022)",
+    "vit_small_patch16_224.augreg_in21k": "ViT-S/16, ImageNet-21k, AugReg (Steiner et al. 2022)",
+    "vit_tiny_patch16_224.augreg_in21k": "ViT-Ti/16, ImageNet-21k, AugReg (Steiner et al. 2022)",
+    "vit_large_patch16_224.augreg_in21k": "ViT-L/16, ImageNet-21k, AugReg (Steiner et al. 2022)",
+    "swin_base_patch4_window7_224.ms_in22k": "Swin-B, ImageNet-22k (Liu et al. 2021)",
+    "swin_small_patch4_window7_224.ms_in22k": "Swin-S, ImageNet-22k (Liu et al. 2021)",
+    "swin_tiny_patch4_window7_224.ms_in22k": "Swin-T, ImageNet-22k (Liu et al. 2021)",
+}
+
+
+def backbones() -> list[BackboneEntry]:
+    """The one that ships first, then as listed."""
+    return [_entry(name, title) for name, title in _TITLES.items()]
+
+
+def _entry(name: str, title: str) -> BackboneEntry:
+    with torch.device("meta"):
+        model = build(name, None, drop_path=0.0).eval()
+    side, _, _ = input_of(name, model)
+    linears: dict[str, Any] = block_linears(model)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.empty(1, 3, side, side, device="meta"))
+    return BackboneEntry(
+        name=name,
+        title=title,
+        family=family_of(name),
+        image_size=side,
+        depth=len({block_of(layer) for layer in linears}),
+        width=model.num_features,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        gflops=round(counter.get_total_flops() / 1e9, 3),
+        bundled=name == _mini.NAME,
+        layers={layer: (linear.in_features, linear.out_features) for layer, linear in linears.items()},
+    )
