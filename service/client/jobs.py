@@ -18,6 +18,8 @@ from service.client.models import Artifact, Job, LogLine, Point
 from service.events.schemas import EventView as JobEvent
 from service.jobs.schemas import JobRequest, Validated
 
+PAGE = 100
+"""Jobs to a request."""
 _WAIT_S = 30.0  # of one long poll
 _STREAM_SILENT_S = 45.0  # the service sends a ping every 15 s
 
@@ -57,7 +59,7 @@ class AsyncJobs:
         after: str | None = None
         left = limit
         while left is None or left > 0:
-            query = {**filters, "after": after, "limit": min(left or 100, 100)}
+            query = {**filters, "after": after, "limit": PAGE if left is None else min(left, PAGE)}
             page = await self._connection.json("GET", "/v1/jobs", query=query)
             for job in page["data"]:
                 yield Job.model_validate(job)
@@ -200,6 +202,8 @@ class AsyncJobs:
         path = f"/v1/jobs/{job}/events/stream"
         async with self._connection.stream(path, headers, timeout_s=_STREAM_SILENT_S) as response:
             async for message in httpx2.EventSource(response):
+                if not message.data:  # only a hint when to connect again
+                    continue
                 data = json.loads(message.data)
                 if "number" not in data:  # the service's own word that no more will come
                     return

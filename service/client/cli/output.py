@@ -43,7 +43,7 @@ def print_table(made: Table) -> None:
     """Prints every cell whole, whatever the terminal's width: a cut id or number is of no use."""
     console = out()
     natural = Measurement.get(console, console.options.update(max_width=10_000), made).maximum
-    console.print(made, width=max(natural, 1), crop=False)
+    Console(highlight=False, width=max(natural, 1)).print(made, crop=False)
 
 
 def shown_state(state: State) -> str:

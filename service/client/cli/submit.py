@@ -93,9 +93,7 @@ _EXAMPLES = {"--set": "method.rank=8", "--tag": "sheet=2"}
 def _recipe(spec: Path | None, recipe: str | None, row: str | None, task: str | None) -> RecipeChoice | None:
     if recipe is None:
         if spec is None:
-            raise typer.BadParameter(
-                "name a file, or --recipe with --row and --task (`pace catalogue recipes` lists them)"
-            )
+            raise typer.BadParameter("name a file, or --recipe, --row and --task (`pace catalogue recipes` lists them)")
         if task is not None:
             raise typer.BadParameter("--task goes with --recipe; set the task of a spec with --set task.name=…")
         return None
