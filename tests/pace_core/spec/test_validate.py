@@ -28,7 +28,7 @@ def test_a_resolved_spec_has_every_default_filled_in() -> None:
     assert spec.task.num_classes == 10
     assert spec.training.batch_size == 64
     assert spec.method.params["targets"] == "all"
-    assert spec.regularizer.params["depth"] == "decreasing"
+    assert spec.regularizer.params["lambda"] == 0.5
 
 
 def test_resolving_a_resolved_spec_changes_nothing() -> None:

@@ -1,0 +1,182 @@
+"""Every method in the folder keeps what a method promises; a new file there is held to it by existing."""
+
+from types import ModuleType
+
+import pytest
+import timm
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from pace_core import methods, registry
+from pace_core.methods._inject import block_linears, head_name
+from pace_core.methods._residual import merged_weights, residual_layers
+from pace_core.training.optimizer import trainable
+
+METHODS = registry.load(methods)
+RESIDUAL = [name for name, module in METHODS.items() if "delta" in module.GIVES]
+COUNTS = [
+    pytest.param(module, params, count, id=f"{name}-{params}")
+    for name, module in METHODS.items()
+    for params, count in module.PUBLISHED_COUNTS
+]
+
+
+def tiny_vit() -> nn.Module:
+    torch.manual_seed(1)
+    return with_biases(VisionTransformer(img_size=16, patch_size=8, embed_dim=24, depth=2, num_heads=3, num_classes=5))
+
+
+def tiny_swin() -> nn.Module:
+    torch.manual_seed(1)
+    return with_biases(
+        SwinTransformer(
+            img_size=32, patch_size=4, window_size=4, embed_dim=12, depths=(1, 2), num_heads=(2, 3), num_classes=5
+        )
+    )
+
+
+def with_biases(model: nn.Module) -> nn.Module:
+    """Biases as a pretrained network has them; a new one's are zero, which hides what scales them."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(std=0.1)
+    return model
+
+
+NETWORKS = {"vit": (tiny_vit, 16), "swin": (tiny_swin, 32)}
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor]:
+    build, size = NETWORKS[request.param]
+    return build().double().eval(), torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(2)).double()
+
+
+def adapted(model: nn.Module, module: ModuleType, **params: object) -> nn.Module:
+    asked = {"rank": 3, **params} if "rank" in module.Params.model_fields else params
+    module.adapt(model, module.Params(**asked), torch.Generator().manual_seed(0))
+    return model.double()
+
+
+def stirred(model: nn.Module) -> nn.Module:
+    """The model with its trained parameters moved away from their start."""
+    rng = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in trainable(model).values():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng, dtype=parameter.dtype))
+    return model
+
+
+@pytest.mark.parametrize(("module", "params", "count"), COUNTS)
+def test_the_built_vit_b_16_trains_as_many_parameters_as_published(
+    module: ModuleType, params: dict[str, object], count: int
+) -> None:
+    with torch.device("meta"):
+        model = timm.create_model("vit_base_patch16_224", num_classes=100)
+        module.adapt(model, module.Params(**params), torch.Generator())
+    head = head_name(model)
+    assert sum(p.numel() for name, p in trainable(model).items() if not name.startswith(head)) == count
+    assert sum(p.numel() for name, p in trainable(model).items() if name.startswith(head)) == 769 * 100
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_before_training_the_features_are_the_pretrained_ones(name: str, network: tuple[nn.Module, Tensor]) -> None:
+    model, images = network
+    before = model.forward_features(images)
+    after = adapted(model, METHODS[name]).forward_features(images)
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", RESIDUAL)
+def test_merged_weights_compute_the_same(name: str, network: tuple[nn.Module, Tensor]) -> None:
+    model, images = network
+    model = stirred(adapted(model, METHODS[name])).eval()
+    apart = model(images)
+    plain = {layer: (module.weight.clone(), module.delta) for layer, module in residual_layers(model).items()}
+    with torch.no_grad(), merged_weights(model) as weights:
+        torch.testing.assert_close(model(images), apart, rtol=0, atol=1e-10)
+        moved = any(not torch.equal(weights[layer], plain[layer][0]) for layer in weights)
+    assert moved or name == "vpt_add"  # which changes biases alone
+
+
+@pytest.mark.parametrize("targets", ["all", "qkv", "q,v"])
+@pytest.mark.parametrize("name", RESIDUAL)
+def test_base_plus_delta_is_the_layer(name: str, targets: str) -> None:
+    model = stirred(adapted(tiny_vit().double(), METHODS[name], targets=targets)).eval()
+    for layer in residual_layers(model).values():
+        x = torch.randn(2, 5, layer.in_features, dtype=torch.float64)
+        torch.testing.assert_close(layer.base(x) + layer.delta(x), layer(x), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_only_what_should_move_moves(name: str, network: tuple[nn.Module, Tensor]) -> None:
+    model, images = network
+    model = stirred(adapted(model, METHODS[name])).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD(trainable(model).values(), lr=0.1)
+    nn.functional.cross_entropy(model(images), torch.tensor([0, 1, 2])).backward()
+    optimizer.step()
+    after = model.state_dict()
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    assert moved <= trainable(model).keys()
+    # a key's bias moves no logit, so a method may leave a few entries where they are, but no whole kind of parameter
+    assert {key.rpartition(".")[2] for key in trainable(model)} == {key.rpartition(".")[2] for key in moved}
+
+
+@pytest.mark.parametrize("targets", ["all", "qkv", "q,v"])
+@pytest.mark.parametrize("name", RESIDUAL)
+def test_targets_say_which_layers_are_adapted(name: str, targets: str, network: tuple[nn.Module, Tensor]) -> None:
+    model = adapted(network[0], METHODS[name], targets=targets)
+    expected = [layer for layer in block_linears(model) if targets == "all" or layer.endswith("attn.qkv")]
+    assert list(residual_layers(model)) == expected
+
+
+def test_q_and_v_alone_leave_the_keys_as_they_were() -> None:
+    model = stirred(adapted(tiny_vit().double(), METHODS["lora_add"], targets="q,v", bias=False))
+    for layer in residual_layers(model).values():
+        query, key, value = layer.delta_weight().chunk(3)
+        assert key.abs().max() == 0
+        assert query.abs().max() > 0
+        assert value.abs().max() > 0
+
+
+def test_lora_agrees_with_peft() -> None:
+    """Outputs and gradients of our LoRA equal those of the independent implementation, with the same A and B."""
+    ours = adapted(tiny_vit().double(), METHODS["lora_add"], targets="qkv", bias=False, rank=4, alpha=6.0).eval()
+    config = LoraConfig(r=4, lora_alpha=6, target_modules=r"blocks\.\d+\.attn\.qkv", lora_dropout=0.0, bias="none")
+    theirs = inject_adapter_in_model(config, tiny_vit().double()).eval()
+    stirred(ours)
+    with torch.no_grad():
+        theirs.head.load_state_dict({k: v for k, v in ours.head.state_dict().items()})
+        for name, layer in residual_layers(ours).items():
+            peer = theirs.get_submodule(name)
+            peer.lora_A["default"].weight.copy_(layer.low_rank.B[0])
+            peer.lora_B["default"].weight.copy_(layer.low_rank.A[0])
+    images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    torch.testing.assert_close(ours(images), theirs(images), rtol=0, atol=1e-10)
+    for model in (ours, theirs):
+        model(images).square().sum().backward()
+    for name, layer in residual_layers(ours).items():
+        peer = theirs.get_submodule(name)
+        torch.testing.assert_close(layer.low_rank.A[0].grad, peer.lora_B["default"].weight.grad, rtol=0, atol=1e-10)
+        torch.testing.assert_close(layer.low_rank.B[0].grad, peer.lora_A["default"].weight.grad, rtol=0, atol=1e-10)
+
+
+def test_a_seed_fixes_what_is_drawn_at_the_start() -> None:
+    first, again = (adapted(tiny_vit(), METHODS["lora_mul_vpt_add"]) for _ in range(2))
+    for name, parameter in trainable(first).items():
+        assert torch.equal(parameter, trainable(again)[name])
+
+
+def test_the_adapters_dropout_leaves_the_pretrained_part_alone() -> None:
+    for name in RESIDUAL:
+        if "dropout" not in METHODS[name].Params.model_fields:
+            continue
+        torch.manual_seed(0)
+        layer = next(iter(residual_layers(adapted(tiny_vit(), METHODS[name], dropout=0.5)).values()))
+        x = torch.randn(2, 5, layer.in_features, dtype=torch.float64)
+        torch.testing.assert_close(layer.train()(x), layer.base(x), rtol=0, atol=1e-12)
