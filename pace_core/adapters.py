@@ -1,0 +1,162 @@
+"""The file that a run leaves: what was trained, with all that is needed to use it (spec, labels, preprocessing)."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from pace_core import methods, registry, storage
+from pace_core.backbones import vision
+from pace_core.methods._residual import NoisedHead, residual_layers
+from pace_core.spec import RunError, RunSpec
+from pace_core.tensors import pack, unpack
+from pace_core.training.batches import Preprocessing
+from pace_core.training.optimizer import trainable
+
+NAME = "adapter.safetensors"
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class AdapterFile:
+    """The content of an adapter file."""
+
+    spec: RunSpec
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing
+    weights_hash: str
+    """Of the backbone that it was trained on."""
+    tensors: dict[str, Tensor]
+    """What was trained, by the model's parameter names."""
+
+
+def adapter_bytes(file: AdapterFile) -> bytes:
+    """The file; equal weights and settings give equal bytes."""
+    facts = {
+        "spec": file.spec.json_dict(),
+        "class_names": file.class_names,
+        "preprocessing": asdict(file.preprocessing),
+        "weights_hash": file.weights_hash,
+    }
+    return pack(file.tensors, facts)
+
+
+def save_adapter(file: AdapterFile, folder: str) -> tuple[str, str]:
+    """Writes it into the folder; its URL and SHA-256."""
+    url, content = storage.join(folder, NAME), adapter_bytes(file)
+    storage.write(url, content)
+    return url, hashlib.sha256(content).hexdigest()
+
+
+def read_adapter(uri: str) -> AdapterFile:
+    """Raises RunError `weights_missing` where there is no such file or it is not an adapter."""
+    content = storage.read(uri)
+    if content is None:
+        raise RunError("weights_missing", f"there is no adapter {uri}")
+    try:
+        tensors, facts = unpack(content)
+        said = facts["preprocessing"]
+        preprocessing = Preprocessing(said["image_size"], tuple(said["mean"]), tuple(said["std"]))
+        spec = RunSpec.model_validate(facts["spec"])
+        return AdapterFile(spec, tuple(facts["class_names"]), preprocessing, facts["weights_hash"], tensors)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError("weights_missing", f"{uri} is not an adapter: {error}") from error
+
+
+def adapt(model: nn.Module, spec: RunSpec, rng: torch.Generator) -> None:
+    """Puts the spec's method into the model, in place."""
+    method = registry.load(methods)[spec.method.name]
+    method.adapt(model, method.Params.model_validate(spec.method.params), rng)
+
+
+@torch.no_grad()
+def load_trained(model: nn.Module, tensors: dict[str, Tensor], *, origin: str, head: bool = True) -> None:
+    """Sets the adapted model's trained parameters to those of a file; with `head` false, all but the head's.
+
+    Raises RunError `spec_invalid` where the file is of another method or size.
+    """
+    parameters = trainable(model)
+    wanted = {name for name in parameters if head or not _is_head(name)}
+    for name in sorted(wanted):
+        if name not in tensors or tensors[name].shape != parameters[name].shape:
+            raise RunError("spec_invalid", f"{origin} does not fit: it has no {name} of this method and size")
+        parameters[name].copy_(tensors[name])
+
+
+def start_from(model: nn.Module, uri: str) -> None:
+    """Begins a run with an earlier adapter; its head too where it has as many classes.
+
+    Raises RunError `weights_missing` or `spec_invalid`.
+    """
+    tensors, parameters = read_adapter(uri).tensors, trainable(model)
+    same_head = all(n in tensors and tensors[n].shape == p.shape for n, p in parameters.items() if _is_head(n))
+    load_trained(model, tensors, origin=f"init_from: {uri}", head=same_head)
+
+
+@torch.no_grad()
+def merge(model: nn.Module) -> nn.Module:
+    """Turns adapted layers into plain linear layers with the same output, in place: the model is timm's own again."""
+    for name, layer in residual_layers(model).items():
+        model.set_submodule(name, _plain(*layer.merged()))
+    for name, module in list(model.named_modules()):
+        if isinstance(module, NoisedHead):
+            model.set_submodule(name, _plain(module.weight, module.bias))
+    return model.eval()
+
+
+class Predictor:
+    """A fine-tuned model, merged and ready."""
+
+    def __init__(self, file: AdapterFile, device: torch.device | str = "cpu") -> None:
+        """Raises RunError where the backbone cannot be had or is not the one that the adapter was trained on."""
+        spec = file.spec
+        loaded = vision.load(spec.backbone, num_classes=len(file.class_names), drop_path=0.0)
+        if loaded.weights_hash != file.weights_hash:
+            message = f"backbone.weights: the adapter was trained on other weights of {spec.backbone.name} than these"
+            raise RunError("weights_missing", message)
+        adapt(loaded.model, spec, torch.Generator().manual_seed(0))
+        load_trained(loaded.model, file.tensors, origin="the adapter")
+        self.model = merge(loaded.model).to(device)
+        self.class_names = file.class_names
+        self._preprocessing, self._device = file.preprocessing, device
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """uint8 [N, S, S, 3] of the network's image size → [N, classes]."""
+        parts = images.to(self._device).split(_BATCH)
+        logits = [self.model(self._preprocessing(part, torch.float32)) for part in parts]
+        return torch.cat(logits).softmax(1).cpu()
+
+    def of_files(self, paths: Sequence[str]) -> list[tuple[str, float]]:
+        """The likeliest class of each image file, with its probability. Raises RunError for an unreadable file."""
+        size = (self._preprocessing.image_size, self._preprocessing.image_size)
+        pixels = torch.stack([torch.from_numpy(_pixels(Path(path), size)) for path in paths])
+        best = self.probabilities(pixels).max(1)
+        return [(self.class_names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
+
+
+def _pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB").resize(size, Image.Resampling.BICUBIC))
+    except FileNotFoundError as error:
+        raise RunError("data_missing", f"there is no file {path}") from error
+    except OSError as error:
+        raise RunError("data_corrupt", f"{path} cannot be decoded ({error})") from error
+
+
+def _is_head(name: str) -> bool:
+    return name.startswith("head.")
+
+
+def _plain(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    linear.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    if bias is not None:
+        linear.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return linear

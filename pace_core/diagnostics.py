@@ -1,0 +1,101 @@
+"""What the theory speaks of, measured on held-out data over the merged weights of the adapted layers.
+
+Gradient norms (PACE, Theorem 2) and the distance of the fine-tuned outputs to the pretrained ones (Theorem 3).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pace_core.data import ImageSet
+from pace_core.methods._inject import block_linears, head_name
+from pace_core.methods._residual import merged_weights, pretrained_weights, residual_layers
+from pace_core.noise import keyed_seed
+
+Inputs = Callable[[ImageSet], Iterator[tuple[Tensor, Tensor]]]
+
+
+class Diagnostics:
+    """Made before training, so that the pretrained state of weights that are trained in place is known."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        head = f"{head_name(model)}."
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad and not n.startswith(head)}
+        self._pretrained = {} if residual_layers(model) else {n: p.detach().clone() for n, p in trained.items()}
+
+    def measure(self, images: ImageSet, inputs: Inputs) -> dict[str, float]:
+        """`gradient_norm_loss`, `gradient_norm_output` and `fp_distance`.
+
+        gradient_norm_loss: norm of the gradient of the mean cross-entropy w.r.t. each adapted weight, summed over
+        layers. gradient_norm_output: likewise, root mean square over samples of the Jacobian's norm, estimated with one
+        random sign a sample and class (Hutchinson). fp_distance: mean over samples of ‖f(x; θ) - f(x; θ0)‖², same head.
+        """
+        model, was_training = self._model, self._model.training
+        model.eval()
+        try:
+            with merged_weights(model) as merged, _taking_gradients(merged or _plain_weights(model)) as weights:
+                outputs, of_loss, of_output = self._gradients(images, inputs, weights)
+            with self._pretrained_model(), torch.no_grad():
+                pretrained = torch.cat([model(x) for x, _ in inputs(images)])
+        finally:
+            model.train(was_training)
+        return {
+            "gradient_norm_loss": _sum_of_norms(of_loss),
+            "gradient_norm_output": _sum_of_norms(of_output),
+            "fp_distance": float((outputs - pretrained).square().sum(1).mean()),
+        }
+
+    def _gradients(
+        self, images: ImageSet, inputs: Inputs, weights: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        count, outputs = len(images), []
+        of_loss, of_output = ([torch.zeros_like(w) for w in weights] for _ in range(2))
+        signs = torch.Generator().manual_seed(keyed_seed("diagnostics", count))
+        for x, labels in inputs(images):
+            logits = self._model(x)
+            loss = F.cross_entropy(logits, labels, reduction="sum") / count
+            sign = torch.randint(2, logits.shape, generator=signs).to(logits) * 2 - 1
+            # the signs of different samples are independent: the square of this sum's gradient is the mean of squares
+            output = (sign * logits).sum() / count**0.5
+            for total, part in ((of_loss, loss), (of_output, output)):
+                for sum_, gradient in zip(total, torch.autograd.grad(part, weights, retain_graph=True), strict=True):
+                    sum_ += gradient
+            outputs.append(logits.detach())
+        return torch.cat(outputs), of_loss, of_output
+
+    @contextmanager
+    def _pretrained_model(self) -> Iterator[None]:
+        with pretrained_weights(self._model):
+            parameters = dict(self._model.named_parameters())
+            current = {name: parameters[name].detach().clone() for name in self._pretrained}
+            _set(parameters, self._pretrained)
+            yield
+            _set(parameters, current)
+
+
+def _plain_weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: layer.weight for name, layer in block_linears(model).items()}  # pyright: ignore[reportReturnType]
+
+
+@contextmanager
+def _taking_gradients(weights: dict[str, Tensor]) -> Iterator[list[Tensor]]:
+    before = {name: weight.requires_grad for name, weight in weights.items()}
+    for weight in weights.values():
+        weight.requires_grad_(True)
+    yield list(weights.values())
+    for name, weight in weights.items():
+        weight.requires_grad_(before[name])
+
+
+@torch.no_grad()
+def _set(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
+    for name, value in values.items():
+        parameters[name].copy_(value)
+
+
+def _sum_of_norms(gradients: list[Tensor]) -> float:
+    return float(sum(gradient.double().norm() for gradient in gradients))

@@ -1,0 +1,66 @@
+"""What a number depends on besides its spec, and what a run used."""
+
+import hashlib
+import resource
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from pace_core.spec import RESULTS_VERSION, Provenance
+
+_LIBRARIES = ("torch", "timm", "numpy", "safetensors", "pillow")
+_SELF = Path("/proc/self")
+
+
+def provenance(*, weights_hash: str, data_hash: str, precision: str, device: torch.device, threads: int) -> Provenance:
+    """Of a run in this process."""
+    return Provenance(
+        code_version=code_version(),
+        results_version=RESULTS_VERSION,
+        weights_hash=weights_hash,
+        data_hash=data_hash,
+        precision=precision,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        cpu_features=torch.backends.cpu.get_cpu_capability(),
+        threads=threads,
+        libraries={name: metadata.version(name) for name in _LIBRARIES} | {"python": sys.version.split()[0]},
+    )
+
+
+@cache
+def code_version() -> str:
+    """The package's version and a hash of the core's sources."""
+    folder, digest = Path(__file__).parent, hashlib.sha256()
+    for source in sorted(folder.rglob("*.py")):
+        digest.update(source.relative_to(folder).as_posix().encode() + source.read_bytes())
+    try:
+        version = metadata.version("pace-finetune")
+    except metadata.PackageNotFoundError:  # run from a bare checkout
+        version = "0"
+    return f"{version}+{digest.hexdigest()[:12]}"
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Forgets earlier runs of a warm process, where the system can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif _SELF.exists():
+        try:
+            (_SELF / "clear_refs").write_text("5")
+        except OSError:  # a sandbox may forbid it; the peak is then the process's own
+            return
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Of the device's memory; on a CPU, of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if _SELF.exists():
+        for line in (_SELF / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

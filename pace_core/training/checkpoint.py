@@ -1,0 +1,98 @@
+"""What a run needs to go on where it was: one safetensors file, replaced in one move.
+
+Draws, crops and the data's order are functions of seed, step and epoch; of all of them the step is enough.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pace_core import storage
+from pace_core.regularizers._step import Regularizer
+from pace_core.spec import RunError, RunSpec
+from pace_core.tensors import pack, unpack
+from pace_core.training.optimizer import load_optimizer_state, optimizer_state, trainable
+
+NAME = "checkpoint.safetensors"
+
+
+@dataclass
+class Progress:
+    """How far a run is."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    sums: dict[str, float] = field(default_factory=dict)
+    """Sums of the loss's terms over the steps of the epoch under way."""
+    measured: list[tuple[int, float]] = field(default_factory=list)
+    """Epoch and validation accuracy of every evaluation."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything of a run that changes while it trains."""
+
+    model: nn.Module
+    optimizer: torch.optim.AdamW
+    regularizer: Regularizer
+    progress: Progress
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, in three groups."""
+        parameters = trainable(self.model)
+        groups = {
+            "trained": parameters,
+            "optimizer": optimizer_state(self.optimizer, parameters),
+            "regularizer": self.regularizer.state_dict(),
+        }
+        return {f"{group}:{name}": value for group, members in groups.items() for name, value in members.items()}
+
+    @torch.no_grad()
+    def load(self, tensors: dict[str, Tensor], progress: Progress) -> None:
+        """Goes on from there."""
+        parameters = trainable(self.model)
+        for name, value in _group(tensors, "trained").items():
+            parameters[name].copy_(value)
+        load_optimizer_state(self.optimizer, parameters, _group(tensors, "optimizer"))
+        self.regularizer.load_state_dict(_group(tensors, "regularizer"))
+        self.progress.__dict__.update(progress.__dict__)
+
+
+def save_checkpoint(state: State, spec: RunSpec, folder: str) -> None:
+    """Raises RunError: `nan` before a checkpoint would hold values that are no numbers, `disk_full`."""
+    tensors = state.tensors()
+    if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
+        raise RunError("nan", f"step {state.progress.step}: trained weights are not finite; lower optimizer.lr")
+    facts = {"spec": _decisive(spec), "progress": state.progress.__dict__}
+    storage.write(storage.join(folder, NAME), pack(tensors, facts))
+
+
+def resume(state: State, spec: RunSpec, folder: str, own_folder: str) -> bool:
+    """Goes on from the checkpoint of an earlier attempt and keeps a copy as this one's first; False if there is none.
+
+    Raises RunError `spec_invalid` for a checkpoint of another spec.
+    """
+    content = storage.read(storage.join(folder, NAME))
+    if content is None:
+        return False
+    try:
+        tensors, facts = unpack(content)
+    except ValueError as error:
+        raise RunError("spec_invalid", f"{folder}: {NAME} is {error}") from error
+    if facts["spec"] != _decisive(spec):
+        raise RunError("spec_invalid", f"{folder}: the checkpoint there is of another spec; start without it")
+    said = facts["progress"]
+    state.load(tensors, Progress(said["step"], said["sums"], [(e, v) for e, v in said["measured"]]))
+    storage.write(storage.join(own_folder, NAME), content)
+    return True
+
+
+def _decisive(spec: RunSpec) -> dict[str, Any]:
+    return {key: value for key, value in spec.json_dict().items() if key != "resources"}
+
+
+def _group(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
+    prefix = f"{group}:"
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

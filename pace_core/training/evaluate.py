@@ -1,0 +1,45 @@
+"""Accuracy with the adapters merged."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from pace_core.data import ImageSet
+from pace_core.methods._residual import merged_weights
+from pace_core.spec import RunError
+from pace_core.training.batches import Preprocessing
+from pace_core.training.precision import Precision
+
+BATCH = 128
+
+
+@torch.no_grad()
+def logits_of(
+    model: nn.Module, images: ImageSet, preprocessing: Preprocessing, precision: Precision, device: torch.device
+) -> Tensor:
+    """Logits [N, classes] on the CPU, adapters merged once, no noise, no drop path."""
+    was_training = model.training
+    model.eval()
+    try:
+        with merged_weights(model), precision.autocast():
+            parts = [model(x).float().cpu() for x, _ in batches_of(images, preprocessing, precision, device)]
+    finally:
+        model.train(was_training)
+    return torch.cat(parts)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Share of samples whose largest logit is their label's. Raises RunError `nan` for logits that are no numbers."""
+    if not torch.isfinite(logits).all():
+        raise RunError("nan", "the trained model's outputs are not finite; lower optimizer.lr")
+    return float((logits.argmax(1) == labels).double().mean())
+
+
+def batches_of(
+    images: ImageSet, preprocessing: Preprocessing, precision: Precision, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Network inputs and labels in order, on the device."""
+    for start in range(0, len(images), BATCH):
+        rows = slice(start, start + BATCH)
+        yield preprocessing(images.images[rows].to(device), precision.dtype), images.labels[rows].to(device)

@@ -1,0 +1,40 @@
+"""In which number format a run computes."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from pace_core.spec import RunError, Training
+
+
+@dataclass(frozen=True)
+class Precision:
+    """`dtype`: of weights and images. `autocast`: the context of a forward pass."""
+
+    name: str
+    dtype: torch.dtype
+    autocast: Callable[[], AbstractContextManager[None]]
+
+
+def choose_precision(training: Training, device: torch.device) -> Precision:
+    """auto: bfloat16 autocast on GPUs that have it, else float32."""
+    name = training.precision
+    if name == "auto":
+        name = (
+            "bfloat16"
+            if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            else "float32"
+        )
+    if name == "bfloat16":
+        return Precision(name, torch.float32, partial(torch.autocast, device.type, torch.bfloat16))
+    return Precision(name, {"float32": torch.float32, "float64": torch.float64}[name], nullcontext)
+
+
+def choose_device(name: str) -> torch.device:
+    """Raises RunError `spec_invalid` where a GPU is asked for and there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RunError("spec_invalid", "resources.device: this machine has no CUDA GPU; use auto or cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
