@@ -27,14 +27,24 @@ def main() -> None:
         elif given.verb == "down":
             _print("stopped" if stack.stop(folder) else f"no stack runs on {folder.path}")
         elif given.detach:
-            record = stack.start_detached(folder)
-            if given.wait_ready:
-                stack.wait_ready(record.url, within_s=300.0, say=_print)
-            _print(_addresses(folder, record, "pace down"))
+            _detached(folder, given.wait_ready)
         else:
             stack.serve(folder, _print, lambda record: _print(_addresses(folder, record, "Ctrl-C")))
     except stack.StackError as error:
         sys.exit(str(error))
+
+
+def _detached(folder: Folder, wait_ready: bool) -> None:
+    """Wanting what is there already is no error."""
+    record, since = folder.read() if folder.running() else None, datetime.fromtimestamp(0, UTC)
+    if record:
+        _print("the stack runs already")
+    else:
+        since = datetime.now(UTC)
+        record = stack.start_detached(folder)
+    if wait_ready:
+        stack.wait_ready(record.url, since, within_s=300.0, say=_print)
+    _print(_addresses(folder, record, "pace down"))
 
 
 def _addresses(folder: Folder, record: Record, stop: str) -> str:

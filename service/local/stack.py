@@ -9,10 +9,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 
 import httpx2
+from pydantic import ValidationError
 
 from service import postgres
+from service.client.models import PartState, Readiness
 from service.local.identity import alive, end_session
 from service.local.record import Folder, Record
 from service.local.supervisor import Supervisor
@@ -34,7 +37,9 @@ def serve(
     folder.make()
     with folder.held() as ours:
         if not ours:
-            raise StackError(running_already(folder))
+            record = folder.read()
+            where = f" at {record.url}" if record else ""
+            raise StackError(f"the stack of {folder.path} runs already{where}; `pace status` shows it")
         _clear(folder)
         try:
             asyncio.run(_serve(Supervisor(folder, say, answering)))
@@ -53,8 +58,6 @@ async def _serve(supervisor: Supervisor) -> None:
 
 def start_detached(folder: Folder, within_s: float = 120.0) -> Record:
     """Starts the stack in a process of its own; returns when the API answers. Raises StackError."""
-    if folder.running():
-        raise StackError(running_already(folder))
     folder.make()
     log = folder.logs / "supervisor.log"
     with log.open("ab") as output:
@@ -85,29 +88,35 @@ def stop(folder: Folder) -> bool:
     return _clear(folder) or ran
 
 
-def wait_ready(url: str, within_s: float, say: Callable[[str], None]) -> None:
-    """Returns when every part of the stack is ready. Raises StackError that names those that are not."""
+def wait_ready(url: str, since: datetime, within_s: float, say: Callable[[str], None]) -> None:
+    """Returns when every part has said since then that it is ready: an earlier stack's word does not count.
+
+    Raises StackError that names those that are not.
+    """
     deadline = time.monotonic() + within_s
     seen: set[str] = set()
     while True:
         parts = readiness(url)
         for name, part in parts.items():
-            if part["status"] == "ok" and name not in seen:
+            fresh = part.at is not None and part.at >= since
+            if part.status == "ok" and fresh and name not in seen:
                 seen.add(name)
                 say(f"{name} is ready")
         if parts and len(seen) == len(parts):
             return
         if time.monotonic() > deadline:
-            late = ", ".join(f"{name} ({part['detail']})" for name, part in parts.items() if name not in seen)
+            late = ", ".join(
+                f"{name} ({part.detail or part.status})" for name, part in parts.items() if name not in seen
+            )
             raise StackError(f"not ready after {within_s:g} s: {late}; see `pace status`")
         time.sleep(0.5)
 
 
-def readiness(url: str) -> dict[str, dict[str, str]]:
-    """Each part's status and detail, as the API tells it; empty where it does not answer."""
+def readiness(url: str) -> dict[str, PartState]:
+    """How each part is, as the API tells it; empty where it does not answer."""
     try:
-        return httpx2.get(f"{url}/readyz", timeout=5.0).json()["parts"]
-    except (httpx2.TransportError, ValueError, KeyError):
+        return Readiness.model_validate_json(httpx2.get(f"{url}/readyz", timeout=5.0).content).parts
+    except (httpx2.TransportError, ValidationError):
         return {}
 
 
@@ -117,13 +126,6 @@ def healthy(url: str) -> bool:
         return httpx2.get(f"{url}/healthz", timeout=2.0).is_success
     except httpx2.TransportError:
         return False
-
-
-def running_already(folder: Folder) -> str:
-    """What to tell someone who starts a second stack on the folder."""
-    record = folder.read()
-    where = f" at {record.url}" if record else ""
-    return f"the stack of {folder.path} runs already{where}; `pace status` shows it, `pace down` stops it"
 
 
 def _ask_to_end(folder: Folder) -> None:
