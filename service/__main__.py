@@ -3,8 +3,10 @@
 import argparse
 import asyncio
 import sys
+from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from service import log, postgres
 from service.app import create_app
@@ -13,6 +15,7 @@ from service.keys.secrets import create_key, revoke_key
 from service.keys.tables import Role
 from service.migrate import migrate
 from service.settings import Settings
+from service.wake import Wakes
 
 
 def main() -> None:
@@ -33,7 +36,22 @@ def main() -> None:
         asyncio.run(_keys(settings, arguments))
         return
     app = create_app(settings)
-    uvicorn.run(app, host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(app, settings.host, settings.port, log_config=None, timeout_graceful_shutdown=5)
+    _Server(config, app).run()
+
+
+class _Server(uvicorn.Server):
+    """Lets requests that wait answer when the process is told to end, instead of waiting for them."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        wakes: Wakes | None = getattr(self._app.state, "wakes", None)
+        if wakes:
+            wakes.close()
+        super().handle_exit(sig, frame)
 
 
 async def _keys(settings: Settings, arguments: argparse.Namespace) -> None:

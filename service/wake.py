@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-_CHANNEL = "pace"
+CHANNEL = "pace"
 _FALLBACK_S = 5.0  # a wait looks again this often whatever happens, in case a notification was lost
 _log = structlog.get_logger()
 
@@ -22,7 +22,7 @@ EVENTS = "events"
 
 async def notify(session: AsyncSession, topic: str) -> None:
     """Wakes the waiters of that topic, in every API process, when the transaction commits."""
-    await session.execute(text("SELECT pg_notify(:channel, :topic)"), {"channel": _CHANNEL, "topic": topic})
+    await session.execute(text("SELECT pg_notify(:channel, :topic)"), {"channel": CHANNEL, "topic": topic})
 
 
 class Waiter:
@@ -77,7 +77,7 @@ class Wakes:
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as connection:
-                    await connection.execute(f"LISTEN {_CHANNEL}")
+                    await connection.execute(f"LISTEN {CHANNEL}")
                     self._wake_all()
                     async for notification in connection.notifies():
                         self._wake(notification.payload)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from pace_core.spec import Event, EventType
 from service.events.tables import JobEvent
 from service.jobs.tables import Job
-from service.wake import notify
+from service.wake import CHANNEL
 
 _ORDER = 0x6576656E7473  # "events": the advisory lock under which global numbers are drawn
 
@@ -42,23 +42,24 @@ async def append(session: AsyncSession, job: str, events: Sequence[NewEvent]) ->
     The caller must already hold the locks of every row that its transaction will write: the global order is locked
     from here to the commit, so that no number becomes visible before a lower one.
     """
-    if not events:
-        return
-    counted = await session.execute(
-        update(Job).where(Job.id == job).values(event_count=Job.event_count + len(events)).returning(Job.event_count)
+    if events:
+        counted = await session.execute(
+            update(Job)
+            .where(Job.id == job)
+            .values(event_count=Job.event_count + len(events))
+            .returning(Job.event_count)
+        )
+        await store(session, job, counted.scalar_one() - len(events) + 1, events)
+
+
+async def store(session: AsyncSession, job: str, first: int, events: Sequence[NewEvent]) -> None:
+    """`append` for a job whose event_count the caller writes: the events' numbers begin with `first`."""
+    await session.execute(
+        text("SELECT pg_advisory_xact_lock(:lock), pg_notify(:channel, :job)"),
+        {"lock": _ORDER, "channel": CHANNEL, "job": job},
     )
-    first = counted.scalar_one() - len(events) + 1
-    await session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ORDER})
-    drawn = await session.execute(
-        text("SELECT nextval(pg_get_serial_sequence('job_events', 'id')) FROM generate_series(1, :count)"),
-        {"count": len(events)},
-    )
-    rows = [
-        {"id": id, "job": job, "number": first + index, **event._asdict()}
-        for index, (id, event) in enumerate(zip(sorted(drawn.scalars()), events, strict=True))
-    ]
-    await session.execute(insert(JobEvent), rows)
-    await notify(session, job)
+    rows = [{"job": job, "number": number, **event._asdict()} for number, event in enumerate(events, start=first)]
+    await session.execute(insert(JobEvent), rows)  # row by row, so the global numbers are drawn in this order
 
 
 def storable(data: Any) -> Any:

@@ -6,13 +6,14 @@ is lost and nothing was written. Otherwise the move's event stands in the same t
 
 from collections.abc import Set
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, extract, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import LEASED, MOVES, REASONS, State
-from service.events.log import append, from_service
+from service.events.log import append, from_service, store
 from service.jobs.tables import Attempt, Job
 from service.wake import QUEUE, notify
 
@@ -30,10 +31,10 @@ class End:
 
 async def submit(session: AsyncSession, job: Job) -> None:
     """A new job: queued, with its first event."""
-    job.state = State.QUEUED
+    job.state, job.event_count, job.created_at = State.QUEUED, 1, datetime.now(UTC)
     session.add(job)
     await session.flush()
-    await append(session, job.id, [from_service(0, {"move": "submit", "state": State.QUEUED, "attempt": 0})])
+    await store(session, job.id, 1, [from_service(0, {"move": "submit", "state": State.QUEUED, "attempt": 0})])
     await notify(session, QUEUE)
 
 

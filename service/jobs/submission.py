@@ -4,7 +4,6 @@ import hashlib
 import json
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -74,7 +73,6 @@ async def submit(session: AsyncSession, request: JobRequest, caller: Caller, cat
     job.owner, job.name, job.row, job.tags = caller.owner, request.name, row, dict(request.tags)
     job.priority, job.max_attempts, job.max_runtime_s = request.priority, request.max_attempts, request.max_runtime_s
     await ledger.submit(session, job)
-    await session.refresh(job)
     return job
 
 
@@ -87,7 +85,6 @@ def new_job(spec: RunSpec, catalogue: Catalogue) -> Job:
         attempt=0,
         failures=0,
         runtime_s=0.0,
-        event_count=0,
         spec=spec.json_dict(),
         benchmark=found[0].name if found else None,
         task=found[1].name if found else spec.task.name,
@@ -101,8 +98,9 @@ def new_job(spec: RunSpec, catalogue: Catalogue) -> Job:
 async def _project(session: AsyncSession, request: JobRequest, caller: Caller) -> str:
     name = request.project or caller.project
     assert name is not None, "users and admins have a project"
-    known = await session.execute(select(Project.name).where(Project.name == name))
-    if (name != caller.project and caller.role is not Role.ADMIN) or known.scalar() is None:
+    if name == caller.project:
+        return name
+    if caller.role is not Role.ADMIN or await session.get(Project, name) is None:
         message = f"this key has no project {name!r}; leave the field out for {caller.project!r}"
         raise Invalid("the request has faults", [Fault(pointer="/project", code="unknown_name", message=message)])
     return name

@@ -24,6 +24,12 @@ def small_catalogue() -> Catalogue:
                     "params": _schema(rank=rank),
                     "gives": ["delta", "merged"],
                 },
+                "lora_mul_vpt_add": {
+                    "name": "lora_mul_vpt_add",
+                    "title": "LoRA_mul + VPT_add",
+                    "params": _schema(rank=rank),
+                    "gives": ["delta", "merged"],
+                },
             },
             "regularizers": {
                 "none": {"name": "none", "title": "None", "params": _schema()},
@@ -40,6 +46,11 @@ def small_catalogue() -> Catalogue:
                     "name": "image_folder",
                     "title": "Folder of images",
                     "params": _schema(path={"type": "string"}),
+                },
+                "vtab_1k": {
+                    "name": "vtab_1k",
+                    "title": "VTAB-1K",
+                    "params": _schema(task={"type": "string"}),
                 },
                 "vtab_mini": {
                     "name": "vtab_mini",

@@ -1,0 +1,58 @@
+"""How the service says how it is, and what it offers."""
+
+from pace_core.spec.leases import Heartbeat
+from tests.service.api import Api
+
+
+async def test_the_service_is_ready_without_workers_and_complete_with_them(api: Api) -> None:
+    assert (await api.http.get("/healthz")).json() == {"status": "ok"}
+    ready = (await api.http.get("/readyz")).json()
+    assert (ready["ready"], ready["complete"]) == (True, False)
+    assert {name: part["status"] for name, part in ready["parts"].items()} == {
+        "postgres": "ok",
+        "dispatcher": "unknown",
+        "ray": "unknown",
+        "mlflow": "unknown",
+        "tracking": "unknown",
+    }
+    for part in ("dispatcher", "ray", "mlflow", "tracking"):
+        beat = Heartbeat(part=part, ok=True, detail="fine").model_dump()
+        assert (await api.call("POST", "/v1/heartbeats", json=beat, key=api.keys.worker)).status_code == 204
+    assert (await api.http.get("/readyz")).json()["complete"] is True
+
+
+async def test_a_part_that_fails_or_falls_silent_is_named(api: Api) -> None:
+    beat = {"part": "mlflow", "ok": False, "detail": "connection refused"}
+    await api.call("POST", "/v1/heartbeats", json=beat, key=api.keys.worker)
+    part = (await api.http.get("/readyz")).json()["parts"]["mlflow"]
+    assert (part["status"], part["detail"]) == ("failing", "connection refused")
+    await api.sql("UPDATE heartbeats SET at = now() - interval '10 minutes'")
+    part = (await api.http.get("/readyz")).json()["parts"]["mlflow"]
+    assert part["status"] == "silent"
+
+
+async def test_the_catalogue_shows_everything_a_spec_can_name(api: Api) -> None:
+    methods = (await api.get("/v1/catalogue/methods"))["data"]
+    lora = next(entry for entry in methods if entry["name"] == "lora_add")
+    assert lora["params"]["properties"]["rank"]["default"] == 8
+    assert lora["gives"] == ["delta", "merged"]
+    for kind in ("regularizers", "sources", "backbones", "benchmarks", "recipes"):
+        assert (await api.get(f"/v1/catalogue/{kind}"))["data"], kind
+    assert (await api.call("GET", "/v1/catalogue/spells")).status_code == 422
+
+
+async def test_openapi_describes_every_call_with_problems_and_examples(api: Api) -> None:
+    document = (await api.http.get("/openapi.json")).json()
+    operations = {
+        (method, path): operation for path, item in document["paths"].items() for method, operation in item.items()
+    }
+    assert ("post", "/v1/jobs") in operations
+    assert all(operation.get("summary") and operation.get("tags") for operation in operations.values())
+    assert all("default" in operation["responses"] for operation in operations.values())
+    assert document["components"]["schemas"]["JobRequest"]["examples"]
+    assert (await api.http.get("/docs")).status_code == 200
+
+
+async def test_a_request_s_id_is_answered_so_that_it_can_be_found_in_the_log(api: Api) -> None:
+    assert (await api.http.get("/healthz", headers={"X-Request-Id": "abc-1"})).headers["x-request-id"] == "abc-1"
+    assert (await api.http.get("/healthz")).headers["x-request-id"].startswith("req_")

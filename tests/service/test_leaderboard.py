@@ -1,0 +1,146 @@
+"""The table of results: what is averaged, what is marked, what is said."""
+
+from typing import Any
+
+import pytest
+
+from tests.service.api import Api, result
+
+RECIPE = {"name": "vtab-mini", "row": "Linear", "task": "digits"}
+
+
+async def finished(api: Api, accuracy: float, *, row: str = "Linear", task: str = "digits", **more: Any) -> str:
+    """A job of the recipe that ended with that accuracy."""
+    data = more.pop("data", "data-1")
+    request = {"recipe": {**RECIPE, "row": row, "task": task}, "spec": None, **more}
+    await api.submit(**request)
+    return await api.finish(accuracy, data=data)
+
+
+async def board(api: Api, query: str = "") -> dict[str, Any]:
+    table = await api.get(f"/v1/leaderboards/vtab-mini{query}")
+    table["rows"] = {row["label"]: row for row in table["rows"]}
+    return table
+
+
+async def test_runs_of_a_cell_are_averaged_over_seeds(api: Api) -> None:
+    jobs = [await finished(api, accuracy, seed=seed) for seed, accuracy in enumerate((0.5, 0.6, 0.7))]
+    cell = (await board(api))["rows"]["Linear"]["cells"]["digits"]
+    assert cell["mean"] == pytest.approx(0.6)
+    assert cell["std"] == pytest.approx(0.1)
+    assert (cell["runs"], cell["seeds"], cell["jobs"]) == (3, [0, 1, 2], jobs)
+    assert cell["notes"] == []
+    assert cell["cell"] == (await api.job(jobs[0]))["cell"]
+
+
+async def test_a_seed_that_was_run_twice_counts_once(api: Api) -> None:
+    await finished(api, 0.5, seed=1)
+    newer = await finished(api, 0.5, seed=1)
+    cell = (await board(api))["rows"]["Linear"]["cells"]["digits"]
+    assert (cell["runs"], cell["std"], cell["jobs"]) == (1, None, [newer])
+
+
+@pytest.mark.parametrize("other", [{"data": "data-2"}, {"overrides": {"optimizer": {"lr": 0.1}}}])
+async def test_runs_of_other_data_or_settings_are_left_out_and_the_cell_says_so(
+    api: Api, other: dict[str, Any]
+) -> None:
+    await finished(api, 0.1, seed=1, **other)
+    job = await finished(api, 0.9, seed=2)
+    cell = (await board(api))["rows"]["Linear"]["cells"]["digits"]
+    assert (cell["mean"], cell["jobs"]) == (0.9, [job])
+    assert "1 earlier runs of 1 other cells left out" in cell["notes"][0]
+
+
+async def test_a_group_s_mean_and_their_mean_are_taken_over_what_there_is_and_say_so(api: Api) -> None:
+    for task, accuracy in {"digits": 0.5, "glyphs": 0.7, "textures": 0.9}.items():
+        await finished(api, accuracy, task=task)
+    row = (await board(api))["rows"]["Linear"]
+    assert row["groups"]["natural"] == {"value": pytest.approx(0.6), "tasks": 2, "complete": True, "best": True}
+    assert row["groups"]["specialized"]["complete"] is False
+    assert row["mean"]["value"] == pytest.approx(0.75)  # of group means, not of tasks
+    assert (row["mean"]["tasks"], row["mean"]["complete"]) == (3, False)
+
+
+async def test_the_best_of_every_column_is_marked_means_only_over_the_same_tasks(api: Api) -> None:
+    for task, accuracy in {"digits": 0.5, "textures": 0.5}.items():
+        await finished(api, accuracy, task=task)
+    for task, accuracy in {"digits": 0.8, "textures": 0.4}.items():
+        await finished(api, accuracy, task=task, row="LoRA_add")
+    await finished(api, 0.9, row="PACE")
+    rows = (await board(api))["rows"]
+    assert [label for label, row in rows.items() if row["cells"]["digits"]["best"]] == ["PACE"]
+    assert rows["Linear"]["cells"]["textures"]["best"] is True
+    assert [label for label, row in rows.items() if row["mean"]["best"]] == ["LoRA_add"]
+    assert list(rows) == ["Linear", "LoRA_add", "PACE"]
+
+
+async def test_failed_and_pending_cells_say_so(api: Api) -> None:
+    await api.submit(spec=None, recipe=RECIPE, max_attempts=1)
+    job, attempt = await api.take()
+    await api.end(job, attempt, "nan")
+    waiting = await api.submit(spec=None, recipe={**RECIPE, "task": "glyphs"})
+    row = (await board(api))["rows"]["Linear"]
+    failed, pending = row["cells"]["digits"], row["cells"]["glyphs"]
+    assert (failed["status"], failed["jobs"], failed["notes"]) == ("failed", [job], ["1 of 1 runs without result: nan"])
+    assert (pending["status"], pending["jobs"], pending["mean"]) == ("pending", [waiting], None)
+    assert row["mean"] is None
+    assert "digits" in row["notes"][0]
+
+
+async def test_a_seed_that_failed_beside_others_is_told(api: Api) -> None:
+    await finished(api, 0.5, seed=1)
+    await api.submit(spec=None, recipe=RECIPE, seed=2)
+    job, attempt = await api.take()
+    await api.end(job, attempt, "nan")
+    cell = (await board(api))["rows"]["Linear"]["cells"]["digits"]
+    assert (cell["status"], cell["runs"], cell["notes"]) == ("measured", 1, ["1 of 1 runs without result: nan"])
+
+
+async def test_a_row_of_another_protocol_says_where_it_departs(api: Api) -> None:
+    await finished(api, 0.5, overrides={"training": {"epochs": 1}})
+    await finished(api, 0.5, task="glyphs", overrides={"training": {"epochs": 1}, "optimizer": {"lr": 0.5}})
+    row = (await board(api))["rows"]["Linear"]
+    assert row["notes"] == ["another protocol: training.epochs is 1, recipe vtab-mini says 3"]
+    assert row["cells"]["digits"]["notes"] == []
+    assert "optimizer.lr is 0.5" in row["cells"]["glyphs"]["notes"][0]
+
+
+async def test_a_row_of_one_s_own_is_compared_in_what_all_rows_share(api: Api) -> None:
+    spec = {"task": {"name": "vtab-mini/digits"}, "method": {"name": "lora_add", "rank": 3}}
+    await api.submit(spec=spec, row="mine")
+    await api.finish(0.6)
+    notes = (await board(api))["rows"]["mine"]["notes"]
+    assert "another protocol: training.epochs is 100, recipe vtab-mini says 3" in notes
+    assert not any("method" in note for note in notes)
+
+
+async def test_search_runs_stand_in_a_table_of_their_own(api: Api) -> None:
+    await api.submit(spec=None, recipe=RECIPE, overrides={"task": {"phase": "search"}})
+    job, attempt = await api.take()
+    found = result()
+    found["metrics"][0] |= {"split": "val", "value": 0.4}
+    await api.end(job, attempt, "succeeded", result=found)
+    assert (await board(api))["rows"] == {}
+    searched = await board(api, "?phase=search")
+    assert searched["rows"]["Linear"]["cells"]["digits"]["mean"] == 0.4
+    assert "validation images" in searched["notes"][0]
+
+
+async def test_published_rows_stand_beside_measured_ones(api: Api) -> None:
+    spec = {"task": {"name": "vtab-1k/cifar"}, "method": {"name": "linear"}}
+    await api.submit(spec=spec, row="Linear")
+    await api.finish(0.65)
+    rows = (await api.get("/v1/leaderboards/vtab-1k"))["rows"]
+    measured, published = (
+        next(r for r in rows if r["label"] == "Linear" and r["kind"] == k) for k in ("measured", "published")
+    )
+    assert measured["cells"]["cifar"]["published"] == pytest.approx(0.644)
+    assert published["cells"]["cifar"]["mean"] == pytest.approx(0.644)
+    assert "PACE" in published["source"]
+    assert published["mean"]["complete"] is True
+    assert published["mean"]["value"] == pytest.approx(0.576, abs=0.002)
+
+
+async def test_an_unknown_benchmark_is_not_found(api: Api) -> None:
+    answer = await api.call("GET", "/v1/leaderboards/vtab-2k")
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
