@@ -1,10 +1,10 @@
 """Where the service is and who asks: from the environment, else from the stack that runs here."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from service.local.record import Folder
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,8 @@ class Address:
     url: str
     key: str
     mlflow_url: str | None = None
+    expected: bool = False
+    """A stack runs here that starts its API again when it ends: waiting for it is worth while."""
 
 
 class NoService(RuntimeError):
@@ -30,19 +32,14 @@ def find_address(url: str | None = None, key: str | None = None) -> Address:
 
     Raises NoService where none of these names a URL and a key.
     """
-    stored = _stored(state_folder() / "client.json")
+    folder = Folder(state_folder())
+    stored = folder.read_client()
     url = url or os.environ.get("PACE_URL") or stored.get("url")
     key = key or os.environ.get("PACE_API_KEY") or stored.get("key")
     if not url:
         raise NoService("no service runs here; start one with `pace up`, or set PACE_URL and PACE_API_KEY")
     if not key:
         raise NoService(f"no API key for {url}; set PACE_API_KEY")
-    mlflow_url = stored.get("mlflow_url") if stored.get("url") == url else None
-    return Address(url=url.rstrip("/"), key=key, mlflow_url=mlflow_url)
-
-
-def _stored(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
+    here = url == stored.get("url")
+    mlflow_url = stored.get("mlflow_url") if here else None
+    return Address(url=url.rstrip("/"), key=key, mlflow_url=mlflow_url, expected=here and folder.running())

@@ -79,7 +79,8 @@ class Connection:
 
     def _worth_retrying(self, error: Exception, safe: bool) -> bool:
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-            return self._answered  # nothing was sent, so it is safe; before the first answer nobody may be there at all
+            # nothing was sent, so it is safe; but nobody may be there at all
+            return self._answered or self.address.expected
         if isinstance(error, httpx2.TransportError):
             return safe
         return safe and getattr(error, "status", None) in _BUSY

@@ -1,7 +1,6 @@
 """`pace logs` and `pace watch`: what jobs say while they run."""
 
 import asyncio
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
 
@@ -102,17 +101,14 @@ def _print_event(event: JobEvent) -> None:
         case EventType.STAGE:
             _print_line(event.at, "info", f"stage {data.get('name')}")
         case EventType.STATE:
-            _print_line(event.at, "info", " ".join(_said(data.get(key) for key in ("state", "reason", "message"))))
+            words = dict.fromkeys(str(data[key]) for key in ("state", "reason", "message") if data.get(key))
+            _print_line(event.at, "info", " ".join(words))  # state and reason are often one word
         case EventType.METRICS:
             values: dict[str, float | None] = data.get("values", {})
             said = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
             _print_line(event.at, "info", f"epoch {data.get('epoch')}  {said}")
         case _:
             pass
-
-
-def _said(values: Iterable[object]) -> list[str]:
-    return [str(value) for value in values if value]
 
 
 def _print_line(at: datetime, level: str, message: str) -> None:

@@ -1,0 +1,267 @@
+"""The command line `pace` against a real API over a real Postgres."""
+
+import asyncio
+import io
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import structlog
+import yaml
+
+from service.client.cli import main
+from service.client.cli.submit import parse_overrides
+from tests.service.api import SPEC, Api, log, result
+
+LORA = ("submit", "--recipe", "vtab-mini", "--row", "LoRA_add", "--task", "digits")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Pace = Callable[..., Awaitable[Said]]
+
+
+def _run(*arguments: object) -> Said:
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    sys.argv = ["pace", *(str(argument) for argument in arguments)]
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def quiet_api() -> Iterator[None]:
+    """Keeps the API, which runs in this process too, out of what commands print."""
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pace:
+    """`pace` where no service is known."""
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    for name in ("PACE_URL", "PACE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PACE_STATE_DIR", str(tmp_path / "state"))
+    return lambda *arguments: asyncio.to_thread(_run, *arguments)
+
+
+@pytest.fixture
+def pace(nowhere: Pace, monkeypatch: pytest.MonkeyPatch, base_url: str, api: Api, quiet_api: None) -> Pace:
+    monkeypatch.setenv("PACE_URL", base_url)
+    monkeypatch.setenv("PACE_API_KEY", api.keys.admin)
+    return nowhere
+
+
+async def _submitted(pace: Pace, *arguments: str) -> str:
+    said = await pace(*(arguments or LORA))
+    assert said.code == 0, said.err
+    return said.out.split()[1]
+
+
+async def test_a_recipes_row_is_submitted_and_the_next_commands_are_named(pace: Pace, api: Api) -> None:
+    said = await pace(*LORA, "--set", "method.rank=4", "--set", "optimizer.lr=1e-3", "--seed", "7", "--tag", "sheet=2")
+    assert said.code == 0
+    job = await api.job(said.out.split()[1])
+    assert (job["row"], job["seed"], job["tags"]) == ("LoRA_add", 7, {"sheet": "2"})
+    assert (job["spec"]["method"]["rank"], job["spec"]["optimizer"]["lr"]) == (4, 1e-3)
+    assert f"pace logs -f {job['id']}" in said.out
+    assert "waits" in said.out
+    assert "none has connected yet" in said.out
+
+
+async def test_a_file_is_submitted(pace: Pace, api: Api, tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(yaml.safe_dump(SPEC | {"optimizer": {"lr": 1e-3}}).replace("0.001", "1e-3"))
+    assert (await api.job(await _submitted(pace, "submit", str(file))))["spec"]["optimizer"]["lr"] == 1e-3
+
+
+async def test_all_faults_are_told_without_a_service(nowhere: Pace, tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text("task: {name: vtab-mini/digitz}\nmethod: {name: lora_add, rnak: 4}\nseed: -1\n")
+    said = await nowhere("submit", file)
+    assert said.code == 1
+    assert said.err.splitlines()[0] == "error: the spec has 3 faults:"
+    assert "task.name: " in said.err
+    assert "did you mean 'digits'?" in said.err
+    assert "method.rnak: " in said.err
+    assert "seed: " in said.err
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("task: [", "it is no YAML"), ("- a\n", "no object of sections"), (None, "No such file")],
+    ids=["broken", "list", "missing"],
+)
+async def test_a_file_that_is_no_spec_is_named(nowhere: Pace, tmp_path: Path, text: str | None, why: str) -> None:
+    file = tmp_path / "spec.yaml"
+    if text is not None:
+        file.write_text(text)
+    said = await nowhere("submit", file)
+    assert said.code == 1
+    assert str(file) in said.err
+    assert why in said.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("submit",),
+        ("submit", "--recipe", "vtab-mini"),
+        ("submit", "a.yaml", "--recipe", "vtab-mini"),
+        (*LORA, "--set", "rank"),
+        (*LORA, "--set", "method.rank=["),
+    ],
+)
+async def test_a_command_that_lacks_something_says_what(nowhere: Pace, arguments: tuple[str, ...]) -> None:
+    said = await nowhere(*arguments)
+    assert said.code == 2
+    assert "Invalid value" in said.err
+
+
+async def test_without_a_service_the_cure_is_told(nowhere: Pace, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = await nowhere("jobs")
+    assert (said.code, said.err) == (
+        1,
+        "error: no service runs here; start one with `pace up`, or set PACE_URL and PACE_API_KEY\n",
+    )
+    monkeypatch.setenv("PACE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("PACE_API_KEY", "pace_x")
+    assert "no service answers at http://127.0.0.1:9; start one with `pace up`" in (await nowhere("jobs")).err
+
+
+async def test_a_wrong_key_is_told(pace: Pace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PACE_API_KEY", "pace_wrong")
+    said = await pace("jobs")
+    assert said.code == 1
+    assert "unknown or revoked" in said.err
+
+
+async def test_jobs_are_listed_whole_where_no_terminal_is(pace: Pace, api: Api) -> None:
+    name = "a name that is longer than the eighty columns that are assumed where there is no terminal"
+    job = await api.submit(name=name, row="LoRA")
+    await api.finish(0.5)
+    said = await pace("jobs")
+    line = next(line for line in said.out.splitlines() if job in line)
+    assert name in line
+    assert "succeeded" in line
+    assert "50.0" in line
+    assert "\x1b" not in said.out
+
+
+async def test_jobs_are_steered(pace: Pace, api: Api) -> None:
+    job = await _submitted(pace)
+    assert "paused" in (await pace("pause", job)).out
+    assert "queued" in (await pace("resume", job)).out
+    assert "cancelled" in (await pace("cancel", job)).out
+    assert f"retry of {job}" in (await pace("retry", job)).out
+    assert (await pace("delete", job)).code == 0
+    gone = await pace("show", job)
+    assert gone.code == 1
+    assert job in gone.err
+
+
+async def test_a_job_is_shown_with_its_result_and_files(pace: Pace, api: Api) -> None:
+    job = await api.submit()
+    folder = api.storage / "jobs" / job / "1"
+    folder.mkdir(parents=True)
+    (folder / "adapter.safetensors").write_bytes(b"weights")
+    await api.finish(0.5, uri=str(folder / "adapter.safetensors"))
+    said = await pace("show", job)
+    assert "test/accuracy 0.5000" in said.out
+    assert "1/adapter.safetensors (7 bytes)" in said.out
+    assert yaml.safe_load(said.out[said.out.index("spec:") :])["spec"]["method"]["rank"] == 4
+
+
+async def test_an_adapter_is_downloaded(pace: Pace, api: Api, tmp_path: Path) -> None:
+    job = await api.submit()
+    folder = api.storage / "jobs" / job / "1"
+    folder.mkdir(parents=True)
+    (folder / "adapter.safetensors").write_bytes(b"weights")
+    await api.finish(uri=str(folder / "adapter.safetensors"))
+    said = await pace("download", job, tmp_path / "mine.safetensors")
+    assert (said.code, (tmp_path / "mine.safetensors").read_bytes()) == (0, b"weights")
+
+
+async def test_logs_are_followed_until_the_job_has_ended(pace: Pace, api: Api) -> None:
+    job = await api.submit()
+    following = asyncio.create_task(pace("logs", "-f", job))
+    name, attempt = await api.take()
+    await api.report(name, attempt, log("first words"), ("metrics", {"epoch": 1, "values": {"train/loss": 0.25}}))
+    await api.end(name, attempt, "succeeded", result=result())
+    said = await following
+    assert said.code == 0
+    assert "first words" in said.out
+    assert "train/loss 0.25" in said.out
+    assert said.out.splitlines()[-1].endswith(" succeeded The run finished.")
+
+
+async def test_watching_ends_with_the_jobs_and_tells_by_its_exit_code(pace: Pace, api: Api) -> None:
+    good = await api.submit(seed=1)
+    watching = asyncio.create_task(pace("watch", good))
+    await api.finish(0.5)
+    said = await watching
+    assert said.code == 0
+    assert "succeeded" in said.out
+    bad = await api.submit(seed=2)
+    await api.act(bad, "cancel")
+    assert (await pace("watch", good, bad)).code == 1
+    assert (await pace("watch")).out == "no job is waiting or running\n"
+
+
+async def test_a_leaderboard_is_printed_with_its_best_and_its_notes(pace: Pace, api: Api) -> None:
+    for row, seed, accuracy in (("LoRA_add", 0, 0.4), ("LoRA_add", 1, 0.6), ("Linear", 0, 0.3)):
+        await _submitted(pace, "submit", "--recipe", "vtab-mini", "--row", row, "--task", "digits", "--seed", str(seed))
+        await api.finish(accuracy)
+    said = await pace("leaderboard", "vtab-mini")
+    assert said.code == 0
+    assert "50.0 ± 14.1 (2)*" in said.out
+    assert "30.0 (1)" in said.out
+    assert "30.0 (1)*" not in said.out
+    assert max(len(line) for line in said.out.splitlines()) > 80
+    unknown = await pace("leaderboard", "vtab-maxi")
+    assert unknown.code == 1
+    assert "vtab-mini" in unknown.err
+
+
+async def test_the_resolved_spec_is_shown_without_submitting(pace: Pace) -> None:
+    said = await pace(*LORA, "--dry-run")
+    assert yaml.safe_load(said.out.split("\n\n")[0])["method"]["name"] == "lora_add"
+    assert "no jobs" in (await pace("jobs")).out
+
+
+@pytest.mark.parametrize("kind", ["methods", "regularizers", "sources", "backbones", "benchmarks", "recipes"])
+async def test_the_catalogue_is_known_without_a_service(nowhere: Pace, kind: str) -> None:
+    said = await nowhere("catalogue", kind)
+    assert said.code == 0
+    assert len(said.out.splitlines()) > 4
+
+
+async def test_a_methods_parameters_are_explained(nowhere: Pace) -> None:
+    assert "rank" in (await nowhere("catalogue", "methods", "lora_add")).out
+    misspelt = await nowhere("catalogue", "methods", "lora_ad")
+    assert misspelt.code == 1
+    assert "did you mean 'lora_add'?" in misspelt.err
+
+
+def test_settings_are_read_as_yaml() -> None:
+    texts = ["a.b=1", "a.c=1e-3", "a.d=true", "a.e=text", "f=[1, 2]", "g=null"]
+    assert parse_overrides(texts) == {
+        "a": {"b": 1, "c": 1e-3, "d": True, "e": "text"},
+        "f": [1, 2],
+        "g": None,
+    }
