@@ -31,6 +31,11 @@ def family_of(name: str) -> Family:
         ]
         message = f"backbone.name: timm {timm.__version__} has no model {name!r}{did_you_mean(name, known)}"
         raise RunError("spec_invalid", message)
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # the architecture is known, the tag after the dot is not
+        hint = did_you_mean(name, timm.list_pretrained(f"{name.partition('.')[0]}.*"))
+        raise RunError("spec_invalid", f"backbone.name: timm {timm.__version__} has no {name!r}{hint}") from error
     for family, modules in _FAMILIES.items():
         if is_model_in_modules(name, set(modules)):
             return family
@@ -40,19 +45,23 @@ def family_of(name: str) -> Family:
 def build(name: str, image_size: int | None, drop_path: float) -> Any:
     """A timm network with random weights and no classifier. Raises RunError `spec_invalid` where it cannot be built."""
     family_of(name)
-    sizes = {} if image_size is None else {"img_size": image_size}
+    sizes = size_argument(image_size)
     try:
         if name == _mini.NAME:
-            model: Any = VisionTransformer(
-                **{**_mini.ARCHITECTURE, "num_classes": 0, "drop_path_rate": drop_path, **sizes}
-            )
+            own = {**_mini.ARCHITECTURE, **sizes}
+            model: Any = VisionTransformer(**own, num_classes=0, drop_path_rate=drop_path)
         else:
             model = timm.create_model(name, num_classes=0, drop_path_rate=drop_path, **sizes)
-    except (RuntimeError, TypeError, ValueError, AssertionError) as error:  # such as a tag timm does not know
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:  # such as a size that it has no windows for
         where = "" if image_size is None else f" with image_size {image_size}"
         raise RunError("spec_invalid", f"backbone: timm cannot build {name}{where}: {error}") from error
     _check(name, model)
     return model
+
+
+def size_argument(image_size: int | None) -> dict[str, Any]:
+    """timm's argument for an input of another size than the network's own."""
+    return {} if image_size is None else {"img_size": image_size}
 
 
 def input_of(name: str, model: Any) -> tuple[int, Triple, Triple]:

@@ -10,6 +10,7 @@ import torch
 from timm.models import deit, load_state_dict, swin_transformer, swin_transformer_v2, vision_transformer
 from torch import Tensor, nn
 
+from pace_core.backbones._build import size_argument
 from pace_core.spec import RunError
 
 _CLASSIFIERS = ("head.", "head_dist.", "fc.")
@@ -25,26 +26,37 @@ _FILTERS = {
 """By the module a model's class stands in: timm's translation of other layouts, and of another image size."""
 
 
+def require_file(path: Path) -> None:
+    """Raises RunError `weights_missing` where there is none."""
+    if not path.is_file():
+        raise RunError("weights_missing", f"backbone.weights: there is no file {path}; {_CURE}")
+
+
+def require_hub_weights(name: str) -> None:
+    """Raises RunError `weights_missing` where timm knows of none, without asking the hub."""
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise RunError("weights_missing", f"backbone.weights: timm has no pretrained weights of {name}; {_CURE}")
+
+
 def fill_from_file(model: Any, name: str, path: Path) -> str:
     """Loads all but the classifier; returns the SHA-256 of the file.
 
-    Raises RunError: `weights_missing` for a file that cannot be had or read, `spec_invalid` for one of another network.
+    Raises RunError: `weights_missing` for a file that cannot be read, `spec_invalid` for one of another network.
     """
-    if not path.is_file():
-        raise RunError("weights_missing", f"backbone.weights: there is no file {path}; {_CURE}")
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        state = None if path.suffix == ".npz" else load_state_dict(str(path), weights_only=True)
+        content = _block_count(path) if path.suffix == ".npz" else load_state_dict(str(path), weights_only=True)
     except Exception as error:  # each format's reader has its own; a pickle that holds more than tensors ends here too
         message = f"backbone.weights: {path} cannot be read as weights: {_first_line(error)}"
         raise RunError("weights_missing", f"{message}; {_CURE}") from error
     try:
-        if state is None:
-            _fill_from_npz(model, path)
+        if isinstance(content, int):
+            _fill_from_npz(model, path, content)
         else:
-            _fill(model, state)
-    except Exception as error:
+            _fill(model, content)
+    except Exception as error:  # timm's translations stumble over whatever the file lacks
         message = f"backbone.weights: {path} does not fit {name}: {_first_line(error)}"
         raise RunError("spec_invalid", f"{message}; choose the network that these weights are of") from error
     return digest
@@ -52,13 +64,9 @@ def fill_from_file(model: Any, name: str, path: Path) -> str:
 
 def fill_from_hub(model: nn.Module, name: str, image_size: int | None) -> str:
     """Loads timm's own weights of that name; returns the SHA-256 of the tensors. Raises RunError `weights_missing`."""
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not config.has_weights:
-        raise RunError("weights_missing", f"backbone.weights: timm has no pretrained weights of {name}; {_CURE}")
-    sizes = {} if image_size is None else {"img_size": image_size}
     try:
         # With timm's own number of classes every key must fit; with another, timm forgives missing ones.
-        source = timm.create_model(name, pretrained=True, **sizes)
+        source = timm.create_model(name, pretrained=True, **size_argument(image_size))
     except Exception as error:  # no network, no such repository, a broken download: each library has its own errors
         message = f"backbone.weights: the hub's weights of {name} cannot be had: {_first_line(error)}"
         raise RunError("weights_missing", f"{message}; {_CURE}") from error
@@ -76,28 +84,36 @@ def hash_of(state: dict[str, Tensor]) -> str:
 
 
 def _fill(model: Any, state: dict[str, Any]) -> None:
-    headless = {key: value for key, value in state.items() if not key.startswith(_CLASSIFIERS)}
+    # in float32 before translation: positions are resampled there
+    headless = {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in state.items()
+        if not key.startswith(_CLASSIFIERS)
+    }
     translated = _FILTERS[type(model).__module__](headless, model)
     kept = {key: value for key, value in translated.items() if not key.startswith(_CLASSIFIERS)}
     own = model.state_dict()
-    faults = [f"{key} is missing" for key in own if key not in kept]
-    faults += [f"{key} is not of this network" for key in kept if key not in own]
-    faults += [
+    faults = [
         f"{key} is {tuple(kept[key].shape)}, not {tuple(own[key].shape)}"
         for key in own
         if key in kept and kept[key].shape != own[key].shape
     ]
+    faults += [f"{key} is missing" for key in own if key not in kept]
+    faults += [f"{key} is not of this network" for key in kept if key not in own]
     if faults:
         more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise ValueError(", ".join(faults[:_SHOWN]) + more)
     model.load_state_dict(kept)
 
 
-def _fill_from_npz(model: Any, path: Path) -> None:
+def _block_count(path: Path) -> int:
     with np.load(path, allow_pickle=False) as file:
-        blocks = {key.split("encoderblock_")[1].split("/")[0] for key in file.files if "encoderblock_" in key}
-    if blocks and len(blocks) != len(model.blocks):  # timm would leave surplus blocks out in silence
-        raise ValueError(f"it has {len(blocks)} blocks, not {len(model.blocks)}")
+        return len({key.split("encoderblock_")[1].split("/")[0] for key in file.files if "encoderblock_" in key})
+
+
+def _fill_from_npz(model: Any, path: Path, blocks: int) -> None:
+    if blocks not in (0, len(model.blocks)):  # 0: stacked in one array; timm would leave surplus blocks out in silence
+        raise ValueError(f"it has {blocks} blocks, not {len(model.blocks)}")
     with torch.no_grad():
         model.load_pretrained(str(path))
 

@@ -1,4 +1,4 @@
-"""A pretrained ViT or Swin, ready for a method to adapt: built by timm, with weights from a file, a hub or the package."""
+"""A pretrained ViT or Swin, ready for a method to adapt: built by timm, weights from the package, a hub or a file."""
 
 import copy
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -13,7 +14,7 @@ from torch import nn
 
 from pace_core.backbones import _mini
 from pace_core.backbones._build import Family, Triple, build, family_of, input_of
-from pace_core.backbones._weights import fill_from_file, fill_from_hub, hash_of
+from pace_core.backbones._weights import fill_from_file, fill_from_hub, hash_of, require_file, require_hub_weights
 from pace_core.spec import Backbone, RunError
 
 _INIT_SEED = 0
@@ -42,7 +43,7 @@ def load(backbone: Backbone, num_classes: int, drop_path: float) -> Loaded:
     """
     origin, version = _origin(backbone)
     pretrained, weights_hash = _pretrained(backbone.name, origin, version, backbone.image_size, drop_path)
-    model = copy.deepcopy(pretrained)
+    model: Any = copy.deepcopy(pretrained)
     if num_classes:
         with _seeded():
             model.reset_classifier(num_classes)
@@ -84,6 +85,11 @@ def _origin(backbone: Backbone) -> tuple[str | Path, tuple[int, int] | None]:
 def _pretrained(
     name: str, origin: str | Path, version: tuple[int, int] | None, image_size: int | None, drop_path: float
 ) -> tuple[nn.Module, str]:
+    family_of(name)
+    if isinstance(origin, Path):
+        require_file(origin)
+    elif origin == "hub":
+        require_hub_weights(name)
     with _seeded():
         model = build(name, image_size, drop_path)
     if isinstance(origin, Path):
