@@ -32,8 +32,8 @@ def api(folder: Folder, port: int, database_url: str, mlflow_url: str | None) ->
         "PACE_STORAGE": storage_root(folder),
         "PACE_PORT": str(port),
     } | ({"PACE_MLFLOW_URL": mlflow_url} if mlflow_url else {})
-    # longer than uvicorn's own wait for open streams
-    return Command("api", [sys.executable, "-m", "service"], environment, patience_s=8.0)
+    # open streams and long polls would hold it up for longer; whoever waits in them connects again
+    return Command("api", [sys.executable, "-m", "service"], environment, patience_s=2.0)
 
 
 def ray(folder: Folder, port: int) -> Command:

@@ -20,7 +20,7 @@ from service.local.identity import alive, end_session
 from service.local.record import Folder, Record
 from service.local.supervisor import Supervisor
 
-_DOWN_S = 40.0
+_DOWN_S = 60.0
 
 
 class StackError(RuntimeError):
