@@ -1,0 +1,1 @@
+"""Measurements: how fast it is, and what PACE and the pretraining are worth."""

@@ -1,0 +1,101 @@
+"""Runs rows of vtab-mini over a running service and prints the table that came out.
+
+python -m perf.rows --tasks digits,textures,location --seeds 0
+"""
+
+import argparse
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pace_core.spec import load_benchmarks, load_recipes
+from service.client import AsyncClient, Job, JobRequest, RecipeChoice
+from service.client.cli.leaderboard import print_leaderboard
+
+RECIPE = "vtab-mini"
+console = Console(width=None if Console().is_terminal else 200)
+
+
+def request(row: str, task: str, seed: int, overrides: dict[str, Any] | None = None, **fields: Any) -> JobRequest:
+    """One cell of the table."""
+    choice = RecipeChoice(name=RECIPE, row=row, task=task)
+    return JobRequest(recipe=choice, seed=seed, overrides=overrides or {}, **fields)
+
+
+async def run_all(client: AsyncClient, requests: Sequence[JobRequest], reuse: bool = False) -> list[Job]:
+    """Submits them all and waits until they have ended; jobs in the order of the requests.
+
+    reuse: take a succeeded job with the same resolved spec for the request's own.
+    """
+    jobs = [await _submit(client, asked, reuse) for asked in requests]
+    bars = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+    )
+    with bars:
+        bar = bars.add_task("jobs", total=len(jobs))
+
+        async def ended(job: Job) -> Job:
+            job = job if job.state.ended else await client.jobs.wait(job.id)
+            bars.advance(bar)
+            found = job.result.value("test") or job.result.value("val") if job.result else None
+            said = f"{100 * found:5.1f} %" if found is not None else f"{job.state}: {job.message}"
+            bars.console.print(f"{job.task:<22} {job.row:<18} seed {job.seed}  {said}  {job.id}", highlight=False)
+            return job
+
+        return list(await asyncio.gather(*(ended(job) for job in jobs)))
+
+
+async def _submit(client: AsyncClient, asked: JobRequest, reuse: bool) -> Job:
+    if reuse and asked.recipe:
+        spec = (await client.jobs.check(asked)).spec
+        filters: dict[str, Any] = {"state": "succeeded", "task": spec["task"]["name"], "row": asked.recipe.row}
+        async for job in client.jobs.find(**filters):
+            if job.spec == spec:
+                return job
+    return await client.jobs.submit(asked)
+
+
+def task_names(text: str) -> list[str]:
+    """`all`, or names with commas between them."""
+    return [task.name for task in load_benchmarks()[RECIPE].tasks] if text == "all" else text.split(",")
+
+
+def row_names(text: str) -> list[str]:
+    """`all`, or labels with commas between them."""
+    return [row.label for row in load_recipes()[RECIPE].rows] if text == "all" else text.split(",")
+
+
+def whole_numbers(text: str) -> list[int]:
+    """Numbers with commas between them."""
+    return [int(number) for number in text.split(",")]
+
+
+def failures(jobs: Iterable[Job]) -> int:
+    """How many did not succeed."""
+    return sum(job.state != "succeeded" for job in jobs)
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--tasks", type=task_names, default="all")
+    parser.add_argument("--rows", type=row_names, default="all")
+    parser.add_argument("--seeds", type=whole_numbers, default="0")
+    asked = parser.parse_args()
+    begun = time.monotonic()
+    async with AsyncClient() as client:
+        requests = [request(row, task, seed) for seed in asked.seeds for task in asked.tasks for row in asked.rows]
+        console.print(
+            f"{len(requests)} jobs: {len(asked.tasks)} tasks x {len(asked.rows)} rows x {len(asked.seeds)} seeds"
+        )
+        jobs = await run_all(client, requests)
+        print_leaderboard(await client.leaderboard(RECIPE))
+    console.print(f"{len(jobs) - failures(jobs)} of {len(jobs)} jobs succeeded in {time.monotonic() - begun:.0f} s")
+    return 1 if failures(jobs) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(asyncio.run(main()))
