@@ -1,4 +1,4 @@
-"""Image files decoded once, in parallel, into one array; every file that cannot be read is named before training starts."""
+"""Image files decoded once, in parallel, into one array; every file that cannot be read is named before training."""
 
 import os
 import time

@@ -69,7 +69,7 @@ def cut(listed: Sequence[Listed], fraction: float, seed: int) -> tuple[list[List
 
 
 def content_hash(listing: Listing) -> str:
-    """SHA-256 of labels, split and file contents in order; independent of where the files lie. Missing files count as such."""
+    """SHA-256 of classes, splits, labels and file contents in order; where the files lie does not count."""
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as threads:  # hashing runs outside the GIL
         hashes = list(threads.map(_hash, [entry.path for entry in [*listing.train, *listing.measured]]))
     total = hashlib.sha256("\0".join(listing.class_names).encode())

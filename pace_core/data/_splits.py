@@ -20,8 +20,9 @@ class ImageSet:
     """int64 [N], from 0."""
 
     def __post_init__(self) -> None:
-        assert self.images.dtype == torch.uint8 and self.images.ndim == 4 and self.images.shape[-1] == 3
-        assert self.labels.dtype == torch.int64 and self.labels.shape == self.images.shape[:1]
+        assert (self.images.dtype, self.labels.dtype) == (torch.uint8, torch.int64)
+        assert self.images.shape[3:] == (3,), "RGB comes last"
+        assert self.labels.shape == self.images.shape[:1], "one label an image"
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,7 +1,7 @@
 """A CSV or TSV file of image paths and labels, with a column that says the split, or one file a split.
 
-Labels that are all plain numbers are class numbers from 0 and stay as they are; all else (`cat`, `001`) are class names, taken from the
-training rows in code-point order. Without validation rows, some of each class's training rows are cut off for it.
+Labels that are all plain numbers are class numbers from 0 and stay as they are; others (`cat`, `001`) are class names,
+taken from the training rows in code-point order. Without validation rows, a part of each class's training rows serves.
 """
 
 import csv
@@ -30,7 +30,7 @@ class Params(ParamsModel):
     """Which files and columns."""
 
     path: str
-    """File with a header line: all rows if it has a split column, else the training rows. Tab-separated if it ends in .tsv."""
+    """File with a header line: all rows if it has a split column, else the training rows. A .tsv has tabs."""
     val_path: str | None = None
     """File of the validation rows."""
     test_path: str | None = None
@@ -106,7 +106,10 @@ def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
     header = next(reader, [])
     wanted = [params.path_column, params.label_column, *([params.split_column] if params.split_column else [])]
     if absent := [column for column in wanted if column not in header]:
-        message = f"{file} line 1: has the columns {', '.join(header)}, not {', '.join(absent)}; name them in path_column, label_column, split_column"
+        message = (
+            f"{file} line 1: has the columns {', '.join(header)}, not {', '.join(absent)}; "
+            "name yours in path_column, label_column and split_column"
+        )
         raise RunError("data_corrupt", message)
     root = Path(params.root).expanduser() if params.root else file.parent
     rows, faults = [], []

@@ -1,7 +1,7 @@
 """A folder of images with one sub-folder a class, or split folders (train, val, test) of such.
 
-Classes are train's folders, in code-point order of their names, or in the order of numbers where all names are numbers. Without split
-folders, test and val are cut out of every class by fraction; a missing val folder is cut out of train.
+Classes are train's folders, in code-point order of their names, or in the order of numbers where all names are numbers.
+Without split folders, test and val are cut out of every class by fraction; a missing val folder is cut out of train.
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
-"""VTAB-1K in the folder layout that NOAH's script writes: a folder a task with train800.txt, val200.txt, train800val200.txt, test.txt.
+"""VTAB-1K in the layout that NOAH's script writes: a folder a task.
 
-A list line is a path relative to the task's folder, a space, and a label from 0. The path may contain spaces.
+It holds the lists train800.txt, val200.txt, train800val200.txt and test.txt, beside the images they name. A line is a
+path relative to the task's folder, a space, and a label from 0; the path may contain spaces.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""The bundled tasks: 64-pixel pictures drawn from formulas, real handwritten digits and fonts; the same on every machine.
+"""The bundled tasks: pictures drawn from formulas, real handwritten digits and fonts; the same on every machine.
 
-800 images to train on, 200 to choose by, 1,000 to test on, like VTAB-1K. Every picture has its own seed, made of task, split and
-number, so that no split depends on another; classes are as equally frequent as the sizes allow.
+800 images of 64 pixels to train on, 200 to choose by, 1,000 to test on, like VTAB-1K. Every picture has its own seed,
+made of task, split and number, so that no split depends on another; classes are as equally frequent as sizes allow.
 """
 
 import hashlib
@@ -65,11 +65,12 @@ def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None)
 def pictures(task: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """A split's images [N, 64, 64, 3] and labels [N]."""
     classes = len(TASKS[task].CLASS_NAMES)
-    labels = _generator(task, split, "labels").permutation(np.arange(SIZES[split], dtype=np.int64) % classes)
-    images = [TASKS[task].draw(int(y), split, _generator(task, split, i)) for i, y in enumerate(labels)]
+    labels = generator(task, split, "labels").permutation(np.arange(SIZES[split], dtype=np.int64) % classes)
+    images = [TASKS[task].draw(int(y), split, generator(task, split, i)) for i, y in enumerate(labels)]
     return np.round(np.clip(np.stack(images), 0, 1) * 255).astype(np.uint8), labels
 
 
-def _generator(task: str, split: str, number: int | str) -> np.random.Generator:
+def generator(task: str, split: str, number: int | str) -> np.random.Generator:
+    """The draws of one picture, or of a split's order of labels."""
     seed = hashlib.sha256(f"vtab-mini {task} {split} {number}".encode()).digest()[:16]
     return np.random.Generator(np.random.PCG64(int.from_bytes(seed, "little")))

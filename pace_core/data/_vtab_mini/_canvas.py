@@ -1,6 +1,7 @@
 """Drawing on a 64x64 picture of floats: anti-aliased shapes by signed distance, backdrops, clutter, sensor noise.
 
-A picture is float64 [64, 64, 3] in 0..1. Distances are in pixels, negative inside a shape. All draws come from the generator that is passed in.
+A picture is float64 [64, 64, 3] in 0..1. Distances are in pixels, negative inside a shape. All draws come from the
+generator that is passed in.
 """
 
 import math
@@ -21,7 +22,7 @@ Y, X = (plane + 0.5 for plane in np.mgrid[0:SIZE, 0:SIZE].astype(np.float64))
 
 @dataclass(frozen=True)
 class Patch:
-    """A part of a picture to draw on, in the whole picture's coordinates: small shapes in a small patch are drawn sooner."""
+    """A part of a picture to draw on, in the whole picture's coordinates; small shapes need a small one."""
 
     pixels: Picture
     """A view: what is painted here is painted on the picture."""

@@ -1,4 +1,4 @@
-"""Flat figures as in dSprites: corners [n, 2] of polygons that fit a circle of radius 1, all pointing up (towards negative v)."""
+"""Flat figures as in dSprites: corners [n, 2] of polygons in a circle of radius 1, pointing up (towards negative v)."""
 
 import math
 

@@ -1,7 +1,7 @@
 """What grows in this microscope field? Eight kinds of cells by form and grouping, stained dark on bright.
 
-Asks for the kind of most cells: their form (rod, crescent, ring, with a nucleus) or their grouping (pairs, chains, clusters, buds). A
-few strays of other kinds, debris, defocus and uneven lighting are in every field; colour and number say nothing.
+Asks for the kind of most cells: their form (rod, crescent, ring, with a nucleus) or their grouping (pairs, chains,
+clusters). A stray of another kind, debris, defocus and uneven lighting get in the way; colour and number say nothing.
 """
 
 import math

@@ -1,6 +1,6 @@
 """How many objects are there? One to eight balls, boxes and cylinders on a floor, as in CLEVR.
 
-Asks for number against size, kind, colour, place and overlap; objects are never wholly hidden by design, but near ones cover far ones.
+Asks for number against size, kind, colour and place; near objects may cover a part of far ones.
 """
 
 import numpy as np

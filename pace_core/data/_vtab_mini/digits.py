@@ -1,7 +1,7 @@
-"""Which handwritten digit is this? A real digit of scikit-learn's collection, as small as a third of the picture, anywhere in it, among clutter.
+"""Which handwritten digit is this? A real digit of scikit-learn's collection, bright on dark, among clutter.
 
-Asks for shape against size, place, slant, colour and polarity; strokes and pieces of other digits lie around it. Every source digit
-belongs to one split, so no handwriting of the test is seen in training.
+Asks for shape against size, place, slant and colour; dim strokes and pieces of other digits lie around and under it.
+Every source digit belongs to one split, so no digit of the test is seen in training.
 """
 
 import math
@@ -45,11 +45,11 @@ def _enlarged(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
     """One digit of that class in a cluttered picture."""
     by_class = sources(split)
-    ground, ink = sorted(canvas.contrast_pair(0.35, rng), key=np.mean)
-    picture = canvas.backdrop(ground, 0.12, rng)
+    ground, ink = sorted(canvas.contrast_pair(0.5, rng), key=np.mean)
+    picture = canvas.backdrop(ground, 0.08, rng)
 
     def near_ink() -> NDArray[np.float64]:
-        return ground + rng.uniform(0.4, 0.8) * (ink - ground)
+        return ground + rng.uniform(0.25, 0.5) * (ink - ground)
 
     for _ in range(rng.integers(1, 3)):
         other = by_class[rng.integers(10)]
@@ -58,7 +58,7 @@ def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
         )
     canvas.strokes(picture, int(rng.integers(1, 3)), rng, near_ink)
     digit = by_class[label][rng.integers(len(by_class[label]))]
-    height = rng.uniform(34, 46)
+    height = rng.uniform(38, 50)
     _stamp(picture, digit, rng.uniform(height / 2, canvas.SIZE - height / 2, 2), height, ink, rng)
     return canvas.with_noise(picture, 0.04, rng)
 
@@ -77,6 +77,6 @@ def _stamp(
     rng: np.random.Generator,
 ) -> None:
     patch = canvas.Patch.around(picture, centre[0], centre[1], height)
-    u, v = patch.frame(centre[0], centre[1], math.radians(rng.uniform(-20, 20)))
-    scale, slant, stretch = 32 / height, rng.uniform(-0.25, 0.25), rng.uniform(0.8, 1.15)
+    u, v = patch.frame(centre[0], centre[1], math.radians(rng.uniform(-15, 15)))
+    scale, slant, stretch = 32 / height, rng.uniform(-0.15, 0.15), rng.uniform(0.8, 1.15)
     patch.paint(canvas.sample(stencil, (u + slant * v) * scale * stretch, v * scale), colour)

@@ -1,8 +1,10 @@
 """How far is the nearest object? Six ranges of distance, three to six objects on a floor, as in CLEVR.
 
-Asks for the nearest object's place below the horizon, which itself moves from picture to picture; an object's size alone does not
-tell, for there are small and large ones.
+Asks for the nearest object's place below the horizon, which itself moves from picture to picture; an object's size
+alone does not tell, for there are small and large ones.
 """
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from pace_core.data._vtab_mini import _scene as scene
 TITLE = "Distance"
 CUTS = tuple(3.0 * 1.22**i for i in range(7))
 """Borders of the ranges, in the scene's unit; each range is 22 % farther than the one before."""
-CLASS_NAMES = tuple(f"{near:.1f} to {far:.1f}" for near, far in zip(CUTS, CUTS[1:], strict=False))
+CLASS_NAMES = tuple(f"{near:.1f} to {far:.1f}" for near, far in pairwise(CUTS))
 VERSION = 1
 
 

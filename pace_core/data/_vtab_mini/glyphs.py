@@ -1,7 +1,7 @@
-"""Which capital letter is this? One of twenty letters in one of the fonts that ship with matplotlib, turned, placed anywhere, among clutter.
+"""Which capital letter is this? One of twenty, in one of the fonts that ship with matplotlib, dark on bright.
 
-Asks for shape across typefaces (serif, sans, monospaced, bold, italic). Letters that differ from another by a stroke or a turn
-(I, M, O, Q, U, X) are left out.
+Asks for shape across typefaces (serif, sans, monospaced, bold, italic), sizes, places and small turns, among strokes.
+Letters that differ from another by a stroke or a turn (I, M, O, Q, U, X) are left out.
 """
 
 import math
@@ -57,8 +57,8 @@ def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
     picture = canvas.backdrop(ground, 0.12, rng)
     canvas.strokes(picture, int(rng.integers(1, 3)), rng, lambda: np.clip(ink + rng.normal(0, 0.15, 3), 0, 1))
     shape = stencil(FONTS[rng.integers(len(FONTS))], CLASS_NAMES[label])
-    height = rng.uniform(34, 46)
-    margin = height * 0.6
+    height = rng.uniform(28, 40)
+    margin = height * 0.58
     patch = canvas.whole(picture)
     u, v = patch.frame(*rng.uniform(margin, canvas.SIZE - margin, 2), math.radians(rng.uniform(-15, 15)))
     patch.paint(canvas.sample(shape, u * 48 / height, v * 48 / height), ink)

@@ -1,6 +1,7 @@
 """Where is the figure? The horizontal place of a square, ellipse or heart, in sixteen columns, as in dSprites.
 
-Asks for place to within three pixels, whatever the figure, its size, turn, height, colour and polarity; thin strokes are no figures.
+Asks for place to within three pixels, whatever the figure, its size, turn, height, colour and polarity; thin strokes
+are no figures.
 """
 
 import math

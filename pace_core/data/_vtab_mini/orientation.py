@@ -1,6 +1,7 @@
 """Which way does the figure point? The turn of a heart, arrow, drop or wedge, in eight directions, as in dSprites.
 
-Asks for direction across figures, sizes, places, colours and polarities. Every figure has one narrow end, so the answer is unique over the full circle.
+Asks for direction across figures, sizes, places, colours and polarities. Every figure has one narrow end, so the answer
+is unique over the full circle.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Which pattern covers this surface? Fourteen regular patterns at any scale, turn, phase, colour and lighting, slightly warped and blurred.
+"""Which pattern covers this surface? One of fourteen, at any turn, phase and colour, slightly warped and blurred.
 
 Asks for what repeats, wherever and however large, and not for colour or brightness, which say nothing here.
 """
@@ -24,11 +24,8 @@ def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
     surface = canvas.whole(canvas.backdrop(back, 0.12, rng))
     u, v = surface.frame(canvas.SIZE / 2, canvas.SIZE / 2, rng.uniform(0, 2 * math.pi))
     for axis, other in ((u, v), (v, u)):
-        axis += (
-            rng.uniform(0, 0.12)
-            * period
-            * np.sin(other * 2 * math.pi / rng.uniform(30, 80) + rng.uniform(0, 2 * math.pi))
-        )
+        bend, length, phase = rng.uniform(0, 0.12) * period, rng.uniform(30, 80), rng.uniform(0, 2 * math.pi)
+        axis += bend * np.sin(2 * math.pi * other / length + phase)
     distance = _pattern(CLASS_NAMES[label], u / period + rng.uniform(0, 64), v / period + rng.uniform(0, 64), rng)
     surface.paint(canvas.inside(distance * period, rng.uniform(1.0, 2.0)), canvas.backdrop(front, 0.12, rng))
     return canvas.with_noise(surface.pixels, rng.uniform(0.03, 0.06), rng)
@@ -94,7 +91,7 @@ def _scales(u: canvas.Plane, v: canvas.Plane) -> canvas.Plane:
 def _cracks(u: canvas.Plane, v: canvas.Plane, rng: np.random.Generator) -> canvas.Plane:
     """Distance to the borders between the cells of random seeds, about one a period squared."""
     extent = max(float(np.ptp(u)), float(np.ptp(v)))
-    seeds = rng.uniform(0, extent, (max(4, round(extent**2 * 0.8)), 2)) + (u.min(), v.min())
+    seeds = np.array([u.min(), v.min()]) + rng.uniform(0, extent, (max(4, round(extent**2 * 0.8)), 2))
     distances = np.hypot(u[..., None] - seeds[:, 0], v[..., None] - seeds[:, 1])
     nearest = np.partition(distances, 1, axis=-1)
     return (nearest[..., 1] - nearest[..., 0]) / 2
