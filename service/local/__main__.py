@@ -1,9 +1,11 @@
 """`python -m service.local up|down`: what `pace up` and `pace down` run."""
 
 import argparse
+import importlib
 import os
 import sys
 from datetime import UTC, datetime
+from types import ModuleType
 
 from service.client.address import state_folder
 from service.local import stack
@@ -23,15 +25,23 @@ def main() -> None:
     folder = Folder(state_folder())
     try:
         if given.verb == "serve":
-            stack.serve(folder, _log)
+            _serving().serve(folder, _log)
         elif given.verb == "down":
             _print("stopped" if stack.stop(folder) else f"no stack runs on {folder.path}")
         elif given.detach:
             _detached(folder, given.wait_ready)
         else:
-            stack.serve(folder, _print, lambda record: _print(_addresses(folder, record, "Ctrl-C")))
+
+            def answering(record: Record) -> None:
+                _print(_addresses(folder, record, "Ctrl-C"))
+
+            _serving().serve(folder, _print, answering)
     except stack.StackError as error:
         sys.exit(str(error))
+
+
+def _serving() -> ModuleType:
+    return importlib.import_module("service.local.serving")  # brings the database; the other verbs answer sooner
 
 
 def _detached(folder: Folder, wait_ready: bool) -> None:

@@ -1,6 +1,5 @@
-"""`pace up`, `pace down` and what `pace status` reads."""
+"""Starts the stack in a process of its own, waits for it, ends it."""
 
-import asyncio
 import os
 import shutil
 import signal
@@ -18,42 +17,12 @@ from service import postgres
 from service.client.models import PartState, Readiness
 from service.local.identity import alive, end_session
 from service.local.record import Folder, Record
-from service.local.supervisor import Supervisor
 
 _DOWN_S = 60.0
 
 
 class StackError(RuntimeError):
     """The stack cannot be started or stopped; the message says why and what to do."""
-
-
-def serve(
-    folder: Folder, say: Callable[[str], None], answering: Callable[[Record], None] = lambda record: None
-) -> None:
-    """Runs the stack in this process until SIGTERM or Ctrl-C; calls `answering` once, when the API answers.
-
-    Raises StackError.
-    """
-    folder.make()
-    with folder.held() as ours:
-        if not ours:
-            record = folder.read()
-            where = f" at {record.url}" if record else ""
-            raise StackError(f"the stack of {folder.path} runs already{where}; `pace status` shows it")
-        _clear(folder)
-        try:
-            asyncio.run(_serve(Supervisor(folder, say, answering)))
-        except RuntimeError as error:
-            raise StackError(str(error)) from error
-        folder.forget()
-
-
-async def _serve(supervisor: Supervisor) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, stop.set)
-    await supervisor.run(stop)
 
 
 def start_detached(folder: Folder, within_s: float = 120.0) -> Record:
@@ -85,7 +54,7 @@ def stop(folder: Folder) -> bool:
     ran = folder.running()
     if ran:
         _ask_to_end(folder)
-    return _clear(folder) or ran
+    return clear(folder) or ran
 
 
 def wait_ready(url: str, since: datetime, within_s: float, say: Callable[[str], None]) -> None:
@@ -128,6 +97,22 @@ def healthy(url: str) -> bool:
         return False
 
 
+def clear(folder: Folder) -> bool:
+    """Ends what a stack whose supervisor is gone left behind; whether there was anything."""
+    record = folder.read()
+    left = [part.process for part in record.parts.values() if part.process] if record else []
+    found = any(alive(process) for process in left)
+    for process in left:
+        end_session(process, 0)
+    if not os.environ.get("PACE_DATABASE_URL") and postgres.running(folder.postgres):
+        postgres.stop(folder.postgres)
+        found = True
+    if folder.ray.exists():
+        shutil.rmtree(folder.ray)
+    folder.forget()
+    return found
+
+
 def _ask_to_end(folder: Folder) -> None:
     deadline = time.monotonic() + _DOWN_S
     asked = False
@@ -144,22 +129,6 @@ def _ask_to_end(folder: Folder) -> None:
                 return
             raise StackError(f"something holds {folder.path}/lock and is no stack that is known here")
         time.sleep(0.1)
-
-
-def _clear(folder: Folder) -> bool:
-    """Ends what a stack whose supervisor is gone left behind; whether there was anything."""
-    record = folder.read()
-    left = [part.process for part in record.parts.values() if part.process] if record else []
-    found = any(alive(process) for process in left)
-    for process in left:
-        end_session(process, 0)
-    if not os.environ.get("PACE_DATABASE_URL") and postgres.running(folder.postgres):
-        postgres.stop(folder.postgres)
-        found = True
-    if folder.ray.exists():
-        shutil.rmtree(folder.ray)
-    folder.forget()
-    return found
 
 
 def _tail(text: str) -> str:

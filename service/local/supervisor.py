@@ -18,6 +18,7 @@ from service.local.record import Folder, Part, Record, write_private
 _LONGEST_PAUSE_S = 30.0
 _STEADY_S = 60.0  # a part that ran this long is started again at once
 _LOOK_S = 0.2
+_POSTGRES_LOOK_S = 2.0
 
 API_PORT = 8321
 
@@ -69,6 +70,8 @@ class Supervisor:
         self._record.mlflow_url = mlflow_url = mlflow_url or f"http://127.0.0.1:{mlflow_port}"
         self._keep_client(keys)
 
+        if self._own_postgres:
+            self._keepers.append(asyncio.create_task(self._keep_postgres(), name="postgres"))
         self._begin(commands.api(folder, self._api_port, database_url, mlflow_url))
         await self._answering("api", self._api_port, within_s=60)
         self._tell_answering(self._record)
@@ -135,6 +138,13 @@ class Supervisor:
             self._say(f"{command.name} ended (exit code {code}); started again in {pause_s:g} s, see {part.log}")
             await asyncio.sleep(pause_s)
 
+    async def _keep_postgres(self) -> None:
+        while True:
+            await asyncio.sleep(_POSTGRES_LOOK_S)
+            if not postgres.running(self._folder.postgres):
+                self._say(f"postgres ended; started again, see {self._folder.postgres / 'log'}")
+                await asyncio.to_thread(postgres.start, self._folder.postgres)
+
     def _let_go_of_ray(self) -> None:
         """The dispatcher is of no use without the cluster it joined; it is started again and joins the next."""
         part = self._record.parts.get("dispatcher")
@@ -166,7 +176,7 @@ class Supervisor:
 
     async def _end(self) -> None:
         # the API last, for what tracking still has to say
-        for names in (("dispatcher", "tracking", "ray", "mlflow"), ("api",)):
+        for names in (("dispatcher", "tracking", "ray", "mlflow"), ("api", "postgres")):
             ending = [task for task in self._keepers if task.get_name() in names]
             for task in ending:
                 task.cancel()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service import postgres
 from service.local import stack
 from service.local.identity import Identity
 from service.local.ports import chosen_port, free_port
@@ -65,3 +66,11 @@ def test_a_taken_port_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PACE_PORT", str(port))
         with pytest.raises(RuntimeError, match=f"port {port} is taken"):
             chosen_port(8321)
+
+
+def test_a_stranger_with_a_dead_database_servers_id_is_not_taken_for_it(folder: Folder) -> None:
+    folder.postgres.mkdir()
+    lines = (str(os.getpid()), str(folder.postgres), "0", "5432", str(folder.postgres), "", "0 0", "ready   ")
+    (folder.postgres / "postmaster.pid").write_text("\n".join(lines))
+    assert not postgres.running(folder.postgres)
+    assert stack.stop(folder) is False  # or this process were interrupted
