@@ -31,10 +31,10 @@ def main() -> None:
     revoke.add_argument("key")
     arguments = parser.parse_args()
     settings = Settings()
-    log.configure()
     if arguments.command == "keys":
         asyncio.run(_keys(settings, arguments))
         return
+    log.configure()
     app = create_app(settings)
     config = uvicorn.Config(app, settings.host, settings.port, log_config=None, timeout_graceful_shutdown=5)
     _Server(config, app).run()

@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
         app.state.wakes = Wakes(url)
         tasks = [
             asyncio.create_task(app.state.wakes.listen()),
-            asyncio.create_task(reap_for_ever(app.state.database, settings.reap_every_s)),
+            asyncio.create_task(reap_for_ever(app.state.database, settings.reap_every_s, settings.reap_grace_s)),
         ]
         yield
         app.state.wakes.close()

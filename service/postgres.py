@@ -11,12 +11,12 @@ import pwd
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
 from urllib.parse import quote
 
 import psycopg
@@ -44,20 +44,18 @@ def start(folder: Path) -> str:
     with _locked(folder):
         user = _server_user()
         if user:
-            for path in (folder, _binary("postgres")):
-                _let_through(path)
             os.chown(folder, user.pw_uid, user.pw_gid)
         folder.chmod(0o700)
         if not (folder / "PG_VERSION").exists():
-            _run("initdb", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres", "-D", str(folder))
+            _run(folder, "initdb", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres")
         if not running(folder):
+            (folder / "postmaster.pid").unlink(missing_ok=True)  # of a server that is gone
             sockets = _socket_folder(folder)
             if user:
                 os.chown(sockets, user.pw_uid, user.pw_gid)
             options = _OPTIONS | {"unix_socket_directories": str(sockets)}
             flags = " ".join(f"-c {name}='{value}'" for name, value in options.items())
-            log = str(folder / "log")
-            _run("pg_ctl", "-w", "-t", "60", "-D", str(folder), "-l", log, "-o", flags, "start", log=folder / "log")
+            _run(folder, "pg_ctl", "-w", "-t", "60", "-l", str(folder / "log"), "-o", flags, "start")
         url = database_url(folder, "postgres")
         ensure_database(url, "pace")
     return database_url(folder, "pace")
@@ -70,12 +68,20 @@ def stop(folder: Path) -> None:
         return
     with _locked(folder):
         if running(folder):
-            _run("pg_ctl", "-w", "-m", "fast", "-D", str(folder), "stop")
+            _run(folder, "pg_ctl", "-w", "-m", "fast", "stop")
 
 
 def running(folder: Path) -> bool:
-    """Whether a server runs on that data folder."""
-    return _call(subprocess.DEVNULL, "pg_ctl", "-D", str(folder.absolute()), "status") == 0
+    """Whether a server runs on that data folder.
+
+    `pg_ctl status` would take any process for the server that has got a dead server's id, after a restart of the
+    machine or the container, and `pg_ctl stop` would interrupt it.
+    """
+    try:
+        pid = int((folder / "postmaster.pid").read_text("utf-8").split("\n", 1)[0])
+    except (FileNotFoundError, ValueError):
+        return False
+    return str(folder.absolute()) in _command_line(pid)
 
 
 def database_url(folder: Path, database: str) -> str:
@@ -91,6 +97,16 @@ def ensure_database(url: str, name: str) -> None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 
+def _command_line(pid: int) -> str:
+    if sys.platform == "linux":
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_text("utf-8", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
+    said = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return said.stdout
+
+
 @contextmanager
 def _locked(folder: Path) -> Generator[None]:
     """One process at a time starts or stops the server."""
@@ -99,27 +115,28 @@ def _locked(folder: Path) -> Generator[None]:
         yield
 
 
-def _run(command: str, *arguments: str, log: Path | None = None) -> None:
+def _run(folder: Path, command: str, *arguments: str) -> None:
+    user = _server_user()
+    if user:
+        for path in (folder, _binary(command)):
+            _let_through(path)  # every time: whoever owns the parent folders may have closed them again
     with tempfile.TemporaryFile() as output:  # no pipe: the server inherits it and would keep it open for ever
-        if _call(output, command, *arguments) != 0:
+        result = subprocess.run(
+            [str(_binary(command)), "-D", str(folder), *arguments],
+            stdout=output,
+            stderr=output,
+            check=False,
+            cwd="/",  # the server's user may not read ours
+            user=user.pw_uid if user else None,
+            group=user.pw_gid if user else None,
+            extra_groups=[] if user else None,
+        )
+        if result.returncode != 0:
             output.seek(0)
             said = output.read().decode(errors="replace")
-            tail = log.read_text(errors="replace")[-2000:] if log and log.exists() else ""
+            log = folder / "log"
+            tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
             raise RuntimeError(f"the embedded Postgres failed at {command}:\n{said}{tail}")
-
-
-def _call(output: int | IO[bytes], command: str, *arguments: str) -> int:
-    user = _server_user()
-    return subprocess.run(
-        [str(_binary(command)), *arguments],
-        stdout=output,
-        stderr=output,
-        check=False,
-        cwd="/",  # the server's user may not read ours
-        user=user.pw_uid if user else None,
-        group=user.pw_gid if user else None,
-        extra_groups=[] if user else None,
-    ).returncode
 
 
 def _binary(name: str) -> Path:

@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from pace_core.spec import Fault, SpecError
@@ -107,6 +108,9 @@ def install(app: FastAPI) -> None:
         faults = [_fault(item) for item in cast(RequestValidationError, error).errors()]
         return _answer(Invalid("the request has faults", faults))
 
+    async def unstorable(_: Request, error: Exception) -> JSONResponse:
+        return _answer(Invalid(f"the request holds what cannot be stored ({_first_line(error)}); leave it out"))
+
     async def http(_: Request, error: Exception) -> JSONResponse:
         error = cast(HTTPException, error)
         document = _blank(error.status_code, error.detail, error.detail)
@@ -121,6 +125,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(SpecError, spec_error)
     app.add_exception_handler(RequestValidationError, validation)
+    # NUL or half a surrogate pair in a text, a number or nesting beyond all bounds
+    for kind in (DataError, UnicodeEncodeError, RecursionError):
+        app.add_exception_handler(kind, unstorable)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, bug)
 
@@ -129,6 +136,11 @@ def install(app: FastAPI) -> None:
         if name not in _TYPES:
             raise NotFound(f"there is no problem type {name!r}")
         return {"type": f"/problems/{name}", "title": _TYPES[name].title, "status": _TYPES[name].status}
+
+
+def _first_line(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DataError) else error
+    return str(cause).splitlines()[0]
 
 
 def _blank(status: int, title: str, detail: str) -> dict[str, Any]:

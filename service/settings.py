@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     """An attempt whose worker says nothing for this long is lost; longer than a dispatcher's restart."""
     reap_every_s: float = Field(default=2.0, gt=0)
     """Seconds between two looks for lost attempts."""
+    reap_grace_s: float = Field(default=15.0, ge=0)
+    """How long after a start workers have to be heard again before the first look."""
     worker_seen_s: float = Field(default=90.0, gt=0)
     """A cluster or a part of the stack not heard of for this long counts as gone."""
     pool_size: int = Field(default=10, ge=1)

@@ -81,7 +81,7 @@ class Wakes:
                     self._wake_all()
                     async for notification in connection.notifies():
                         self._wake(notification.payload)
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 _log.warning("listening connection lost", error=str(error))
                 await asyncio.sleep(1.0)
 

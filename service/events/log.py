@@ -63,12 +63,12 @@ async def store(session: AsyncSession, job: str, first: int, events: Sequence[Ne
 
 
 def storable(data: Any) -> Any:
-    """JSON as Postgres takes it: no NaN or infinity (they become null), no NUL characters in text."""
+    """JSON as Postgres takes it: no NaN or infinity (they become null), no NUL or half characters in text."""
     match data:
         case float():
             return data if math.isfinite(data) else None
         case str():
-            return data.replace("\x00", "\ufffd")
+            return data.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
         case dict():
             return {storable(str(key)): storable(value) for key, value in data.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         case list() | tuple():

@@ -30,7 +30,13 @@ from service.wake import Wakes
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
-@router.post("", status_code=202, response_model=JobView | Validated, summary="Submit a job")
+@router.post(
+    "",
+    status_code=202,
+    response_model=JobView,
+    responses={200: {"model": Validated, "description": "With validate_only"}},
+    summary="Submit a job",
+)
 async def post_job(
     request: Request,
     session: Transaction,

@@ -124,7 +124,6 @@ class JobView(BaseModel):
     pause_requested: bool
     cancel_requested: bool
     retry_of: str | None
-    reused_from: str | None
     mlflow_url: str | None
 
 

@@ -72,7 +72,6 @@ class Job(Base):
     """What a slot must have free: asked for or estimated; None where neither is known."""
 
     retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
-    reused_from: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     reason: Mapped[str | None]
     """Why it ended, or why the last attempt did: a key of `lifecycle.REASONS`."""
     message: Mapped[str | None]

@@ -4,7 +4,6 @@ import asyncio
 
 import structlog
 from sqlalchemy import delete, func, select
-from sqlalchemy.exc import DBAPIError
 
 from service.db import Database
 from service.jobs.ledger import End
@@ -15,16 +14,22 @@ _KEEP_ANSWERS_S = 48 * 3600.0
 _log = structlog.get_logger()
 
 
-async def reap_for_ever(database: Database, every_s: float) -> None:
-    """Looks for lost attempts again and again; several processes may do so at once."""
+async def reap_for_ever(database: Database, every_s: float, grace_s: float) -> None:
+    """Looks for lost attempts again and again; several processes may do so at once.
+
+    After a time in which the service or its database was away, workers first have `grace_s` to be heard again.
+    """
+    pause_s = grace_s
     while True:
+        await asyncio.sleep(pause_s)
         try:
             while await reap_one(database):
                 pass
             await _forget_answers(database)
-        except DBAPIError as error:
-            _log.warning("cannot look for lost attempts", error=str(error.orig))
-        await asyncio.sleep(every_s)
+            pause_s = every_s
+        except Exception:  # whatever it was, lost attempts must be found again later
+            _log.exception("cannot look for lost attempts")
+            pause_s = grace_s
 
 
 async def reap_one(database: Database) -> str | None:

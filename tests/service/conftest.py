@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 import uvicorn
+from sqlalchemy import text
 
 from pace_core.spec import Catalogue
 from service import postgres
@@ -43,7 +44,9 @@ def catalogue() -> Catalogue:
 
 @pytest.fixture(scope="session")
 def settings(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(database_url=postgres_url, storage=str(tmp_path_factory.mktemp("storage")), reap_every_s=0.1)
+    return Settings(
+        database_url=postgres_url, storage=str(tmp_path_factory.mktemp("storage")), reap_every_s=0.1, reap_grace_s=0
+    )
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -72,6 +75,8 @@ async def migrated(postgres_url: str) -> AsyncIterator[Database]:
 async def database(migrated: Database) -> Database:
     """A migrated database with nothing in it."""
     async with migrated.transaction() as session:
+        # whatever the server still does with a job of the test before comes first
+        await session.execute(text("LOCK TABLE jobs IN EXCLUSIVE MODE"))
         for table in reversed(METADATA.sorted_tables):
             await session.execute(table.delete())
     return migrated

@@ -1,6 +1,7 @@
 """The moves of a job: every verb from every state does what the table of moves says, or nothing."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ async def job_in(session: AsyncSession, state: State) -> str:
         failures=0,
         max_attempts=3,
         runtime_s=0.0,
-        lease_expires_at=func.now() if state in LEASED else None,
+        lease_expires_at=datetime.now(UTC) + timedelta(hours=1) if state in LEASED else None,
         spec={},
         task="t",
         phase="final",

@@ -1,6 +1,10 @@
 """What is refused at submission, and how a submission can be repeated."""
 
 import asyncio
+import json
+from typing import Any
+
+import pytest
 
 from service.keys.secrets import create_key
 from service.keys.tables import Role
@@ -44,6 +48,28 @@ async def test_a_body_that_is_no_json_is_a_problem_document_too(api: Api) -> Non
     refused = await api.call("POST", "/v1/jobs", content=b"{", headers={"Content-Type": "application/json"})
     assert refused.status_code == 422
     assert refused.json()["type"] == "/problems/invalid"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("", {"spec": SPEC, "name": "a\x00b"}),
+        ("", {"spec": SPEC, "tags": {"a": "\ud800"}}),
+        ("", {"spec": {**SPEC, "optimizer": {"lr": float("nan")}}}),
+        ("", {"spec": {**SPEC, "seed": 10**30}}),
+        ("/job_%00", None),
+        ("?search=%00", None),
+        (f"/job_x/events?after={10**30}", None),
+    ],
+)
+async def test_what_no_database_can_store_is_refused_and_is_no_bug(api: Api, path: str, body: Any) -> None:
+    if body is None:
+        answer = await api.call("GET", f"/v1/jobs{path}")
+    else:
+        json_type = {"Content-Type": "application/json"}
+        answer = await api.call("POST", "/v1/jobs", content=json.dumps(body), headers=json_type)
+    assert answer.status_code in (404, 422), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 async def test_a_recipe_s_row_is_resolved_with_overrides_and_seed(api: Api) -> None:

@@ -82,7 +82,6 @@ def upgrade() -> None:
         sa.Column("device", sa.Text(), nullable=False),
         sa.Column("memory_bytes", sa.BigInteger(), nullable=True),
         sa.Column("retry_of", sa.Text(), nullable=True),
-        sa.Column("reused_from", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("message", sa.Text(), nullable=True),
         sa.Column("result", JSONB(), nullable=True),
@@ -111,7 +110,6 @@ def upgrade() -> None:
         sa.CheckConstraint("priority BETWEEN 0 AND 100", name="ck_jobs_priority"),
         sa.ForeignKeyConstraint(["project"], ["projects.name"], name="fk_jobs_project"),
         sa.ForeignKeyConstraint(["retry_of"], ["jobs.id"], name="fk_jobs_retry_of", ondelete="SET NULL"),
-        sa.ForeignKeyConstraint(["reused_from"], ["jobs.id"], name="fk_jobs_reused_from", ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name="pk_jobs"),
     )
     op.create_index("ix_jobs_benchmark", "jobs", ["benchmark", "task", "row"], unique=False)
