@@ -1,0 +1,117 @@
+"""From submission to the first training step on a warm worker, beside Ray's own job submission.
+
+    python -m perf.start_latency
+
+Starts a stack in a temporary folder, then a bare Ray cluster with its job server, one after the other.
+"""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from service.client import Client, JobRequest
+from service.local import stack
+from service.local.ports import free_port
+from service.local.record import Folder
+
+RUNS = 5
+SPEC = {
+    "task": {"name": "vtab-mini/digits"},
+    "method": {"name": "lora_mul_vpt_add", "rank": 8},
+    "regularizer": {"name": "pace", "sigma": 0.5, "lambda": 0.1},
+    "training": {"epochs": 1, "warmup_epochs": 0.1, "batch_size": 32},
+}
+SCRIPTS = {
+    "an empty script": "import time; print(time.time())",
+    "torch and timm imported": "import time, torch, timm; print(time.time())",
+}
+
+
+def main() -> None:
+    """Prints the median of each, and their ratios."""
+    with tempfile.TemporaryDirectory() as folder:
+        ours = _ours(Folder(Path(folder)))
+    print(f"submission → first training step of PACE, warm worker: {_told(ours)}")
+    with tempfile.TemporaryDirectory(prefix="ray") as folder, _ray_with_job_server(folder) as address:
+        client = JobSubmissionClient(address)
+        for name, script in SCRIPTS.items():
+            theirs = [_ray_job(client, script) for _ in range(RUNS)]
+            ratio = statistics.median(theirs) / statistics.median(ours)
+            print(f"Ray job submission → {name}: {_told(theirs)}; {ratio:.1f} times ours")
+
+
+def _ours(folder: Folder) -> list[float]:
+    """Seconds from the request to the first step's end, as the run's own clock has it, for job after job."""
+    record = stack.start_detached(folder)
+    try:
+        with Client(record.url, folder.read_client()["key"]) as client:
+            _first_step(client)  # waits for the actors, and has the data set drawn
+            return [_first_step(client) for _ in range(RUNS)]
+    finally:
+        stack.stop(folder)
+
+
+def _first_step(client: Client) -> float:
+    before = time.time()
+    job = client.jobs.submit(JobRequest(spec=SPEC)).id
+    step = next(e for e in client.jobs.events(job) if e.type == "progress" and e.data.get("step"))
+    client.jobs.cancel(job)
+    client.jobs.wait(job, timeout_s=120)
+    return step.at.timestamp() - before
+
+
+def _ray_job(client: JobSubmissionClient, script: str) -> float:
+    """Seconds from the submission to the script's last line."""
+    before = time.time()
+    job = client.submit_job(entrypoint=f'{sys.executable} -c "{script}"')
+    while client.get_job_status(job) not in (JobStatus.SUCCEEDED, JobStatus.FAILED):
+        time.sleep(0.05)
+    return float(client.get_job_logs(job).strip().splitlines()[-1]) - before
+
+
+@contextmanager
+def _ray_with_job_server(folder: str) -> Iterator[str]:
+    port = free_port()
+    command = [
+        *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
+        *("--node-ip-address=127.0.0.1", f"--port={free_port()}", f"--temp-dir={folder}"),
+        *("--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"),
+        *(f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}"),
+    ]
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # of the client in this process
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for_job_server(address)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_for_job_server(address: str) -> None:
+    while True:
+        try:
+            httpx2.get(f"{address}/api/version", timeout=2.0).raise_for_status()
+            return
+        except (httpx2.TransportError, httpx2.HTTPStatusError):
+            time.sleep(0.2)
+
+
+def _told(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds):.2f} s (median of {len(seconds)}, {min(seconds):.2f} to {max(seconds):.2f})"
+
+
+if __name__ == "__main__":
+    main()
