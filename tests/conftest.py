@@ -1,0 +1,28 @@
+"""One started stack for all tests that need the whole: Postgres, Ray, MLflow, API, dispatcher, tracking."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from service.local import stack as local
+from service.local.ports import free_port
+from service.local.record import Folder
+from tests.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Started as by `pace up --detach`, with two slots; stopped as by `pace down`."""
+    folder = Folder(tmp_path_factory.mktemp("stack"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PACE_SLOTS", "2")
+        patch.setenv("PACE_PORT", str(free_port()))  # whatever stack may be starting here at the same time
+        for name in ("PACE_DATABASE_URL", "PACE_RAY_ADDRESS", "MLFLOW_TRACKING_URI", "PACE_STORAGE"):
+            patch.delenv(name, raising=False)
+        try:
+            local.start_detached(folder)
+            started = Stack(folder)
+            yield started
+            started.close()
+        finally:
+            local.stop(folder)
