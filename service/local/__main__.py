@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import ModuleType
 
 from service.client.address import state_folder
-from service.local import stack
+from service.local import readiness, stack
 from service.local.record import Folder, Record
 
 
@@ -36,7 +36,7 @@ def main() -> None:
                 _print(_addresses(folder, record, "Ctrl-C"))
 
             _serving().serve(folder, _print, answering)
-    except stack.StackError as error:
+    except (stack.StackError, readiness.NotReady) as error:
         sys.exit(str(error))
 
 
@@ -46,14 +46,13 @@ def _serving() -> ModuleType:
 
 def _detached(folder: Folder, wait_ready: bool) -> None:
     """Wanting what is there already is no error."""
-    record, since = folder.read() if folder.running() else None, datetime.fromtimestamp(0, UTC)
+    record = folder.read() if folder.running() else None
     if record:
         _print("the stack runs already")
     else:
-        since = datetime.now(UTC)
         record = stack.start_detached(folder)
     if wait_ready:
-        stack.wait_ready(record.url, since, within_s=300.0, say=_print)
+        readiness.wait_ready(record.url, record.started_at, _print)
     _print(_addresses(folder, record, "pace down"))
 
 

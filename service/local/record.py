@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -26,6 +27,7 @@ class Record(BaseModel):
     """The running stack, as its supervisor sees it; what `pace down` ends if the supervisor is gone."""
 
     supervisor: Identity
+    started_at: datetime
     url: str
     mlflow_url: str | None = None
     ray_address: str | None = None

@@ -1,4 +1,4 @@
-"""Starts the stack in a process of its own, waits for it, ends it."""
+"""Starts the stack in a process of its own, and ends it."""
 
 import os
 import shutil
@@ -6,16 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
-
-import httpx2
-from pydantic import ValidationError
 
 from service import postgres
-from service.client.models import PartState, Readiness
 from service.local.identity import alive, end_session
+from service.local.readiness import healthy
 from service.local.record import Folder, Record
 
 _DOWN_S = 60.0
@@ -55,46 +50,6 @@ def stop(folder: Folder) -> bool:
     if ran:
         _ask_to_end(folder)
     return clear(folder) or ran
-
-
-def wait_ready(url: str, since: datetime, within_s: float, say: Callable[[str], None]) -> None:
-    """Returns when every part has said since then that it is ready: an earlier stack's word does not count.
-
-    Raises StackError that names those that are not.
-    """
-    deadline = time.monotonic() + within_s
-    seen: set[str] = set()
-    while True:
-        parts = readiness(url)
-        for name, part in parts.items():
-            fresh = part.at is not None and part.at >= since
-            if part.status == "ok" and fresh and name not in seen:
-                seen.add(name)
-                say(f"{name} is ready")
-        if parts and len(seen) == len(parts):
-            return
-        if time.monotonic() > deadline:
-            late = ", ".join(
-                f"{name} ({part.detail or part.status})" for name, part in parts.items() if name not in seen
-            )
-            raise StackError(f"not ready after {within_s:g} s: {late}; see `pace status`")
-        time.sleep(0.5)
-
-
-def readiness(url: str) -> dict[str, PartState]:
-    """How each part is, as the API tells it; empty where it does not answer."""
-    try:
-        return Readiness.model_validate_json(httpx2.get(f"{url}/readyz", timeout=5.0).content).parts
-    except (httpx2.TransportError, ValidationError):
-        return {}
-
-
-def healthy(url: str) -> bool:
-    """Whether the API answers there."""
-    try:
-        return httpx2.get(f"{url}/healthz", timeout=2.0).is_success
-    except httpx2.TransportError:
-        return False
 
 
 def clear(folder: Folder) -> bool:

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 
 from service import postgres
 from service.keys.bootstrap import Keys, bootstrap
@@ -36,7 +37,7 @@ class Supervisor:
         me = identify(os.getpid())
         assert me is not None
         self._api_port = chosen_port(API_PORT)
-        self._record = Record(supervisor=me, url=f"http://127.0.0.1:{self._api_port}")
+        self._record = Record(supervisor=me, started_at=datetime.now(UTC), url=f"http://127.0.0.1:{self._api_port}")
         self._keepers: list[asyncio.Task[None]] = []
         self._own_postgres = not os.environ.get("PACE_DATABASE_URL")
 

@@ -3,14 +3,16 @@
 import importlib.util
 import os
 import sys
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from service.client import Client, NoService
-from service.client.address import state_folder
+from service.client.address import find_address, state_folder
 from service.client.cli.output import ago, err, out, plain, print_table, table
 from service.local.identity import alive
+from service.local.readiness import wait_ready
 from service.local.record import Folder
 
 _STYLES = {"ok": "green", "failing": "red", "silent": "red", "unknown": "yellow"}
@@ -42,10 +44,15 @@ def down() -> None:
     _become("service.local", "down", needs=("sqlalchemy",), extra="all")
 
 
-def status() -> None:
+def status(
+    wait: Annotated[bool, typer.Option("--wait", help="Return when every part is ready.")] = False,
+) -> None:
     """Show the stack of this machine and how each part is."""
     folder = Folder(state_folder())
     record = folder.read() if folder.running() else None
+    if wait:
+        url, since = (record.url, record.started_at) if record else (find_address().url, datetime.fromtimestamp(0, UTC))
+        wait_ready(url, since, out().print)
     if record:
         shown = table("process", "state", ">pid", ">restarts", "log")
         for name, part in record.parts.items():
@@ -61,10 +68,11 @@ def status() -> None:
     for name, part in ready.parts.items():
         parts.add_row(name, f"[{_STYLES.get(part.status, 'yellow')}]{part.status}[/]", ago(part.at), plain(part.detail))
     print_table(parts)
-    out().print(f"API docs  {url}/docs")
-    if mlflow_url:
-        out().print(f"MLflow    {mlflow_url}")
-    out().print(f"key       {folder.client}" if folder.client.exists() else "key       PACE_API_KEY")
+    lines = [("key", plain(folder.client) if record else "PACE_API_KEY"), ("API docs", f"{url}/docs")]
+    lines += [("MLflow", mlflow_url)] if mlflow_url else []
+    lines += [("stop", "pace down, or make down")] if record else []
+    for name, value in lines:
+        out().print(f"{name:9} {value}")
 
 
 def train(context: typer.Context) -> None:

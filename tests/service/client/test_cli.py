@@ -265,3 +265,15 @@ def test_settings_are_read_as_yaml() -> None:
         "f": [1, 2],
         "g": None,
     }
+
+
+async def test_status_waits_until_every_part_has_said_that_it_is_ready(pace: Pace, api: Api, base_url: str) -> None:
+    waiting = asyncio.create_task(pace("status", "--wait"))
+    for part in ("dispatcher", "ray", "tracking", "mlflow"):
+        assert not waiting.done()
+        body = {"part": part, "ok": True, "detail": ""}
+        await api.call("POST", "/v1/heartbeats", json=body, key=api.keys.worker)
+    said = await waiting
+    assert said.code == 0
+    assert {"mlflow is ready", "ray is ready"} <= set(said.out.splitlines())
+    assert said.out.splitlines()[-1] == f"API docs  {base_url}/docs"

@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_one_stack_a_folder(folder: Folder) -> None:
 def test_a_folder_left_by_a_crash_is_cleared(folder: Folder) -> None:
     gone = Identity(pid=os.getpid(), started="an earlier boot/1")  # an id that somebody else has by now: us
     parts = {"api": Part(process=gone, log="api.log")}
-    folder.write(Record(supervisor=gone, url="http://127.0.0.1:1", parts=parts))
+    folder.write(Record(supervisor=gone, started_at=datetime.now(UTC), url="http://127.0.0.1:1", parts=parts))
     assert stack.stop(folder) is False
     assert folder.read() is None
 
