@@ -28,7 +28,7 @@ TASKS: dict[str, ModuleType] = registry.load(_vtab_mini)
 class Params(ParamsModel):
     """Which of the bundled tasks."""
 
-    task: str = Field(json_schema_extra={"enum": sorted(TASKS)})
+    task: str = Field(json_schema_extra={"enum": [*sorted(TASKS)]})
     """Name of the bundled task, such as `digits`."""
 
     @field_validator("task")

@@ -42,11 +42,13 @@ def things(distances: list[float], camera: Camera, rng: np.random.Generator) -> 
     """Objects at these distances, wholly inside the picture and apart from each other where forty tries find room."""
     placed: list[Thing] = []
     for z in distances:
-        for attempt in range(40):
+        tries = 0
+        while True:
+            tries += 1
             radius = (0.45, 0.65)[rng.integers(2)]
             reach = max(0.0, 30 * z / camera.focal - radius)
             x = rng.uniform(-reach, reach)
-            if all(_sight_gap(x, z, other) > radius + other.radius for other in placed) or attempt == 39:
+            if tries == 40 or all(_sight_gap(x, z, other) > radius + other.radius for other in placed):
                 break
         kind = ("ball", "box", "cylinder")[rng.integers(3)]
         placed.append(Thing(kind, float(x), z, radius, rng.uniform(0.1, 0.95, 3), rng.uniform(0, math.pi / 2)))

@@ -39,12 +39,13 @@ def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
 def _apart(count: int, gap: float, rng: np.random.Generator) -> list[tuple[float, float]]:
     """Places at least `gap` pixels from each other where that is possible in thirty tries each."""
     places: list[tuple[float, float]] = []
-    for _ in range(count):
-        for _ in range(30):
-            x, y = (float(c) for c in rng.uniform(5, canvas.SIZE - 5, 2))
-            if all(math.hypot(x - a, y - b) >= gap for a, b in places):
-                break
-        places.append((x, y))
+    tries = 0
+    while len(places) < count:
+        tries += 1
+        x, y = (float(c) for c in rng.uniform(5, canvas.SIZE - 5, 2))
+        if tries == 30 or all(math.hypot(x - a, y - b) >= gap for a, b in places):
+            places.append((x, y))
+            tries = 0
     return places
 
 

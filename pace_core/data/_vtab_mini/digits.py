@@ -25,20 +25,15 @@ SHARES = {"train": 0.4, "val": 0.1, "test": 0.5}
 @cache
 def sources(split: str) -> tuple[tuple[NDArray[np.float64], ...], ...]:
     """The split's own digits by class, each enlarged from 8x8 to 32x32 with values in 0..1."""
-    images, labels = load_digits(return_X_y=True)
+    images, labels = (np.asarray(column) for column in load_digits(return_X_y=True))
     order = np.random.Generator(np.random.PCG64(20241209)).permutation(len(images))
-    start = 0
-    for name, share in SHARES.items():
-        stop = start + round(share * len(images))
-        if name == split:
-            break
-        start = stop
-    chosen = order[start:stop]
+    stops = np.cumsum([round(share * len(images)) for share in SHARES.values()])
+    chosen = np.split(order, stops[:-1])[list(SHARES).index(split)]
     return tuple(tuple(_enlarged(images[i]) for i in chosen if labels[i] == label) for label in range(10))
 
 
 def _enlarged(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    smooth = zoom(values.reshape(8, 8) / 16.0, 4, order=3)
+    smooth = np.asarray(zoom(values.reshape(8, 8) / 16.0, 4, order=3))
     return np.clip((smooth - 0.25) / 0.45, 0.0, 1.0)
 
 

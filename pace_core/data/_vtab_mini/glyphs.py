@@ -60,6 +60,7 @@ def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
     height = rng.uniform(28, 40)
     margin = height * 0.58
     patch = canvas.whole(picture)
-    u, v = patch.frame(*rng.uniform(margin, canvas.SIZE - margin, 2), math.radians(rng.uniform(-15, 15)))
+    x, y = rng.uniform(margin, canvas.SIZE - margin, 2)
+    u, v = patch.frame(x, y, math.radians(rng.uniform(-15, 15)))
     patch.paint(canvas.sample(shape, u * 48 / height, v * 48 / height), ink)
     return canvas.with_noise(picture, 0.03, rng)

@@ -24,7 +24,8 @@ def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
     radius = rng.uniform(18, 24)
     angle = math.radians(45 * label + rng.uniform(-16, 16))
     patch = canvas.whole(picture)
-    u, v = patch.frame(*rng.uniform(radius, canvas.SIZE - radius, 2), angle)
+    x, y = rng.uniform(radius, canvas.SIZE - radius, 2)
+    u, v = patch.frame(x, y, angle)
     figure = FIGURES[("heart", "arrow", "drop", "wedge")[rng.integers(4)]]
     patch.paint(canvas.inside(canvas.polygon(u, v, figure * radius)), np.asarray(ink))
     return canvas.with_noise(picture, 0.03, rng)
