@@ -95,7 +95,7 @@ def predict(
     except RunError as error:
         raise _failed(error.message) from error
     for image, (name, probability) in zip(images, found, strict=True):
-        console.print(f"{escape(str(image))}\t{escape(name)}\t{probability:.3f}", highlight=False)
+        typer.echo(f"{image}\t{name}\t{probability:.3f}")
 
 
 def _table(result: RunResult) -> Table:

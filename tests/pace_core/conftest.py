@@ -1,4 +1,4 @@
-"""A data set of a few small pictures, and runs over it that take a second."""
+"""A data set of a few small pictures, and specs of runs over it that take a second."""
 
 import re
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def make_spec(pictures: Path) -> Callable[..., RunSpec]:
     def make(**changes: Any) -> RunSpec:
         raw: dict[str, Any] = {
             "task": {"name": "colours", "source": "image_folder", "path": str(pictures), "phase": "search"},
-            "backbone": TINY,
+            "backbone": dict(TINY),
             "method": {"name": "lora_mul_vpt_add", "rank": 4},
             "regularizer": {"name": "none"},
             "optimizer": {"lr": 0.01},

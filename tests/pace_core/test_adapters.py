@@ -1,0 +1,126 @@
+"""The file that a run leaves is all that is needed to use it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+from typer.testing import CliRunner, Result
+
+from pace_core import storage
+from pace_core.__main__ import app
+from pace_core.adapters import Predictor, adapter_bytes, read_adapter
+from pace_core.run import run
+from pace_core.spec import RunError, RunSpec
+from tests.pace_core.training.told import Told
+
+MakeSpec = Callable[..., RunSpec]
+METHODS = [{"name": "full"}, {"name": "linear"}, {"name": "lora_mul_vpt_add", "rank": 4}]
+
+
+def trained(spec: RunSpec, folder: Path) -> tuple[str, float]:
+    result = run(spec, Told(), str(folder))
+    accuracy = result.value("test")
+    assert result.adapter
+    assert accuracy is not None
+    return result.adapter.uri, accuracy
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m["name"])
+def test_it_predicts_as_the_run_measured(
+    method: dict[str, object], make_spec: MakeSpec, pictures: Path, tmp_path: Path
+) -> None:
+    uri, accuracy = trained(make_spec(method=method, task__phase="final", training={"epochs": 4}), tmp_path)
+    predictor = Predictor(read_adapter(uri))
+    assert isinstance(predictor.model, VisionTransformer)
+    assert {type(m) for n, m in predictor.model.named_modules() if n.endswith(("qkv", "fc1", "head"))} == {nn.Linear}
+    files = sorted((pictures / "test").rglob("*.png"))
+    found = predictor.of_files([str(file) for file in files])
+    right = [name == file.parent.name for (name, _), file in zip(found, files, strict=True)]
+    assert sum(right) / len(right) == pytest.approx(accuracy)
+    assert all(1 / 3 <= probability <= 1 for _, probability in found)
+
+
+def test_it_carries_spec_labels_and_preprocessing(make_spec: MakeSpec, tmp_path: Path) -> None:
+    spec = make_spec(training={"epochs": 1})
+    result = run(spec, Told(), str(tmp_path))
+    assert result.adapter
+    file = read_adapter(result.adapter.uri)
+    assert file.spec == spec
+    assert set(file.class_names) == {"red", "green", "blue"}
+    assert file.preprocessing.image_size == 16
+    assert file.weights_hash == result.provenance.weights_hash
+    assert adapter_bytes(file) == storage.read(result.adapter.uri)
+
+
+def test_on_another_backbone_it_is_refused(make_spec: MakeSpec, tmp_path: Path) -> None:
+    result = run(make_spec(training={"epochs": 1}), Told(), str(tmp_path))
+    assert result.adapter
+    file = read_adapter(result.adapter.uri)
+    other = file.spec.model_copy(update={"backbone": file.spec.backbone.model_copy(update={"weights": "none"})})
+    with pytest.raises(RunError, match="other weights"):
+        Predictor(file.__class__(other, file.class_names, file.preprocessing, file.weights_hash, file.tensors))
+
+
+def test_what_is_no_adapter_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"something else entirely")
+    for name in ("a.safetensors", "gone.safetensors"):
+        with pytest.raises(RunError) as refused:
+            read_adapter(str(tmp_path / name))
+        assert refused.value.reason == "weights_missing"
+        assert name in refused.value.message
+
+
+def test_a_run_may_start_from_it(make_spec: MakeSpec, tmp_path: Path) -> None:
+    first = run(make_spec(training={"epochs": 3, "warmup_epochs": 0.5}), Told(), str(tmp_path / "1"))
+    assert first.adapter
+    spec = make_spec(training={"epochs": 0, "warmup_epochs": 0})
+    second = run(spec.model_copy(update={"init_from": first.adapter.uri}), Told(), str(tmp_path / "2"))
+    assert second.value("val") == first.value("val")
+
+
+def test_an_adapter_of_another_method_cannot_be_started_from(make_spec: MakeSpec, tmp_path: Path) -> None:
+    first = run(make_spec(method={"name": "linear"}, training={"epochs": 1}), Told(), str(tmp_path / "1"))
+    assert first.adapter
+    with pytest.raises(RunError, match="init_from") as refused:
+        run(make_spec().model_copy(update={"init_from": first.adapter.uri}), Told(), str(tmp_path / "2"))
+    assert refused.value.reason == "spec_invalid"
+
+
+def test_train_and_predict_work_from_the_command_line(pictures: Path, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(f"""
+task: {{name: colours, source: image_folder, path: "{pictures}", phase: final}}
+backbone: {{name: pace_vit_mini, image_size: 16}}
+method: {{name: linear}}
+training: {{epochs: 1, warmup_epochs: 0, batch_size: 8}}
+""")
+    done = core("train", str(spec), "--folder", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.stderr
+    assert "test accuracy" in done.stdout
+    picture = pictures / "test" / "red" / "0.png"
+    done = core("predict", str(tmp_path / "out" / "adapter.safetensors"), str(picture))
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.split("\t")[1] in ("red", "green", "blue")
+
+
+def test_the_command_line_names_every_fault(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("{task: {name: nothing}, method: {name: lora_ad}, seed: -1}")
+    done = core("train", str(spec))
+    assert done.exit_code == 1
+    assert "lora_add" in done.stderr
+    assert "task.source" in done.stderr
+    assert isinstance(done.exception, SystemExit)
+
+
+def core(*arguments: str) -> Result:
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
+
+
+def test_gradients_are_not_kept_by_a_predictor(make_spec: MakeSpec, tmp_path: Path) -> None:
+    uri, _ = trained(make_spec(task__phase="final", training={"epochs": 1}), tmp_path)
+    predictor = Predictor(read_adapter(uri))
+    assert not predictor.probabilities(torch.zeros(1, 16, 16, 3, dtype=torch.uint8)).requires_grad
