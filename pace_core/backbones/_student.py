@@ -61,8 +61,8 @@ class Heads(nn.Module):
         self.deep = nn.Linear(width, TARGETS["deep"][0])
         self.shallow = nn.Linear(width, 4 * TARGETS["shallow"][0])
         self.layout = nn.Linear(width, math.prod(TARGETS["deep_layout"]))
-        self.pooled = nn.Linear(width, *TARGETS["pooled"])
-        self.logits = nn.Linear(width, *TARGETS["logits"])
+        self.pooled = nn.Linear(width, TARGETS["pooled"][0])
+        self.logits = nn.Linear(width, TARGETS["logits"][0])
 
     def forward(self, tokens: Tensor, kept: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """Weighted sum of the losses of tokens [batch, 1 + k, width]; kept [batch, k] says which patches stayed.

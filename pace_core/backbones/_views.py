@@ -35,7 +35,7 @@ def views(batch_size: int, stock_size: int, rng: np.random.Generator) -> Iterato
         for view, picture, kind in zip(batch, pictures, rng.random(batch_size), strict=True):
             texture = _turn(textures[rng.integers(stock_size)], rng)
             if kind < PHOTOGRAPHS:
-                view[:] = crop(photographs[picture], SIZE, rng) / np.float32(255)
+                view[:] = np.divide(crop(photographs[picture], SIZE, rng), 255, dtype=np.float32)
             elif kind < PHOTOGRAPHS + FRACTALS:
                 view[:] = _fractal_scene(covers, photographs[picture], texture, rng)
             else:
@@ -47,7 +47,7 @@ def views(batch_size: int, stock_size: int, rng: np.random.Generator) -> Iterato
 
 
 def _turn(image: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    return np.rot90(image, rng.integers(4))[:, :: rng.choice([-1, 1])]
+    return np.rot90(image, int(rng.integers(4)))[:, :: rng.choice([-1, 1])]
 
 
 def _fractal_scene(
@@ -56,7 +56,7 @@ def _fractal_scene(
     """One or two fractals of random size and place, plain or textured, before a plain, noisy or photographed ground."""
     ground = rng.integers(3)
     if ground == 0:
-        scene = crop(photograph, SIZE, rng) / np.float32(255)
+        scene = np.divide(crop(photograph, SIZE, rng), 255, dtype=np.float32)
     elif ground == 1:
         scene = _turn(texture, rng).copy()
     else:
