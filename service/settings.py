@@ -28,7 +28,9 @@ class Settings(BaseSettings):
     reap_grace_s: float = Field(default=15.0, ge=0)
     """How long after a start workers have to be heard again before the first look."""
     worker_seen_s: float = Field(default=90.0, gt=0)
-    """A cluster or a part of the stack not heard of for this long counts as gone."""
+    """A cluster that has not asked for work for this long counts as gone."""
+    part_silent_s: float = Field(default=30.0, gt=0)
+    """A part of the stack whose heartbeat is older counts as silent; they come every five seconds."""
     pool_size: int = Field(default=10, ge=1)
     """Database connections kept by this process; twice as many under load."""
 

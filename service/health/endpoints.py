@@ -53,7 +53,7 @@ async def readyz(request: Request, response: Response) -> Readiness:
         parts = {"postgres": Part(status="failing", detail=str(error), at=None)}
         return Readiness(ready=False, complete=False, parts=parts)
     parts = {"postgres": Part(status="ok", detail="", at=datetime.now(UTC))}
-    parts |= {name: _part(heartbeats.get(name), settings.worker_seen_s) for name in _PARTS}
+    parts |= {name: _part(heartbeats.get(name), settings.part_silent_s) for name in _PARTS}
     return Readiness(ready=True, complete=all(part.status == "ok" for part in parts.values()), parts=parts)
 
 

@@ -36,9 +36,10 @@ async def lease(database: Database, wakes: Wakes, settings: Settings, request: L
             async with database.transaction() as session:
                 if not await _newest(session, request.dispatcher, generation):
                     return LeaseResponse(leases=[], lost=[], lease_s=settings.lease_s)
-                await _give_up_vanished(session, request)
+                taken = await _taken_slots(session, request)
                 lost = await _lost(session, request.holding)
-                leases = await _claim(session, settings, request)
+                free = [slot for slot in request.slots if slot.name not in taken]
+                leases = await _claim(session, settings, request.dispatcher, free)
             left = deadline - time.monotonic()
             if leases or lost or left <= 0 or wakes.closing:
                 return LeaseResponse(leases=leases, lost=lost, lease_s=settings.lease_s)
@@ -64,25 +65,32 @@ async def _newest(session: AsyncSession, cluster: str, generation: int) -> bool:
     return current.scalar_one_or_none() == generation
 
 
-async def _give_up_vanished(session: AsyncSession, request: LeaseRequest) -> None:
-    """Ends attempts that this cluster was given and does not run: their slots are free."""
+async def _taken_slots(session: AsyncSession, request: LeaseRequest) -> set[str]:
+    """Slots announced free for which an attempt is on its way: granted or ended a moment ago, by another answer.
+
+    Where nothing was heard of the attempt for longer, the cluster does not run it: it is ended here.
+    """
     holding = {(held.job, held.attempt) for held in request.holding}
-    free = [slot.name for slot in request.slots]
-    vanished = await session.execute(
-        select(Job, Attempt)
+    late = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _IN_FLIGHT_S)
+    live = await session.execute(
+        select(Job, Attempt, (Attempt.renewed_at < late).label("silent"))
         .join(Attempt, (Attempt.job == Job.id) & (Attempt.number == Job.attempt))
         .where(
             Job.state.in_(LEASED),
             Attempt.cluster == request.dispatcher,
-            Attempt.slot.in_(free),
-            Attempt.renewed_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _IN_FLIGHT_S),
+            Attempt.slot.in_([slot.name for slot in request.slots]),
         )
-        .with_for_update(of=Job, skip_locked=True)
+        .with_for_update(of=Job)
+        .execution_options(populate_existing=True)
     )
-    for job, attempt in vanished:
-        if (job.id, job.attempt) not in holding:
+    taken: set[str] = set()
+    for job, attempt, silent in live:
+        if silent and (job.id, job.attempt) not in holding:
             end = End("lost", f"slot {attempt.slot} of {attempt.cluster} does not run the attempt any more", False)
             await settle(session, job, end, counts=attempt.last_seq > 0)
+        else:
+            taken.add(attempt.slot)
+    return taken
 
 
 async def _lost(session: AsyncSession, holding: Sequence[Holding]) -> list[Holding]:
@@ -97,17 +105,17 @@ async def _lost(session: AsyncSession, holding: Sequence[Holding]) -> list[Holdi
     return [held for held in holding if (held.job, held.attempt) not in alive]
 
 
-async def _claim(session: AsyncSession, settings: Settings, request: LeaseRequest) -> list[Lease]:
+async def _claim(session: AsyncSession, settings: Settings, cluster: str, slots: Sequence[Slot]) -> list[Lease]:
     leases: list[Lease] = []
     used: dict[str, int] = {}  # memory given away in this answer, by node: a node's CPU slots share it
-    for slot in request.slots:
+    for slot in slots:
         free = slot.memory_bytes - (used.get(slot.node, 0) if slot.device == "cpu" else 0)
         job = await _next_job(session, slot, free)
         if job is None:
             continue
         if slot.device == "cpu":
             used[slot.node] = used.get(slot.node, 0) + (job.memory_bytes or 0)
-        leases.append(await _lease(session, settings, request.dispatcher, slot, job))
+        leases.append(await _lease(session, settings, cluster, slot, job))
     return leases
 
 

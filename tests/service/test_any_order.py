@@ -159,6 +159,12 @@ class Service(RuleBasedStateMachine):
         for state, attempt, live in rows:
             assert (live or []) == ([attempt] if State(state) in LEASED else [])
 
+    @invariant()
+    def no_slot_is_given_away_twice(self) -> None:
+        assert not self.sql(
+            "SELECT cluster, slot FROM attempts WHERE ended_at IS NULL GROUP BY cluster, slot HAVING count(*) > 1"
+        )
+
     def teardown(self) -> None:
         for job, state, count in self.sql("SELECT id, state, event_count FROM jobs"):
             events = self.sql(
@@ -203,8 +209,8 @@ def test_histories_stay_whole(postgres_url: str, tmp_path_factory: pytest.TempPa
     run_state_machine_as_test(
         Service,
         settings=settings(
-            max_examples=10,
-            stateful_step_count=25,
+            max_examples=8,
+            stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             database=None,

@@ -200,7 +200,7 @@ async def test_the_tracking_s_link_is_shown_with_the_job(api: Api) -> None:
     assert (await api.job(job))["mlflow_url"] == link["url"]
 
 
-async def test_a_hundred_submissions_at_once_are_all_taken(api: Api) -> None:
-    answers = await asyncio.gather(*(api.call("POST", "/v1/jobs", json={"spec": SPEC}) for _ in range(100)))
+async def test_many_submissions_at_once_are_all_taken(api: Api) -> None:
+    answers = await asyncio.gather(*(api.call("POST", "/v1/jobs", json={"spec": SPEC}) for _ in range(40)))
     assert {answer.status_code for answer in answers} == {202}
-    assert len({answer.json()["id"] for answer in answers}) == 100
+    assert len({answer.json()["id"] for answer in answers}) == 40

@@ -83,6 +83,14 @@ async def test_a_lease_whose_answer_got_lost_is_given_again_and_uses_up_no_attem
     assert (await api.job(job))["failures"] == 0
 
 
+async def test_a_slot_gets_no_second_lease_while_the_answer_with_the_first_is_on_its_way(api: Api) -> None:
+    first, second = await api.submit(), await api.submit()
+    assert [lease["job"] for lease in (await api.lease())["leases"]] == [first]
+    assert (await api.lease())["leases"] == []
+    other = {**CPU, "name": "cpu-1"}
+    assert [lease["job"] for lease in (await api.lease([CPU, other]))["leases"]] == [second]
+
+
 async def test_an_attempt_that_its_cluster_holds_is_not_given_up(api: Api) -> None:
     job = await api.submit()
     await api.lease()

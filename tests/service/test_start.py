@@ -41,22 +41,23 @@ def environment(postgres_url: str, tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.timeout(400)
 def test_it_starts_and_answers_in_under_two_seconds_without_torch_ray_and_mlflow(environment: dict[str, str]) -> None:
     absent = subprocess.run([sys.executable, "-c", "import ray"], env=environment, capture_output=True, check=False)
     assert b"ModuleNotFoundError" in absent.stderr
     serve_once(environment)  # compiles, where nothing has been compiled yet
     # seconds of its own work, so that whatever else this machine does is not counted
-    assert min(serve_once(environment) for _ in range(2)) < 2.0
+    assert any(serve_once(environment) < 2.0 for _ in range(3))
 
 
 def serve_once(environment: dict[str, str]) -> float:
     """Starts the API, waits for its first answer, ends it; the CPU seconds of its whole life."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen([sys.executable, "-m", "service"], env=environment)
-    base = f"http://127.0.0.1:{environment['PACE_PORT']}"
     try:
-        assert first_answer(process, f"{base}/readyz").json()["ready"]
-        assert httpx2.get(f"{base}/v1/catalogue/methods").status_code == 401
+        with httpx2.Client(base_url=f"http://127.0.0.1:{environment['PACE_PORT']}", timeout=10, verify=False) as http:
+            assert first_answer(process, http).json()["ready"]
+            assert http.get("/v1/catalogue/methods").status_code == 401
     finally:
         process.terminate()
         process.wait(30)
@@ -64,12 +65,12 @@ def serve_once(environment: dict[str, str]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def first_answer(process: subprocess.Popen[bytes], url: str) -> httpx2.Response:
+def first_answer(process: subprocess.Popen[bytes], http: httpx2.Client) -> httpx2.Response:
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         assert process.poll() is None, "the process ended"
         try:
-            return httpx2.get(url, timeout=10)
+            return http.get("/readyz")
         except httpx2.TransportError:
             time.sleep(0.05)
-    raise TimeoutError(url)
+    raise TimeoutError("the API does not answer")
