@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from pace_core.spec.leases import Holding, Lease, LeaseRequest, LeaseResponse, Slot
 from service.client.worker import AsyncWorker
@@ -10,6 +11,7 @@ from worker.code_version import code_version
 from worker.patience import until_answered
 
 POLL_S = 20.0
+ANNOUNCE_S = 2 * POLL_S
 TOGETHER_S = 0.01
 """Slots that become free within this time ask in one request."""
 
@@ -55,12 +57,12 @@ class Claims:
         """Polls for all who ask, until cancelled."""
         async with asyncio.TaskGroup() as polls:
             while True:
-                await self._woken.wait()
+                with suppress(TimeoutError):  # all slots at work for long: the service shall know that we are here
+                    await asyncio.wait_for(self._woken.wait(), ANNOUNCE_S)
                 await asyncio.sleep(TOGETHER_S)
                 self._woken.clear()
-                if self._free:
-                    self._newest = self._request()
-                    polls.create_task(self._poll(self._newest))
+                self._newest = self._request()
+                polls.create_task(self._poll(self._newest))
 
     def _request(self) -> LeaseRequest:
         holding = self._holding()
@@ -72,7 +74,7 @@ class Claims:
             holding=[held for held in holding if held not in self._lost],
             data=self.data,
             code_version=code_version(),
-            wait_s=POLL_S,
+            wait_s=POLL_S if self._free else 0.0,
         )
 
     async def _poll(self, request: LeaseRequest) -> None:

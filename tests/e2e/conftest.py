@@ -8,6 +8,8 @@ import pytest
 from tests.e2e.images import image_folder
 from tests.stack import History, Stack
 
+BATCH_SIZE = 4  # of the long run
+
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -31,7 +33,7 @@ def long(quick: dict[str, Any]) -> dict[str, Any]:
     return quick | {
         "method": {"name": "lora_mul_vpt_add", "rank": 4},
         "regularizer": {"name": "pace", "sigma": 0.5, "lambda": 0.1},
-        "training": {"epochs": 3, "warmup_epochs": 1, "batch_size": 4, "checkpoint_every_steps": 5},
+        "training": {"epochs": 3, "warmup_epochs": 1, "batch_size": BATCH_SIZE, "checkpoint_every_steps": 5},
     }
 
 

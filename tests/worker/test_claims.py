@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from pace_core.spec.leases import Holding, Lease, LeaseRequest, LeaseResponse, Slot
+from worker import claims
 from worker.claims import Claims
 
 A, B = (Slot(name=name, device="cpu", memory_bytes=1) for name in "ab")
@@ -74,6 +76,20 @@ async def test_a_lease_that_an_older_poll_brings_is_taken(setting: Setting) -> N
     assert (await first) == lease("job_1", A)
     give(new, lease("job_9", A), lease("job_2", B))
     assert (await second) == lease("job_2", B)
+
+
+async def test_a_cluster_whose_slots_are_all_at_work_is_heard_of(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "ANNOUNCE_S", 0.01)
+    setting.holding = [Holding(job="job_1", attempt=1, slot="a")]
+    first = asyncio.create_task(setting.claims.ask(A))
+    _, answer = await setting.service.polls.get()
+    give(answer, lease("job_1", A))
+    await first
+    request, _ = await setting.service.polls.get()
+    assert (request.slots, request.all_slots, request.wait_s) == ([], [A], 0)
+    assert request.holding == setting.holding
 
 
 async def test_what_the_service_called_lost_is_not_held_any_more(setting: Setting) -> None:
