@@ -6,12 +6,17 @@ from functools import cache
 from types import ModuleType
 
 
-@cache
 def load(folder: ModuleType) -> dict[str, ModuleType]:
     """The entries of a package such as `pace_core.methods`, by NAME (the file's name where none is given).
 
     Raises ValueError when two files claim one name.
     """
+    return _entries(folder.__name__)
+
+
+@cache
+def _entries(package: str) -> dict[str, ModuleType]:
+    folder = importlib.import_module(package)
     entries: dict[str, ModuleType] = {}
     for found in pkgutil.iter_modules(folder.__path__):
         if found.name.startswith("_"):

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from timm.layers import DropPath
+from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from pace_core.methods._inject import block_of, head_name
