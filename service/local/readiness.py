@@ -1,4 +1,4 @@
-"""Whether the parts of a stack are there yet."""
+"""Whether the parts of the stack are there yet."""
 
 import time
 from collections.abc import Callable
@@ -10,14 +10,15 @@ from pydantic import ValidationError
 from service.client.models import PartState, Readiness
 
 
-class NotReady(RuntimeError):
-    """Parts of the stack that are still missing; the message names them."""
+class StackError(RuntimeError):
+    """The stack cannot be started, stopped or waited for; the message says why and what to do."""
 
 
-def healthy(url: str) -> bool:
-    """Whether the API answers there."""
+def healthy(url: str, key: str) -> bool:
+    """Whether the API answers there, and is the one that knows the key: another stack may have taken the port."""
+    headers = {"Authorization": f"Bearer {key}"}
     try:
-        return httpx2.get(f"{url}/healthz", timeout=2.0).is_success
+        return httpx2.get(f"{url}/v1/jobs", params={"limit": 1}, headers=headers, timeout=5.0).is_success
     except httpx2.TransportError:
         return False
 
@@ -25,7 +26,7 @@ def healthy(url: str) -> bool:
 def wait_ready(url: str, since: datetime, say: Callable[[str], None], within_s: float = 300.0) -> None:
     """Returns when every part has said after `since` that it is ready: an earlier stack's word does not count.
 
-    Raises NotReady.
+    Raises StackError that names those that have not.
     """
     deadline = time.monotonic() + within_s
     seen: set[str] = set()
@@ -40,7 +41,7 @@ def wait_ready(url: str, since: datetime, say: Callable[[str], None], within_s: 
             return
         if time.monotonic() > deadline:
             late = [f"{name} ({part.detail or part.status})" for name, part in parts.items() if name not in seen]
-            raise NotReady(f"not ready after {within_s:g} s: {', '.join(late) or f'the API at {url}'}")
+            raise StackError(f"not ready after {within_s:g} s: {', '.join(late) or f'the API at {url}'}")
         time.sleep(0.5)
 
 

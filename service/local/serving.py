@@ -4,8 +4,9 @@ import asyncio
 import signal
 from collections.abc import Callable
 
+from service.local.readiness import StackError
 from service.local.record import Folder, Record
-from service.local.stack import StackError, clear
+from service.local.stack import clear
 from service.local.supervisor import Supervisor
 
 

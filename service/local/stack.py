@@ -9,24 +9,20 @@ import time
 from contextlib import suppress
 
 from service import postgres
-from service.local.identity import alive, end_session
-from service.local.readiness import healthy
+from service.local.identity import Identity, alive, end_session
+from service.local.readiness import StackError, healthy
 from service.local.record import Folder, Record
 
 _DOWN_S = 60.0
 
 
-class StackError(RuntimeError):
-    """The stack cannot be started or stopped; the message says why and what to do."""
-
-
-def start_detached(folder: Folder, within_s: float = 120.0) -> Record:
+def start_detached(folder: Folder, within_s: float = 180.0) -> Record:
     """Starts the stack in a process of its own; returns when the API answers. Raises StackError."""
     folder.make()
     log = folder.logs / "supervisor.log"
     with log.open("ab") as output:
         process = subprocess.Popen(  # outlives us
-            [sys.executable, "-m", "service.local", "serve"],
+            [sys.executable, "-m", "service.local"],
             env=os.environ | {"PACE_STATE_DIR": str(folder.path)},
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -36,7 +32,8 @@ def start_detached(folder: Folder, within_s: float = 120.0) -> Record:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         record = folder.read()
-        if record and record.supervisor.pid == process.pid and healthy(record.url):
+        ours = record and record.supervisor.pid == process.pid
+        if record and ours and healthy(record.url, folder.read_client().get("key", "")):
             return record
         if process.poll() is not None:
             raise StackError(f"the stack did not start; the end of {log}:\n{_tail(log.read_text('utf-8'))}")
@@ -70,17 +67,17 @@ def clear(folder: Folder) -> bool:
 
 def _ask_to_end(folder: Folder) -> None:
     deadline = time.monotonic() + _DOWN_S
-    asked = False
-    while folder.running():
+    asked: Identity | None = None
+    while folder.running() or (asked and alive(asked)):
         record = folder.read()
         # a stack that has only just begun has written no record yet
         if not asked and record and alive(record.supervisor):
+            asked = record.supervisor
             with suppress(ProcessLookupError):
-                os.kill(record.supervisor.pid, signal.SIGTERM)
-            asked = True
+                os.kill(asked.pid, signal.SIGTERM)
         if time.monotonic() > deadline:
-            if record and asked:
-                end_session(record.supervisor, 0)
+            if asked:
+                end_session(asked, 0)
                 return
             raise StackError(f"something holds {folder.path}/lock and is no stack that is known here")
         time.sleep(0.1)

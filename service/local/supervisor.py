@@ -1,6 +1,7 @@
 """Starts the parts of the stack one after the other, keeps them running, and ends them."""
 
 import asyncio
+import json
 import os
 import secrets
 import time
@@ -8,12 +9,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
+import psycopg
+from sqlalchemy.exc import SQLAlchemyError
+
 from service import postgres
 from service.keys.bootstrap import Keys, bootstrap
 from service.local import commands
 from service.local.commands import Command
 from service.local.identity import Identity, end_session, identify, kill_rest
 from service.local.ports import answers, chosen_port, free_port
+from service.local.readiness import healthy
 from service.local.record import Folder, Part, Record, write_private
 
 _LONGEST_PAUSE_S = 30.0
@@ -65,7 +70,7 @@ class Supervisor:
         folder = self._folder
         self._keep_record()
         database_url = os.environ.get("PACE_DATABASE_URL") or await asyncio.to_thread(postgres.start, folder.postgres)
-        keys = await self._keys(database_url)
+        keys = await self._first_keys(database_url)
         mlflow_url = os.environ.get("MLFLOW_TRACKING_URI")
         mlflow_port = 0 if mlflow_url else free_port(self._api_port + 1)
         self._record.mlflow_url = mlflow_url = mlflow_url or f"http://127.0.0.1:{mlflow_port}"
@@ -74,7 +79,7 @@ class Supervisor:
         if self._own_postgres:
             self._keepers.append(asyncio.create_task(self._keep_postgres(), name="postgres"))
         self._begin(commands.api(folder, self._api_port, database_url, mlflow_url))
-        await self._answering("api", self._api_port, within_s=60)
+        await self._started("api", lambda: healthy(self._record.url, keys.admin), within_s=120)
         self._tell_answering(self._record)
 
         worker = commands.worker_environment(folder, self._record.url, keys.worker)
@@ -85,31 +90,45 @@ class Supervisor:
             self._make_token()
             folder.ray.mkdir(mode=0o700)
             self._begin(commands.ray(folder, ray_port))
-            await self._answering("ray", ray_port, within_s=300)
+            with suppress(RuntimeError):  # the dispatcher is started again and again until it finds the cluster
+                await self._started("ray", lambda: answers(ray_port), within_s=120)
         self._record.ray_address = ray_address
         own_ray = "ray" in self._record.parts
         self._begin(commands.dispatcher(folder, worker, ray_address, own_ray))
         if mlflow_port:
-            await asyncio.to_thread(self._make_mlflow_database, database_url)
-            self._begin(commands.mlflow(folder, mlflow_port, database_url))
+            await self._begin_mlflow(mlflow_port, database_url)
         self._begin(commands.tracking(worker, mlflow_url))
 
-    async def _keys(self, database_url: str) -> Keys:
+    async def _first_keys(self, database_url: str) -> Keys:
         known = self._folder.read_client()
         kept = Keys(admin=known["key"], worker=known["worker_key"]) if {"key", "worker_key"} <= known.keys() else None
-        return await bootstrap(database_url, kept)
+        try:
+            return await bootstrap(database_url, kept)
+        except (SQLAlchemyError, ValueError) as error:
+            named = "PACE_DATABASE_URL" if not self._own_postgres else str(self._folder.postgres)
+            raise RuntimeError(f"the database of {named} cannot be used: {error}") from error
 
     def _keep_client(self, keys: Keys) -> None:
-        lines = {"url": self._record.url, "key": keys.admin, "mlflow_url": self._record.mlflow_url}
-        text = "".join(f'  "{name}": "{value}",\n' for name, value in lines.items())
-        write_private(self._folder.client, f'{{\n{text}  "worker_key": "{keys.worker}"\n}}\n')
+        said = {
+            "url": self._record.url,
+            "key": keys.admin,
+            "worker_key": keys.worker,
+            "mlflow_url": self._record.mlflow_url,
+        }
+        write_private(self._folder.client, json.dumps(said, indent=2) + "\n")
 
     def _make_token(self) -> None:
         if not self._folder.ray_token.exists():
             write_private(self._folder.ray_token, secrets.token_hex(32))
 
-    def _make_mlflow_database(self, database_url: str) -> None:
-        postgres.ensure_database(commands.of_database(database_url, "postgres"), "mlflow")
+    async def _begin_mlflow(self, port: int, database_url: str) -> None:
+        try:
+            server = commands.of_database(database_url, "postgres")
+            await asyncio.to_thread(postgres.ensure_database, server, "mlflow")
+        except psycopg.Error as error:
+            self._say(f"MLflow is not started, its database cannot be made ({error}); set MLFLOW_TRACKING_URI")
+        else:
+            self._begin(commands.mlflow(self._folder, port, database_url))
 
     def _begin(self, command: Command) -> None:
         self._record.parts[command.name] = Part(log=str(self._folder.logs / f"{command.name}.log"))
@@ -167,9 +186,9 @@ class Supervisor:
                 os.setpriority(os.PRIO_PROCESS, process.pid, command.nice)
         return process
 
-    async def _answering(self, name: str, port: int, within_s: float) -> None:
+    async def _started(self, name: str, answering: Callable[[], bool], within_s: float) -> None:
         deadline = time.monotonic() + within_s
-        while not await asyncio.to_thread(answers, port):
+        while not await asyncio.to_thread(answering):
             part = self._record.parts[name]
             if part.restarts >= 3 or time.monotonic() > deadline:
                 raise RuntimeError(f"{name} does not start; the end of {part.log}:\n{_tail(part.log)}")

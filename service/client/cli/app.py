@@ -10,7 +10,7 @@ from service.client.cli import catalogue, jobs, leaderboard, local, submit, watc
 from service.client.cli.output import err, plain
 from service.client.jobs import DownloadError
 from service.client.problems import ProblemError
-from service.local.readiness import NotReady
+from service.local.readiness import StackError
 
 app = typer.Typer(
     name="pace",
@@ -30,7 +30,7 @@ def main() -> None:
     except SpecError as error:
         count = len(error.faults)
         _fail(f"the spec has {count} fault{'s' if count > 1 else ''}:", *(f"  {fault}" for fault in error.faults))
-    except (ProblemError, NoService, DownloadError, NotReady) as error:
+    except (ProblemError, NoService, DownloadError, StackError) as error:
         _fail(*str(error).splitlines())
 
 

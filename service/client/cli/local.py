@@ -1,5 +1,6 @@
 """`pace up`, `down`, `status`, `tracking rebuild` and `train`: what runs on this machine."""
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -12,8 +13,8 @@ from service.client import Client, NoService
 from service.client.address import find_address, state_folder
 from service.client.cli.output import ago, err, out, plain, print_table, table
 from service.local.identity import alive
-from service.local.readiness import wait_ready
-from service.local.record import Folder
+from service.local.readiness import wait_ready as wait_for_parts
+from service.local.record import Folder, Record
 
 _STYLES = {"ok": "green", "failing": "red", "silent": "red", "unknown": "yellow"}
 
@@ -35,13 +36,33 @@ def up(
     wait_ready: Annotated[bool, typer.Option(help="With --detach: return when every part is ready.")] = False,
 ) -> None:
     """Start the service on this machine: Postgres, API, Ray, dispatcher, tracking, MLflow."""
-    flags = (["--detach"] if detach or wait_ready else []) + (["--wait-ready"] if wait_ready else [])
-    _become("service.local", "up", *flags, needs=("sqlalchemy", "uvicorn"), extra="all")
+    folder = Folder(state_folder())
+    if not (detach or wait_ready):
+        _require("uvicorn", "ray", "mlflow", "torch", extra="all")
+
+        def answering(record: Record) -> None:
+            _print_addresses(folder, record, stop="Ctrl-C")
+
+        importlib.import_module("service.local.serving").serve(folder, out().print, answering)
+        return
+    record = folder.read() if folder.running() else None
+    if record:
+        out().print("the stack runs already")
+    else:
+        _require("uvicorn", "ray", "mlflow", "torch", extra="all")
+        # here and not above: it needs the service's packages, which a client has not
+        record = importlib.import_module("service.local.stack").start_detached(folder)
+    if wait_ready:
+        wait_for_parts(record.url, record.started_at, out().print)
+    _print_addresses(folder, record, stop="pace down")
 
 
 def down() -> None:
     """Stop what `pace up` started; the data stay."""
-    _become("service.local", "down", needs=("sqlalchemy",), extra="all")
+    _require("psycopg", extra="all")
+    folder = Folder(state_folder())
+    ran = importlib.import_module("service.local.stack").stop(folder)
+    out().print("stopped" if ran else f"no stack runs on {plain(folder.path)}")
 
 
 def status(
@@ -52,7 +73,7 @@ def status(
     record = folder.read() if folder.running() else None
     if wait:
         url, since = (record.url, record.started_at) if record else (find_address().url, datetime.fromtimestamp(0, UTC))
-        wait_ready(url, since, out().print)
+        wait_for_parts(url, since, out().print)
     if record:
         shown = table("process", "state", ">pid", ">restarts", "log")
         for name, part in record.parts.items():
@@ -87,16 +108,35 @@ def rebuild() -> None:
     missing = [name for name, key in given.items() if not os.environ.get(name) and not stored.get(key)]
     if missing:
         raise NoService(f"no service runs here; start one with `pace up`, or set {', '.join(missing)}")
-    for name, key in given.items():
-        os.environ.setdefault(name, stored.get(key, ""))
+    os.environ |= {name: os.environ.get(name) or stored[key] for name, key in given.items()}
     _become("worker", "track", "--rebuild", needs=("mlflow",), extra="worker")
+
+
+def _print_addresses(folder: Folder, record: Record, stop: str) -> None:
+    if stop != "Ctrl-C" and os.environ.get("PACE_STATE_DIR"):
+        stop = f"PACE_STATE_DIR={folder.path} {stop}"
+    lines = {
+        "API docs": f"{record.url}/docs",
+        "MLflow": f"{record.mlflow_url} (the first start takes up to a minute)",
+        "key": f"in {folder.client}; `pace` and the Python client find it there",
+        "logs": str(folder.logs),
+        "stop": stop,
+    }
+    out().print(f"The service answers at {record.url}")
+    for name, value in lines.items():
+        out().print(f"  {name:9} {plain(value)}")
 
 
 def _become(module: str, *arguments: str, needs: tuple[str, ...], extra: str) -> None:
     """Goes on as `python -m module …`, which gets our terminal and signals."""
+    _require(*needs, extra=extra)
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+def _require(*needs: str, extra: str) -> None:
+    """Ends the command where a package is not installed."""
     lacking = [name for name in needs if importlib.util.find_spec(name) is None]
     if lacking:
         why = f"this command needs {', '.join(lacking)}; install them with `pip install 'pace-finetune[{extra}]'`"
         err().print(f"[red]error:[/] {plain(why)}")
         raise typer.Exit(1)
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])

@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import json
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -277,3 +279,31 @@ async def test_status_waits_until_every_part_has_said_that_it_is_ready(pace: Pac
     assert said.code == 0
     assert {"mlflow is ready", "ray is ready"} <= set(said.out.splitlines())
     assert said.out.splitlines()[-1] == f"API docs  {base_url}/docs"
+
+
+@pytest.fixture
+def became(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What commands go on as, in place of doing so."""
+    calls: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda program, arguments: calls.append(arguments))
+    return calls
+
+
+async def test_training_here_needs_no_service(nowhere: Pace, became: list[list[str]]) -> None:
+    assert (await nowhere("train", "spec.yaml", "--out", "there")).code == 0
+    assert became == [[sys.executable, "-m", "pace_core", "train", "spec.yaml", "--out", "there"]]
+
+
+async def test_mlflow_is_filled_again_with_the_workers_key(
+    nowhere: Pace, became: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert (await nowhere("tracking", "rebuild")).code == 1
+    for name in ("PACE_URL", "PACE_API_KEY", "MLFLOW_TRACKING_URI"):
+        monkeypatch.setenv(name, "")
+    said = {"url": "http://a", "key": "user", "worker_key": "worker", "mlflow_url": "http://b"}
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "client.json").write_text(json.dumps(said))
+    assert (await nowhere("tracking", "rebuild")).code == 0
+    assert became == [[sys.executable, "-m", "worker", "track", "--rebuild"]]
+    assert (os.environ["PACE_URL"], os.environ["PACE_API_KEY"]) == ("http://a", "worker")
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://b"

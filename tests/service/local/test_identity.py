@@ -18,7 +18,8 @@ time.sleep(60)
 
 
 def _started(code: str) -> tuple[subprocess.Popen[str], Identity, int]:
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True, start_new_session=True)
     assert process.stdout is not None
     child = int(process.stdout.readline())
     identity = identify(process.pid)
@@ -43,7 +44,9 @@ def test_a_process_is_known_by_its_start_too() -> None:
 
 
 def test_an_ended_process_that_nobody_has_waited_for_is_not_alive() -> None:
-    process, identity, _ = _started("print(0, flush=True)")
+    process, identity, _ = _started("print(0, flush=True); input()")
+    assert process.stdin is not None
+    process.stdin.close()
     assert _gone(process.pid)
     assert not alive(identity)
     process.wait()
