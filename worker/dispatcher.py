@@ -8,6 +8,7 @@ import asyncio
 import logging
 import signal
 import socket
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -146,13 +147,24 @@ class Dispatcher:
 def main() -> int:
     """Dispatches for the cluster of PACE_RAY_ADDRESS until SIGTERM or Ctrl-C."""
     settings = Settings()
-    ray.init(settings.ray_address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
+    _join(settings.ray_address)
     try:
         with suppress(asyncio.CancelledError):
             asyncio.run(_until_told(settings))
     finally:
         ray.shutdown()
     return 0
+
+
+def _join(address: str) -> None:
+    """Joins the Ray cluster, which may be starting still: its first port answers long before its node is there."""
+    while True:
+        try:
+            ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
+            return
+        except ConnectionError as error:
+            log.warning("PACE_RAY_ADDRESS %s: %s; trying again", address, error)
+            time.sleep(AGAIN_S)
 
 
 async def _until_told(settings: Settings) -> None:
