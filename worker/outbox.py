@@ -7,7 +7,7 @@ from typing import Any
 
 from pace_core.spec import Event, EventType
 
-PROGRESS_EVERY_S = 0.25
+PROGRESS_EVERY_S = 0.5  # every report costs the service a transaction
 CROWDED = 200  # events held; beyond it nobody is listening, and progress alone would fill the memory
 PROGRESS_WHEN_CROWDED_S = 10.0
 

@@ -6,15 +6,15 @@ import pytest
 
 from service.client import JobEvent
 from service.local.identity import Identity, alive
-from tests.stack import History, Stack, Watched, kill, step_of, until
+from tests.stack import History, Stack, Watched, kill, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 STEPS_AN_EPOCH = 16
 
 
 def in_mid_epoch(event: JobEvent) -> bool:
-    """Past the first checkpoint, and far from an epoch's end: some steps are done before the kill arrives."""
-    return step_of(event) > 5 and 2 < step_of(event) % STEPS_AN_EPOCH < 10
+    """A checkpoint far from an epoch's end: some steps are done before the kill arrives."""
+    return event.type == "checkpoint" and 2 < event.data["step"] % STEPS_AN_EPOCH < 10
 
 
 def killed_in_mid_epoch(job: Watched, process: Identity) -> JobEvent:
