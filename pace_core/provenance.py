@@ -1,5 +1,6 @@
 """What a number depends on besides its spec, and what a run used."""
 
+import gc
 import hashlib
 import resource
 import sys
@@ -44,7 +45,8 @@ def code_version() -> str:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Forgets earlier runs of a warm process, where the system can."""
+    """Lets go of earlier runs of a warm process and forgets their peak, where the system can."""
+    gc.collect()  # a model and its hooks refer to each other
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _SELF.exists():

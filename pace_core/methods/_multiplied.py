@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from pace_core.methods._lora_params import LoraParams
 from pace_core.methods._low_rank import LowRank, output_parts
+from pace_core.methods._noised_product import NoisedProduct
 from pace_core.methods._prompt import Prompt
 from pace_core.methods._residual import ResidualLinear
 
@@ -41,3 +42,15 @@ class MultipliedLayer(ResidualLinear):
         if self.training and self.dropout.p > 0:  # dropout is the adapter's alone, so the products stay apart
             return self.base(x) + self.delta(x)
         return F.linear(x, *self.merged())
+
+    def noised(self, x: Tensor) -> Tensor:
+        outputs = x.new_empty(()).expand(*x.shape[:-1], self.out_features)
+        z = self.noise(outputs)
+        drops = self.training and self.dropout.p > 0
+        one_row_a_sample = x.dim() == 3 and len(z) == len(x)
+        if x.device.type != "cpu" or not one_row_a_sample or drops or torch.is_autocast_enabled("cpu"):
+            return super().noised(x)
+        z, delta = z.flatten(1), self.delta_bias()
+        bias = torch.zeros_like(z) if self.bias is None else self.bias.expand_as(z)
+        bias = bias if delta is None else torch.addcmul(bias, z, delta)
+        return NoisedProduct.apply(x, self.weight, bias, self.delta_weight(), z)  # pyright: ignore[reportReturnType]

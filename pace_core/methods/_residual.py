@@ -93,8 +93,12 @@ class ResidualLinear(Noised):
             return F.linear(x, *self.fixed)
         if not self.noisy:
             return self.plain(x)
+        return self.noised(x)
+
+    def noised(self, x: Tensor) -> Tensor:
+        """base(x) + z ⊙ delta(x); a method overrides it where one product does for both."""
         delta = self.delta(x)
-        return self.base(x) + self.noise(delta) * delta
+        return torch.addcmul(self.base(x), self.noise(delta), delta)
 
 
 class NoisedHead(Noised):
