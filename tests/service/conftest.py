@@ -45,7 +45,7 @@ def catalogue() -> Catalogue:
 @pytest.fixture(scope="session")
 def settings(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(
-        database_url=postgres_url, storage=str(tmp_path_factory.mktemp("storage")), reap_every_s=0.1, reap_grace_s=0
+        database_url=postgres_url, storage=str(tmp_path_factory.mktemp("storage")), reap_every_s=0.3, reap_grace_s=0
     )
 
 
@@ -89,7 +89,12 @@ async def keys(database: Database) -> Keys:
         return Keys(admin=admin, worker=await create_key(session, Role.WORKER, "worker"))
 
 
-@pytest_asyncio.fixture
-async def api(base_url: str, keys: Keys, database: Database, settings: Settings) -> AsyncIterator[Api]:
-    async with httpx2.AsyncClient(base_url=base_url, timeout=30) as http:
-        yield Api(http, keys, database, Path(settings.storage_root))
+@pytest_asyncio.fixture(scope="session")
+async def http(base_url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=base_url, timeout=60, verify=False) as http:
+        yield http
+
+
+@pytest.fixture
+def api(http: httpx2.AsyncClient, keys: Keys, database: Database, settings: Settings) -> Api:
+    return Api(http, keys, database, Path(settings.storage_root))
