@@ -15,6 +15,8 @@ from service.jobs.tables import Attempt, Job
 from service.leases.settle import settle
 from service.problems import Invalid, LeaseFenced, NotFound, ReportGap
 
+_RENEW_S = 2.0  # reports that only ask for the directive come several times a second and need no write each
+
 
 async def take_report(
     database: Database, lease_s: float, job_id: str, attempt_number: int, report: Report
@@ -56,6 +58,8 @@ def _check_order(new: list[Event], last_seq: int) -> None:
 
 
 async def _store(session: AsyncSession, job: Job, attempt: Attempt, new: list[Event], lease_s: float) -> None:
+    if not new and (datetime.now(UTC) - attempt.renewed_at).total_seconds() < min(_RENEW_S, lease_s / 10):
+        return
     await ledger.renew(session, job.id, job.attempt, lease_s)
     values = {"last_seq": new[-1].seq} if new else {}
     await session.execute(

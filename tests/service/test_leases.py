@@ -144,6 +144,7 @@ async def test_what_an_attempt_says_after_it_was_lost_is_refused(api: Api) -> No
 async def test_a_report_renews_the_lease(api: Api) -> None:
     job = await api.submit()
     await api.take()
+    await age_attempts(api, job)
     await api.sql("UPDATE jobs SET lease_expires_at = now() + interval '1 second' WHERE id = %s", job)
     await api.report(job, 1)
     left = await api.sql("SELECT lease_expires_at > now() + interval '50 seconds' FROM jobs WHERE id = %s", job)
