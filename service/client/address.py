@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from service.local.record import Folder
 
@@ -43,3 +44,8 @@ def find_address(url: str | None = None, key: str | None = None) -> Address:
     here = url == stored.get("url")
     mlflow_url = stored.get("mlflow_url") if here else None
     return Address(url=url.rstrip("/"), key=key, mlflow_url=mlflow_url, expected=here and folder.running())
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL is of this machine, so that no proxy of the environment can know it."""
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import stamina
 
-from service.client.address import Address, NoService
+from service.client.address import Address, NoService, is_loopback
 from service.client.problems import problem_of
 
 _BUSY = frozenset({429, 502, 503, 504})
@@ -26,6 +26,7 @@ class Connection:
             headers={"Authorization": f"Bearer {address.key}"},
             timeout=httpx2.Timeout(30.0, connect=5.0),
             transport=transport,
+            trust_env=not is_loopback(address.url),
         )
 
     async def close(self) -> None:

@@ -256,3 +256,11 @@ async def test_nobody_there_is_said_with_the_cure(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PACE_STATE_DIR", str(tmp_path))
     with pytest.raises(NoService, match="pace up"):
         AsyncClient()
+
+
+async def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    base_url: str, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    async with AsyncClient(base_url, api.keys.admin) as client:
+        assert (await client.ready()).ready
