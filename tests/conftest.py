@@ -20,7 +20,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         for name in ("PACE_DATABASE_URL", "PACE_RAY_ADDRESS", "MLFLOW_TRACKING_URI", "PACE_STORAGE"):
             patch.delenv(name, raising=False)
         try:
-            local.start_detached(folder)
+            local.start_detached(folder, within_s=300)
             started = Stack(folder)
             yield started
             started.close()
