@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -14,6 +13,7 @@ from rich.table import Table
 from pace_core.adapters import Predictor, read_adapter
 from pace_core.run import run
 from pace_core.spec import Directive, Interrupted, RunError, RunResult, SpecError, validate
+from pace_core.spec.spec_file import read_spec_file
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="The PACE training core, without any service.")
 console = Console()
@@ -56,11 +56,7 @@ def train(
 ) -> None:
     """Train one spec here and print its result."""
     try:
-        spec = validate(yaml.safe_load(spec_file.read_text("utf-8")))
-    except FileNotFoundError as error:
-        raise _failed(f"there is no file {spec_file}") from error
-    except yaml.YAMLError as error:
-        raise _failed(f"{spec_file} is not YAML: {error}") from error
+        spec = validate(read_spec_file(spec_file))
     except SpecError as error:
         raise _failed("\n".join(str(fault) for fault in error.faults)) from error
     columns = (

@@ -61,7 +61,6 @@ class Job(_Read):
     pause_requested: bool = False
     cancel_requested: bool = False
     retry_of: str | None = None
-    reused_from: str | None = None
     mlflow_url: str | None = None
 
 

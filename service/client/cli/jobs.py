@@ -72,7 +72,6 @@ def show(job: _Id) -> None:
         else "",
         "message": found.message or "",
         "retry of": found.retry_of or "",
-        "reused from": found.reused_from or "",
         "MLflow": found.mlflow_url or "",
     }
     for name, value in lines.items():
