@@ -8,7 +8,7 @@ READY = .venv/.ready
 
 demo: $(READY) ## the whole product on real data, in minutes; leaves it running
 	$(BIN)/pace up --detach
-	$(BIN)/python -m perf.rows --tasks digits,textures,location --seeds 0
+	$(BIN)/python -m perf.rows --tasks digits,textures,location --epochs 1
 	@$(BIN)/pace status --wait
 
 up: $(READY) ## start Postgres, API, Ray, MLflow and a worker here; Ctrl-C stops them

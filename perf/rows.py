@@ -84,12 +84,17 @@ async def main() -> int:
     parser.add_argument("--tasks", type=task_names, default="all")
     parser.add_argument("--rows", type=row_names, default="all")
     parser.add_argument("--seeds", type=whole_numbers, default="0")
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's; the table then says so")
     asked = parser.parse_args()
+    over = {"training": {"epochs": asked.epochs, "warmup_epochs": asked.epochs / 10}} if asked.epochs else {}
     begun = time.monotonic()
     async with AsyncClient() as client:
         # the last rows are the dearest: begun first, they leave no slot idle at the end
         requests = [
-            request(row, task, seed) for row in reversed(asked.rows) for seed in asked.seeds for task in asked.tasks
+            request(row, task, seed, over)
+            for row in reversed(asked.rows)
+            for seed in asked.seeds
+            for task in asked.tasks
         ]
         console.print(
             f"{len(requests)} jobs: {len(asked.tasks)} tasks x {len(asked.rows)} rows x {len(asked.seeds)} seeds"
