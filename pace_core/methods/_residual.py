@@ -11,13 +11,22 @@ from pace_core.noise import Pass
 
 
 class Noised(nn.Module):
-    """A layer whose adapter part can be multiplied by z = 1 + sigma · eps (PACE, eq. 11)."""
+    """A linear layer whose adapter part can be multiplied by z = 1 + sigma · eps (PACE, eq. 11)."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, base: nn.Linear, name: str) -> None:
         super().__init__()
+        self.weight, self.bias = base.weight, base.bias
         self.name = name
         self.sigma = 0.0
         self.current: Pass | None = None
+
+    @property
+    def out_features(self) -> int:
+        return self.weight.shape[0]
+
+    @property
+    def in_features(self) -> int:
+        return self.weight.shape[1]
 
     @property
     def noisy(self) -> bool:
@@ -43,18 +52,8 @@ class ResidualLinear(Noised):
     """
 
     def __init__(self, base: nn.Linear, name: str) -> None:
-        super().__init__(name)
-        self.weight = base.weight
-        self.bias = base.bias
+        super().__init__(base, name)
         self.fixed: tuple[Tensor, Tensor | None] | None = None
-
-    @property
-    def out_features(self) -> int:
-        return self.weight.shape[0]
-
-    @property
-    def in_features(self) -> int:
-        return self.weight.shape[1]
 
     def delta_weight(self) -> Tensor | None:
         """The change of the weight."""
@@ -103,19 +102,6 @@ class ResidualLinear(Noised):
 
 class NoisedHead(Noised):
     """The classification head: trained, and noised as a whole (it is new, so its base part is zero)."""
-
-    def __init__(self, base: nn.Linear, name: str) -> None:
-        super().__init__(name)
-        self.weight = base.weight
-        self.bias = base.bias
-
-    @property
-    def out_features(self) -> int:
-        return self.weight.shape[0]
-
-    @property
-    def in_features(self) -> int:
-        return self.weight.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
         logits = F.linear(x, self.weight, self.bias)
