@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pace_core import methods, registry, storage
 from pace_core.backbones import vision
-from pace_core.methods._residual import NoisedHead, residual_layers
+from pace_core.methods._residual import NoisedHead, plain_linear, residuals
 from pace_core.spec import RunError, RunSpec
 from pace_core.tensors import pack, unpack
 from pace_core.training.batches import Preprocessing
@@ -100,12 +100,12 @@ def start_from(model: nn.Module, uri: str) -> None:
 
 @torch.no_grad()
 def merge(model: nn.Module) -> nn.Module:
-    """Turns adapted layers into plain linear layers with the same output, in place: the model is timm's own again."""
-    for name, layer in residual_layers(model).items():
-        model.set_submodule(name, _plain(*layer.merged()))
+    """Turns adapted layers that merge into ordinary ones with the same output, in place."""
+    for name, layer in residuals(model).items():
+        model.set_submodule(name, layer.plain_module())
     for name, module in list(model.named_modules()):
         if isinstance(module, NoisedHead):
-            model.set_submodule(name, _plain(module.weight, module.bias))
+            model.set_submodule(name, plain_linear(module.weight, module.bias))
     return model.eval()
 
 
@@ -152,11 +152,3 @@ def _pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 def _is_head(name: str) -> bool:
     return name.startswith("head.")
-
-
-def _plain(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
-    linear.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
-    if bias is not None:
-        linear.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
-    return linear

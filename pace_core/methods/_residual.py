@@ -1,6 +1,6 @@
-"""The common form of an adapted linear layer: the pretrained layer plus a change that can be seen apart."""
+"""The common form of what a method adapts: the pretrained part plus a change that can be seen apart."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -11,26 +11,17 @@ from pace_core.noise import Pass
 
 
 class Noised(nn.Module):
-    """A linear layer whose adapter part can be multiplied by z = 1 + sigma · eps (PACE, eq. 11)."""
+    """A module whose trained part can be multiplied by z = 1 + sigma · eps (PACE, eq. 11)."""
 
-    def __init__(self, base: nn.Linear, name: str) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
-        self.weight, self.bias = base.weight, base.bias
         self.name = name
         self.sigma = 0.0
         self.current: Pass | None = None
 
     @property
-    def out_features(self) -> int:
-        return self.weight.shape[0]
-
-    @property
-    def in_features(self) -> int:
-        return self.weight.shape[1]
-
-    @property
     def noisy(self) -> bool:
-        """Whether the pass under way perturbs this layer."""
+        """Whether the pass under way perturbs this module."""
         return self.sigma > 0 and self.current is not None and self.current.noisy
 
     def noise(self, delta: Tensor) -> Tensor:
@@ -45,15 +36,67 @@ class Noised(nn.Module):
         return 1 + self.sigma * eps.view(eps.shape[0], *[1] * (delta.dim() - 2), eps.shape[1])
 
 
-class ResidualLinear(Noised):
-    """base(x) + delta(x): a frozen linear layer and a trained change of its weight and bias.
+class Residual(Noised):
+    """base(x) + delta(x): a frozen part of the network and what a method adds to its output.
+
+    A method gives `parts`; a layer that merges gives `plain_module` too.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.pretrained = False
+        """Whether the adapter is off, so that the network is the pretrained one."""
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """base(x) and delta(x), which broadcasts to the shape of base(x)."""
+        raise NotImplementedError
+
+    def base(self, x: Tensor) -> Tensor:
+        """What the pretrained network says."""
+        return self.parts(x)[0]
+
+    def delta(self, x: Tensor) -> Tensor:
+        """What the adapter adds."""
+        return self.parts(x)[1]
+
+    def plain(self, x: Tensor) -> Tensor:
+        """base(x) + delta(x) without noise."""
+        base, delta = self.parts(x)
+        return base + delta
+
+    def noised(self, x: Tensor) -> Tensor:
+        """base(x) + z ⊙ delta(x)."""
+        base, delta = self.parts(x)
+        return torch.addcmul(base, self.noise(delta), delta)
+
+    def plain_module(self) -> nn.Module:
+        """An ordinary module that computes the same; the adapted one itself where none does."""
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pretrained:
+            return self.base(x)
+        return self.noised(x) if self.noisy else self.plain(x)
+
+
+class ResidualLinear(Residual):
+    """A frozen linear layer and a trained change of its weight and bias.
 
     A method gives `delta_weight` (out, in) and `delta_bias` (out,); either may be None.
     """
 
     def __init__(self, base: nn.Linear, name: str) -> None:
-        super().__init__(base, name)
+        super().__init__(name)
+        self.weight, self.bias = base.weight, base.bias
         self.fixed: tuple[Tensor, Tensor | None] | None = None
+
+    @property
+    def out_features(self) -> int:
+        return self.weight.shape[0]
+
+    @property
+    def in_features(self) -> int:
+        return self.weight.shape[1]
 
     def delta_weight(self) -> Tensor | None:
         """The change of the weight."""
@@ -87,30 +130,45 @@ class ResidualLinear(Noised):
         """base(x) + delta(x) without noise, as one product; a method overrides it where two small ones are cheaper."""
         return F.linear(x, *self.merged())
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.fixed is not None:
-            return F.linear(x, *self.fixed)
-        if not self.noisy:
-            return self.plain(x)
-        return self.noised(x)
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.base(x), self.delta(x)
 
-    def noised(self, x: Tensor) -> Tensor:
-        """base(x) + z ⊙ delta(x); a method overrides it where one product does for both."""
-        delta = self.delta(x)
-        return torch.addcmul(self.base(x), self.noise(delta), delta)
+    def plain_module(self) -> nn.Linear:
+        return plain_linear(*self.merged())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if self.fixed is None else F.linear(x, *self.fixed)
 
 
 class NoisedHead(Noised):
     """The classification head: trained, and noised as a whole (it is new, so its base part is zero)."""
+
+    def __init__(self, base: nn.Linear, name: str) -> None:
+        super().__init__(name)
+        self.weight, self.bias = base.weight, base.bias
 
     def forward(self, x: Tensor) -> Tensor:
         logits = F.linear(x, self.weight, self.bias)
         return self.noise(logits) * logits if self.noisy else logits
 
 
+def residuals(model: nn.Module) -> dict[str, Residual]:
+    """What a method has adapted in a model, by name, in order."""
+    return {layer.name: layer for layer in model.modules() if isinstance(layer, Residual)}
+
+
 def residual_layers(model: nn.Module) -> dict[str, ResidualLinear]:
-    """The adapted layers of a model by name, in order."""
+    """The adapted linear layers alone."""
     return {layer.name: layer for layer in model.modules() if isinstance(layer, ResidualLinear)}
+
+
+def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A frozen linear layer with a copy of these."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    linear.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    if bias is not None:
+        linear.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return linear
 
 
 def scaled_xavier(shape: tuple[int, int], rng: torch.Generator) -> nn.Parameter:
@@ -120,32 +178,30 @@ def scaled_xavier(shape: tuple[int, int], rng: torch.Generator) -> nn.Parameter:
 
 @contextmanager
 def merged_weights(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Within it every adapted layer is one ordinary product with its merged weight; yields those weights by name.
+    """Within it every adapted linear layer is one product with its merged weight; yields those weights by name.
 
     The weights are leaves that take gradients, so that a diagnostic can ask for them.
     """
-    with _fixed(model, ResidualLinear.merged) as weights:
-        yield weights
-
-
-@contextmanager
-def pretrained_weights(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Within it every adapted layer is the pretrained one again (the head stays as trained)."""
-    with _fixed(model, lambda layer: (layer.weight, layer.bias)) as weights:
-        yield weights
-
-
-@contextmanager
-def _fixed(
-    model: nn.Module, of: Callable[[ResidualLinear], tuple[Tensor, Tensor | None]]
-) -> Iterator[dict[str, Tensor]]:
     layers = residual_layers(model)
     try:
         with torch.no_grad():
             for layer in layers.values():
-                weight, bias = of(layer)
+                weight, bias = layer.merged()
                 layer.fixed = (weight.detach().requires_grad_(), None if bias is None else bias.detach())
         yield {name: layer.fixed[0] for name, layer in layers.items() if layer.fixed is not None}
     finally:
         for layer in layers.values():
             layer.fixed = None
+
+
+@contextmanager
+def pretrained_weights(model: nn.Module) -> Iterator[None]:
+    """Within it everything adapted is the pretrained network's again (the head stays as trained)."""
+    layers = residuals(model).values()
+    try:
+        for layer in layers:
+            layer.pretrained = True
+        yield
+    finally:
+        for layer in layers:
+            layer.pretrained = False

@@ -7,7 +7,7 @@ from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from pace_core.methods._inject import block_of, head_name
-from pace_core.methods._residual import Noised, residual_layers
+from pace_core.methods._residual import Noised, residuals
 from pace_core.noise import Pass
 
 
@@ -24,7 +24,16 @@ def sigma_by_layer(model: nn.Module, sigma: float) -> dict[str, float]:
     blocks = _blocks(model)
     sigmas = depth_sigmas(sigma, len(blocks) + 1, _skipped(blocks))
     by_block = dict(zip(blocks, sigmas, strict=False))
-    return {name: by_block[block_of(name)] for name in residual_layers(model)} | {head_name(model): sigmas[-1]}
+    depth = [name for name, _ in model.named_modules()]
+    last = depth.index(blocks[-1])
+
+    def std(name: str) -> float:
+        block = block_of(name)
+        if block is not None:
+            return by_block[block]
+        return sigmas[-1] if depth.index(name) > last else 0.0  # beside the head, or before the first block
+
+    return {name: std(name) for name in residuals(model)} | {head_name(model): sigmas[-1]}
 
 
 def attach(model: nn.Module, current: Pass, sigma: float) -> None:
