@@ -69,8 +69,15 @@ def read_adapter(uri: str) -> AdapterFile:
 
 
 def adapt(model: nn.Module, spec: RunSpec, rng: torch.Generator) -> None:
-    """Puts the spec's method into the model, in place."""
-    method = registry.load(methods)[spec.method.name]
+    """Puts the spec's method into the model, in place. Raises RunError `spec_invalid` where it does not fit the family.
+
+    The catalogue refuses what it knows; a backbone from a hub or a file it does not.
+    """
+    method, family = registry.load(methods)[spec.method.name], vision.family_of(spec.backbone.name)
+    if family not in method.FITS:
+        fits = ", ".join(sorted(method.FITS))
+        message = f"method.name: {method.NAME} cannot adapt {spec.backbone.name} ({family}); it fits {fits}"
+        raise RunError("spec_invalid", message)
     method.adapt(model, method.Params.model_validate(spec.method.params), rng)
 
 

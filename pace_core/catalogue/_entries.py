@@ -12,7 +12,15 @@ from pace_core.spec.catalogue import MethodEntry, RegularizerEntry, SourceEntry
 
 def methods() -> list[MethodEntry]:
     """By name."""
-    return [MethodEntry(**_common(name, module), gives=sorted(module.GIVES)) for name, module in _of(pace_core.methods)]
+    return [
+        MethodEntry(
+            **_common(name, module),
+            gives=sorted(module.GIVES),
+            fits=sorted(module.FITS),
+            starts_pretrained=module.STARTS_PRETRAINED,
+        )
+        for name, module in _of(pace_core.methods)
+    ]
 
 
 def regularizers() -> list[RegularizerEntry]:

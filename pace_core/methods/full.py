@@ -10,6 +10,8 @@ NAME = "full"
 TITLE = "Full fine-tuning"
 PAPER = ""
 GIVES: frozenset[str] = frozenset()
+FITS = frozenset({"vit", "swin"})
+STARTS_PRETRAINED = True
 
 
 class Params(ParamsModel):

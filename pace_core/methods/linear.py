@@ -10,6 +10,8 @@ NAME = "linear"
 TITLE = "Linear probing"
 PAPER = ""
 GIVES: frozenset[str] = frozenset()
+FITS = frozenset({"vit", "swin"})
+STARTS_PRETRAINED = True
 
 
 class Params(ParamsModel):

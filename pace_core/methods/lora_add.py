@@ -13,6 +13,8 @@ NAME = "lora_add"
 TITLE = "LoRA (additive)"
 PAPER = "Hu et al., ICLR 2022, arXiv 2106.09685; the form on every linear layer: PACE, NeurIPS 2024"
 GIVES = frozenset({"delta", "merged"})
+FITS = frozenset({"vit", "swin"})
+STARTS_PRETRAINED = True
 
 
 class Params(LoraParams):

@@ -13,6 +13,8 @@ NAME = "lora_add_vpt_add"
 TITLE = "LoRA (additive) + VPT (additive)"
 PAPER = "PACE, NeurIPS 2024, section 4"
 GIVES = frozenset({"delta", "merged"})
+FITS = frozenset({"vit", "swin"})
+STARTS_PRETRAINED = True
 
 
 class Params(LoraParams, PromptParams):

@@ -11,6 +11,8 @@ NAME = "lora_mul"
 TITLE = "LoRA (multiplicative)"
 PAPER = "PACE, NeurIPS 2024, section 4"
 GIVES = frozenset({"delta", "merged"})
+FITS = frozenset({"vit", "swin"})
+STARTS_PRETRAINED = True
 
 
 class Params(LoraParams):

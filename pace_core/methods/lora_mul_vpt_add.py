@@ -12,6 +12,8 @@ NAME = "lora_mul_vpt_add"
 TITLE = "LoRA (multiplicative) + VPT (additive)"
 PAPER = "PACE, NeurIPS 2024, section 4"
 GIVES = frozenset({"delta", "merged"})
+FITS = frozenset({"vit", "swin"})
+STARTS_PRETRAINED = True
 
 
 class Params(LoraParams, PromptParams):

@@ -13,6 +13,8 @@ NAME = "vpt_add"
 TITLE = "VPT (additive)"
 PAPER = "PACE, NeurIPS 2024, section 4, after Jia et al., ECCV 2022"
 GIVES = frozenset({"delta", "merged"})
+FITS = frozenset({"vit", "swin"})
+STARTS_PRETRAINED = True
 
 
 class Params(PromptParams, TargetParams):

@@ -27,6 +27,10 @@ class Entry(BaseModel):
 class MethodEntry(Entry):
     gives: list[str] = []
     """delta: its layers offer base(x) and delta(x) apart. merged: it merges into the base weights exactly."""
+    fits: list[str]
+    """Families of networks that it can adapt: vit, swin, text."""
+    starts_pretrained: bool
+    """Whether the features are the pretrained ones before the first step."""
 
 
 class RegularizerEntry(Entry):

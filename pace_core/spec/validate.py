@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic import ValidationError as PydanticError
 
 from pace_core.spec.benchmarks import find_task, load_benchmarks
-from pace_core.spec.catalogue import BackboneEntry, Catalogue, Entry, load_catalogue
+from pace_core.spec.catalogue import BackboneEntry, Catalogue, Entry, MethodEntry, load_catalogue
 from pace_core.spec.checks import check_model, check_parameters, model_faults
 from pace_core.spec.errors import Fault, SpecError
 from pace_core.spec.run_spec import Backbone, Optimizer, Resources, RunSpec, Task, Training
@@ -186,8 +186,15 @@ def _backbone_faults(
         )
         faults.append(Fault(pointer="/backbone/weights", code="out_of_range", message=message))
     if entry and method:
-        faults += _rank_faults(method, entry)
+        faults += _family_faults(catalogue.methods[method["name"]], entry) + _rank_faults(method, entry)
     return faults
+
+
+def _family_faults(method: MethodEntry, backbone: BackboneEntry) -> list[Fault]:
+    if backbone.family in method.fits:
+        return []
+    message = f"{method.name} cannot adapt {backbone.name} ({backbone.family}); it fits {', '.join(method.fits)}"
+    return [Fault(pointer="/method/name", code="conflict", message=message)]
 
 
 def _rank_faults(method: Mapping[str, Any], entry: BackboneEntry) -> list[Fault]:

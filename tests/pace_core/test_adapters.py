@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from pace_core import storage
 from pace_core.__main__ import app
 from pace_core.adapters import Predictor, adapter_bytes, read_adapter
+from pace_core.methods import lora_mul_vpt_add
 from pace_core.run import run
 from pace_core.spec import RunError, RunSpec
 from tests.pace_core.training.told import Told
@@ -86,6 +87,15 @@ def test_an_adapter_of_another_method_cannot_be_started_from(make_spec: MakeSpec
     assert first.adapter
     with pytest.raises(RunError, match="init_from") as refused:
         run(make_spec().model_copy(update={"init_from": first.adapter.uri}), Told(), str(tmp_path / "2"))
+    assert refused.value.reason == "spec_invalid"
+
+
+def test_a_backbone_that_the_method_does_not_fit_is_refused(
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lora_mul_vpt_add, "FITS", frozenset({"swin"}))
+    with pytest.raises(RunError, match=r"method\.name: .* cannot adapt pace_vit_mini \(vit\); it fits swin") as refused:
+        run(make_spec(), Told(), str(tmp_path))
     assert refused.value.reason == "spec_invalid"
 
 

@@ -17,18 +17,29 @@ def small_catalogue() -> Catalogue:
     return Catalogue.model_validate(
         {
             "methods": {
-                "linear": {"name": "linear", "title": "Linear probing", "params": _schema(), "gives": ["merged"]},
+                "linear": {
+                    "name": "linear",
+                    "title": "Linear probing",
+                    "params": _schema(),
+                    "gives": ["merged"],
+                    "fits": ["swin", "vit"],
+                    "starts_pretrained": True,
+                },
                 "lora_add": {
                     "name": "lora_add",
                     "title": "LoRA",
                     "params": _schema(rank=rank),
                     "gives": ["delta", "merged"],
+                    "fits": ["swin", "vit"],
+                    "starts_pretrained": True,
                 },
                 "lora_mul_vpt_add": {
                     "name": "lora_mul_vpt_add",
                     "title": "LoRA_mul + VPT_add",
                     "params": _schema(rank=rank),
                     "gives": ["delta", "merged"],
+                    "fits": ["swin", "vit"],
+                    "starts_pretrained": True,
                 },
             },
             "regularizers": {

@@ -76,6 +76,18 @@ def test_a_wrong_spec_is_refused_with_field_and_cure(change: dict[str, Any], poi
     assert says in found[pointer]
 
 
+def test_a_method_that_cannot_adapt_the_backbones_family_is_refused_with_those_it_fits() -> None:
+    known = load_catalogue()
+    only_swin = known.methods["lora_add"].model_copy(update={"fits": ["swin"]})
+    catalogue = known.model_copy(update={"methods": {**known.methods, "lora_add": only_swin}})
+    with pytest.raises(SpecError) as refused:
+        validate(GOOD, catalogue)
+    (fault,) = refused.value.faults
+    assert fault.pointer == "/method/name"
+    assert fault.message == "lora_add cannot adapt pace_vit_mini (vit); it fits swin"
+    validate(merged(GOOD, {"backbone": {"name": "swin_tiny_patch4_window7_224.ms_in22k"}}), catalogue)
+
+
 def test_all_faults_come_at_once() -> None:
     raw = merged(GOOD, {"method": {"rank": 0}, "regularizer": {"sigma": -1}, "training": {"epochs": -3}, "sed": 1})
     assert {"/method/rank", "/regularizer/sigma", "/training/epochs", "/sed"} <= faults(raw).keys()
