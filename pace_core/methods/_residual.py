@@ -36,16 +36,18 @@ class Noised(nn.Module):
         return 1 + self.sigma * eps.view(eps.shape[0], *[1] * (delta.dim() - 2), eps.shape[1])
 
 
-class Residual(Noised):
+class Switched(nn.Module):
+    """What a method puts into a network and can be switched off."""
+
+    pretrained = False
+    """Whether it is off, so that the network is the pretrained one."""
+
+
+class Residual(Noised, Switched):
     """base(x) + delta(x): a frozen part of the network and what a method adds to its output.
 
     A method gives `parts`; a layer that merges gives `plain_module` too.
     """
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.pretrained = False
-        """Whether the adapter is off, so that the network is the pretrained one."""
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """base(x) and delta(x), which broadcasts to the shape of base(x)."""
@@ -197,11 +199,11 @@ def merged_weights(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 @contextmanager
 def pretrained_weights(model: nn.Module) -> Iterator[None]:
     """Within it everything adapted is the pretrained network's again (the head stays as trained)."""
-    layers = residuals(model).values()
+    parts = [module for module in model.modules() if isinstance(module, Switched)]
     try:
-        for layer in layers:
-            layer.pretrained = True
+        for part in parts:
+            part.pretrained = True
         yield
     finally:
-        for layer in layers:
-            layer.pretrained = False
+        for part in parts:
+            part.pretrained = False

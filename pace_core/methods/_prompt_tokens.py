@@ -1,0 +1,61 @@
+"""Prompts as tokens: trained rows that stand between the prefix tokens and the patches while blocks run (VPT)."""
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from pace_core.methods._residual import Switched
+
+
+class PromptTokens(Switched):
+    """Up to `len(tokens)` trained tokens without position embedding; the first `length` of them are in use."""
+
+    def __init__(self, tokens: Tensor, prefix: int, dropout: float) -> None:
+        """tokens: (number, width); prefix: how many tokens of the network stand before them, such as the class token.
+
+        dropout: share of their entries dropped in training.
+        """
+        super().__init__()
+        self.tokens = nn.Parameter(tokens)
+        self.prefix, self.length = prefix, len(tokens)
+        self.dropout = nn.Dropout(dropout)
+
+    def put(self, x: Tensor) -> Tensor:
+        """(rows, tokens, width) → (rows, tokens + length, width)."""
+        if self.pretrained or not self.length:
+            return x
+        prompts = self.dropout(self.tokens[: self.length].to(x.dtype).expand(len(x), -1, -1))
+        return torch.cat([x[:, : self.prefix], prompts, x[:, self.prefix :]], dim=1)
+
+    def take(self, x: Tensor) -> Tensor:
+        """The opposite of `put`: what became of the prompts is dropped."""
+        if self.pretrained or not self.length:
+            return x
+        return torch.cat([x[:, : self.prefix], x[:, self.prefix + self.length :]], dim=1)
+
+
+def prompt(first: nn.Module, last: nn.Module, prompts: PromptTokens) -> None:
+    """Puts the prompts in before block `first`, which owns them, and takes them out after block `last`."""
+    first.add_module("prompts", prompts)
+    first.register_forward_pre_hook(partial(_put, prompts))
+    last.register_forward_hook(partial(_take, prompts))
+
+
+def uniform_tokens(model: VisionTransformer, number: int, rng: torch.Generator) -> Tensor:
+    """VPT's start, uniform in ± sqrt(6 / (3 · patch² + width)): Xavier's bound for the patch embedding."""
+    patch: Any = model.patch_embed.patch_size
+    bound = math.sqrt(6 / (3 * math.prod(patch) + model.embed_dim))
+    return torch.empty(number, model.embed_dim).uniform_(-bound, bound, generator=rng)
+
+
+def _put(prompts: PromptTokens, _block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    x, *rest = args
+    return prompts.put(x), *rest
+
+
+def _take(prompts: PromptTokens, _block: nn.Module, _args: tuple[Any, ...], x: Tensor) -> Tensor:
+    return prompts.take(x)

@@ -1,0 +1,41 @@
+"""VPT-Deep: every block gets prompts of its own; what the block before made of its prompts is dropped."""
+
+import torch
+from pydantic import Field
+from timm.models.vision_transformer import VisionTransformer
+
+from pace_core.methods._inject import freeze
+from pace_core.methods._prompt_tokens import PromptTokens, prompt, uniform_tokens
+from pace_core.spec import ParamsModel
+
+NAME = "vpt_deep"
+TITLE = "VPT-Deep"
+PAPER = "Jia et al., ECCV 2022, arXiv 2203.12119"
+GIVES: frozenset[str] = frozenset()
+FITS = frozenset({"vit"})
+STARTS_PRETRAINED = False
+
+
+class Params(ParamsModel):
+    """[class token; P_i; patches] into block i."""
+
+    prompts: int = Field(default=10, ge=1)
+    """Number of prompts a block; the paper tries 1, 5, 10, 50, 100 and 200."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the prompts' entries dropped in training."""
+
+
+PUBLISHED_COUNTS = [
+    ({"prompts": 5}, 46_080),  # SUN397 of the authors' example: 351,373 with the head
+    ({"prompts": 10}, 92_160),
+    ({"prompts": 50}, 460_800),
+    ({"prompts": 100}, 921_600),  # EuroSAT and DMLab of the authors' examples: 929,290 and 926,214 with the head
+]
+
+
+def adapt(model: VisionTransformer, params: Params, rng: torch.Generator) -> None:
+    """Freezes the backbone; each block's prompts stand where the last block's stood."""
+    freeze(model, rng)
+    for block in model.blocks:
+        tokens = uniform_tokens(model, params.prompts, rng)
+        prompt(block, block, PromptTokens(tokens, model.num_prefix_tokens, params.dropout))
