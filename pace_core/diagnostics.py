@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pace_core.data import ImageSet
-from pace_core.methods._inject import block_linears, head_name
-from pace_core.methods._residual import merged_weights, pretrained_weights, residual_layers
+from pace_core.methods._inject import block_linears
+from pace_core.methods._pretrained import Pretrained
+from pace_core.methods._residual import merged_weights
 from pace_core.noise import keyed_seed
 
 Inputs = Callable[[ImageSet], Iterator[tuple[Tensor, Tensor]]]
@@ -22,10 +23,7 @@ class Diagnostics:
     """Made before training, so that the pretrained state of weights that are trained in place is known."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        head = f"{head_name(model)}."
-        trained = {n: p for n, p in model.named_parameters() if p.requires_grad and not n.startswith(head)}
-        self._pretrained = {} if residual_layers(model) else {n: p.detach().clone() for n, p in trained.items()}
+        self._model, self._pretrained = model, Pretrained(model)
 
     def measure(self, images: ImageSet, inputs: Inputs) -> dict[str, float]:
         """`gradient_norm_loss`, `gradient_norm_output` and `fp_distance`.
@@ -39,8 +37,8 @@ class Diagnostics:
         try:
             with merged_weights(model) as merged, _taking_gradients(merged or _plain_weights(model)) as weights:
                 outputs, of_loss, of_output = self._gradients(images, inputs, weights)
-            with self._pretrained_model(), torch.no_grad():
-                pretrained = torch.cat([model(x) for x, _ in inputs(images)])
+            with torch.no_grad():
+                pretrained = torch.cat([self._pretrained(x) for x, _ in inputs(images)])
         finally:
             model.train(was_training)
         return {
@@ -67,15 +65,6 @@ class Diagnostics:
             outputs.append(logits.detach())
         return torch.cat(outputs), of_loss, of_output
 
-    @contextmanager
-    def _pretrained_model(self) -> Iterator[None]:
-        with pretrained_weights(self._model):
-            parameters = dict(self._model.named_parameters())
-            current = {name: parameters[name].detach().clone() for name in self._pretrained}
-            _set(parameters, self._pretrained)
-            yield
-            _set(parameters, current)
-
 
 def _plain_weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: layer.weight for name, layer in block_linears(model).items()}  # pyright: ignore[reportReturnType]
@@ -89,12 +78,6 @@ def _taking_gradients(weights: dict[str, Tensor]) -> Iterator[list[Tensor]]:
     yield list(weights.values())
     for name, weight in weights.items():
         weight.requires_grad_(before[name])
-
-
-@torch.no_grad()
-def _set(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
-    for name, value in values.items():
-        parameters[name].copy_(value)
 
 
 def _sum_of_norms(gradients: list[Tensor]) -> float:

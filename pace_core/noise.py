@@ -78,6 +78,11 @@ class Pass:
         draws = self.source.normal(self.step, name, (self.perturbations * self.batch, channels), like)
         return draws.view(self.perturbations, self.batch, channels)[:, self.samples].reshape(-1, channels)
 
+    def kept(self, name: str, channels: int, probability: float, like: Tensor) -> Tensor:
+        """Ones (with that probability) and zeros for this pass's rows, shape (perturbations · samples, channels)."""
+        draws = self.source.keep(self.step, name, self.perturbations * self.batch * channels, probability, like)
+        return draws.view(self.perturbations, self.batch, channels)[:, self.samples].reshape(-1, channels)
+
     def keep(self, name: str, probability: float, like: Tensor, perturbations: int) -> Tensor:
         """The drop-path factor of this pass's rows, shape (perturbations · samples,).
 

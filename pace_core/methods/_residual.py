@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,15 +10,20 @@ from torch import Tensor, nn
 
 from pace_core.noise import Pass
 
+NoiseKind = Literal["multiplicative", "additive", "dropout"]
+
 
 class Noised(nn.Module):
-    """A module whose trained part can be multiplied by z = 1 + sigma · eps (PACE, eq. 11)."""
+    """A module whose trained part can be multiplied by z = 1 + sigma · eps (PACE, eq. 11), or noised otherwise."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
         self.sigma = 0.0
         self.current: Pass | None = None
+        self.kind: NoiseKind = "multiplicative"
+        self.whole = False
+        """Whether the noise falls on all of the output, the pretrained part too."""
 
     @property
     def noisy(self) -> bool:
@@ -27,13 +33,28 @@ class Noised(nn.Module):
     def noise(self, delta: Tensor) -> Tensor:
         """The factor z for the adapter's output: one draw per sample and channel, shared by the sample's tokens.
 
-        delta: (rows, …, channels), where rows is a multiple of the samples (Swin's windows stand as rows).
+        delta: (rows, …, channels), where rows is a multiple of the samples (Swin's windows stand as rows). Gaussian, or
+        for dropout 0 or 1 / q with q = 1 / (1 + sigma²), which has the same mean and std.
         """
         assert self.current is not None
-        eps = self.current.normal(self.name, delta.shape[-1], delta)
-        if delta.shape[0] != eps.shape[0]:
-            eps = eps.repeat_interleave(delta.shape[0] // eps.shape[0], dim=0)
-        return 1 + self.sigma * eps.view(eps.shape[0], *[1] * (delta.dim() - 2), eps.shape[1])
+        if self.kind == "dropout":
+            kept = 1 / (1 + self.sigma**2)
+            return self._by_row(self.current.kept(self.name, delta.shape[-1], kept, delta), delta) / kept
+        return 1 + self.sigma * self._by_row(self.current.normal(self.name, delta.shape[-1], delta), delta)
+
+    def disturbed(self, output: Tensor) -> Tensor:
+        """All of the output under noise: z ⊙ output, or output + sigma · eps where the noise is additive."""
+        if self.kind != "additive":
+            return self.noise(output) * output
+        assert self.current is not None
+        return output + self.sigma * self._by_row(self.current.normal(self.name, output.shape[-1], output), output)
+
+    @staticmethod
+    def _by_row(draws: Tensor, output: Tensor) -> Tensor:
+        """Draws (samples, channels) as they multiply the output's rows."""
+        if output.shape[0] != draws.shape[0]:
+            draws = draws.repeat_interleave(output.shape[0] // draws.shape[0], dim=0)
+        return draws.view(draws.shape[0], *[1] * (output.dim() - 2), draws.shape[1])
 
 
 class Switched(nn.Module):
@@ -78,7 +99,9 @@ class Residual(Noised, Switched):
     def forward(self, x: Tensor) -> Tensor:
         if self.pretrained:
             return self.base(x)
-        return self.noised(x) if self.noisy else self.plain(x)
+        if not self.noisy:
+            return self.plain(x)
+        return self.disturbed(self.plain(x)) if self.whole else self.noised(x)
 
 
 class ResidualLinear(Residual):
@@ -151,7 +174,7 @@ class NoisedHead(Noised):
 
     def forward(self, x: Tensor) -> Tensor:
         logits = F.linear(x, self.weight, self.bias)
-        return self.noise(logits) * logits if self.noisy else logits
+        return self.disturbed(logits) if self.noisy else logits
 
 
 def residuals(model: nn.Module) -> dict[str, Residual]:

@@ -9,39 +9,48 @@ from torch import Tensor, nn
 from pace_core.methods._inject import block_of, head_name
 from pace_core.methods._residual import Noised, residuals
 from pace_core.noise import Pass
+from pace_core.regularizers._noise_params import Depth, NoiseParams
 
 
-def depth_sigmas(sigma: float, levels: int, skipped: int) -> list[float]:
-    """Std of the noise by level, falling linearly over depth; none in the first `skipped` levels (PACE, section 4).
+def depth_sigmas(sigma: float, levels: int, skipped: int, depth: Depth = "decreasing") -> list[float]:
+    """Std of the noise by level, between sigma / n and sigma over the n noised ones; none in the first `skipped`.
 
-    A level is a block, the head is the last one.
+    Falling linearly over depth in PACE (section 3.5); constant and increasing are Table 8's. A level is a block, the
+    head is the last one.
     """
-    return [0.0 if l < skipped else sigma * (levels - l) / (levels - skipped) for l in range(levels)]  # noqa: E741
+    noised = levels - skipped
+    left = {
+        "decreasing": [noised - l for l in range(noised)],  # noqa: E741
+        "constant": [noised] * noised,
+        "increasing": [l + 1 for l in range(noised)],  # noqa: E741
+    }
+    return [0.0] * skipped + [sigma * share / noised for share in left[depth]]
 
 
-def sigma_by_layer(model: nn.Module, sigma: float) -> dict[str, float]:
+def sigma_by_layer(model: nn.Module, sigma: float, depth: Depth = "decreasing") -> dict[str, float]:
     """Std of the noise of every adapted layer and the head; a ViT's first block has none, a Swin's has."""
     blocks = _blocks(model)
-    sigmas = depth_sigmas(sigma, len(blocks) + 1, _skipped(blocks))
+    sigmas = depth_sigmas(sigma, len(blocks) + 1, _skipped(blocks), depth)
     by_block = dict(zip(blocks, sigmas, strict=False))
-    depth = [name for name, _ in model.named_modules()]
-    last = depth.index(blocks[-1])
+    order = [name for name, _ in model.named_modules()]
+    last = order.index(blocks[-1])
 
     def std(name: str) -> float:
         block = block_of(name)
         if block is not None:
             return by_block[block]
-        return sigmas[-1] if depth.index(name) > last else 0.0  # beside the head, or before the first block
+        return sigmas[-1] if order.index(name) > last else 0.0  # beside the head, or before the first block
 
     return {name: std(name) for name in residuals(model)} | {head_name(model): sigmas[-1]}
 
 
-def attach(model: nn.Module, current: Pass, sigma: float) -> None:
+def attach(model: nn.Module, current: Pass, params: NoiseParams) -> None:
     """Makes the model's adapted layers, its head and its drop paths follow `current`."""
-    for name, std in sigma_by_layer(model, sigma).items():
+    for name, std in sigma_by_layer(model, params.sigma, params.depth).items():
         layer = model.get_submodule(name)
         assert isinstance(layer, Noised)
-        layer.sigma, layer.current = std, current
+        layer.sigma, layer.current, layer.kind = std, current, params.noise
+        layer.whole = params.perturb == "output" or params.noise == "additive"  # to which part it is added is the same
     for name, module in list(model.named_modules()):
         if isinstance(module, DropPath):
             model.set_submodule(name, SharedDropPath(name, module.drop_prob or 0.0, current))

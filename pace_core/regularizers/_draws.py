@@ -1,4 +1,8 @@
-"""Steps under noise: one draw for each sample, or two and their distance."""
+"""Steps under noise: one draw for each sample, or several and their distance."""
+
+from itertools import combinations
+
+import torch
 
 from pace_core.regularizers._step import Batch, Setting, Step, accumulate, classification, consistency
 
@@ -15,16 +19,19 @@ def step_of_one_draw(setting: Setting, batch: Batch, step: int) -> Step:
     return accumulate(batch, setting.micro_batch, passing)
 
 
-def step_of_two_draws(setting: Setting, batch: Batch, step: int, weight: float) -> Step:
-    """mean CE(f1) + weight · mean ||f1 - f2||² (PACE, eq. 12); gradients flow through both draws."""
+def step_of_draws(setting: Setting, batch: Batch, step: int, weight: float, networks: int = 2) -> Step:
+    """mean CE(f1) + weight · mean ||fa - fb||² over all pairs a < b of `networks` draws (PACE, eq. 12 and Figure 6).
+
+    Gradients flow through all draws.
+    """
 
     def passing(samples: slice):
-        with setting.current.noised(step, len(batch), 2, samples):
-            first, second = setting.forward(batch.images[samples]).chunk(2)
+        with setting.current.noised(step, len(batch), networks, samples):
+            draws = setting.forward(batch.images[samples]).chunk(networks)
         terms = {
-            "loss_classification": classification(first, batch.labels[samples], len(batch)),
-            "loss_consistency": consistency(first, second, len(batch)),
+            "loss_classification": classification(draws[0], batch.labels[samples], len(batch)),
+            "loss_consistency": torch.stack([consistency(a, b, len(batch)) for a, b in combinations(draws, 2)]).mean(),
         }
-        return {"loss": terms["loss_classification"] + weight * terms["loss_consistency"], **terms}, first
+        return {"loss": terms["loss_classification"] + weight * terms["loss_consistency"], **terms}, draws[0]
 
     return accumulate(batch, setting.micro_batch, passing)

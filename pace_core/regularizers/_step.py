@@ -35,10 +35,15 @@ class Setting:
     train_samples: int
     num_classes: int
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits in float32 or wider, whatever the precision of the layers."""
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """What the optimizer moves, the head too."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def forward(self, images: Tensor, network: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Logits in float32 or wider, whatever the precision of the layers; of the model, or of another network."""
         with self.autocast():
-            logits: Tensor = self.model(images)
+            logits: Tensor = (network or self.model)(images)
         return logits if logits.dtype == torch.float64 else logits.float()
 
 
@@ -98,7 +103,7 @@ def accumulate(
     """Runs `passing` on slices of the batch and back-propagates each slice's `loss`; terms add up to the batch's."""
     terms: dict[str, Tensor] = {}
     logits: list[Tensor] = []
-    for samples in _slices(len(batch), micro_batch):
+    for samples in slices(len(batch), micro_batch):
         part, seen = passing(samples)
         part["loss"].backward()
         for name, value in part.items():
@@ -107,7 +112,8 @@ def accumulate(
     return Step(terms, torch.cat(logits), batch.labels)
 
 
-def _slices(size: int, micro_batch: int | None) -> Iterator[slice]:
+def slices(size: int, micro_batch: int | None) -> Iterator[slice]:
+    """The parts of a batch that pass at once."""
     width = micro_batch or size
     for start in range(0, size, width):
         yield slice(start, min(start + width, size))

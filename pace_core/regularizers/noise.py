@@ -14,7 +14,7 @@ PASSES = 1.6
 
 
 class Params(NoiseParams):
-    """Only the noise."""
+    """Only the noise; no term, so no weight."""
 
 
 class Regularizer(Stateless):
@@ -22,7 +22,7 @@ class Regularizer(Stateless):
 
     def __init__(self, params: Params, setting: Setting) -> None:
         self.setting = setting
-        attach(setting.model, setting.current, params.sigma)
+        attach(setting.model, setting.current, params)
 
     def step(self, batch: Batch, step: int) -> Step:
         return step_of_one_draw(self.setting, batch, step)

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from pace_core.regularizers._adapter_noise import attach
-from pace_core.regularizers._draws import step_of_two_draws
+from pace_core.regularizers._draws import step_of_draws
 from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step
 
@@ -12,22 +12,24 @@ TITLE = "PACE"
 PAPER = "Ni, Zhang, Koniusz: PACE, NeurIPS 2024, arXiv 2409.17137, eq. 12"
 NEEDS = NOISE_NEEDS
 REASONS = NOISE_REASONS
-PASSES = 3.2
+PASSES = 3.2  # of two networks; 1.6 for each
 
 
 class Params(NoiseParams):
     """Noise std and regularization weight: the two that the paper searches."""
 
     weight: float = Field(default=0.5, ge=0, alias="lambda")
-    """Weight of the consistency term."""
+    """Weight of the consistency term, per squared unit of the logits."""
+    networks: int = Field(default=2, ge=2)
+    """Draws of each sample, M in Figure 6; the term is the mean over all pairs of them, the time grows with M."""
 
 
 class Regularizer(Stateless):
-    """Two draws of every sample in one pass."""
+    """All draws of every sample in one pass."""
 
     def __init__(self, params: Params, setting: Setting) -> None:
-        self.setting, self.weight = setting, params.weight
-        attach(setting.model, setting.current, params.sigma)
+        self.setting, self.weight, self.networks = setting, params.weight, params.networks
+        attach(setting.model, setting.current, params)
 
     def step(self, batch: Batch, step: int) -> Step:
-        return step_of_two_draws(self.setting, batch, step, self.weight)
+        return step_of_draws(self.setting, batch, step, self.weight, self.networks)

@@ -28,7 +28,7 @@ class Regularizer:
 
     def __init__(self, params: Params, setting: Setting) -> None:
         self.setting, self.weight = setting, params.weight
-        attach(setting.model, setting.current, params.sigma)
+        attach(setting.model, setting.current, params)
         like = next(p for p in setting.model.parameters() if p.requires_grad)
         self.history = torch.zeros(setting.train_samples, setting.num_classes, dtype=like.dtype, device=like.device)
 

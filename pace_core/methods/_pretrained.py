@@ -1,0 +1,37 @@
+"""The network as it was before fine-tuning, whatever a method did to it."""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from pace_core.methods._inject import head_name
+from pace_core.methods._residual import pretrained_weights
+
+
+class Pretrained:
+    """Computes the pretrained network's logits, under the head as it is now.
+
+    Made before training: weights that are trained in place are copied as they start, adapters can be switched off.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._start = starting_values(model)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) without drop path and dropout; gradients flow to the head alone."""
+        was_training = self._model.training
+        self._model.eval()
+        try:
+            with pretrained_weights(self._model):
+                return functional_call(self._model, self._start, (images,))
+        finally:
+            self._model.train(was_training)
+
+
+def starting_values(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of what is trained in place: neither the head's, nor a part's that has a switch to the pretrained one."""
+    switched = tuple(f"{name}." for name, module in model.named_modules() if hasattr(module, "pretrained"))
+    apart = (*switched, f"{head_name(model)}.")
+    with torch.no_grad():
+        return {n: p.clone() for n, p in model.named_parameters() if p.requires_grad and not n.startswith(apart)}
