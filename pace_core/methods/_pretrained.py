@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pace_core.methods._inject import head_name
-from pace_core.methods._residual import pretrained_weights
+from pace_core.methods._residual import Switched, pretrained_weights
 
 
 class Pretrained:
@@ -31,7 +31,7 @@ class Pretrained:
 
 def starting_values(model: nn.Module) -> dict[str, Tensor]:
     """Copies of what is trained in place: neither the head's, nor a part's that has a switch to the pretrained one."""
-    switched = tuple(f"{name}." for name, module in model.named_modules() if hasattr(module, "pretrained"))
+    switched = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, Switched))
     apart = (*switched, f"{head_name(model)}.")
     with torch.no_grad():
         return {n: p.clone() for n, p in model.named_parameters() if p.requires_grad and not n.startswith(apart)}

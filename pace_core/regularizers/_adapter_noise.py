@@ -29,7 +29,7 @@ def depth_sigmas(sigma: float, levels: int, skipped: int, depth: Depth = "decrea
 
 def sigma_by_layer(model: nn.Module, sigma: float, depth: Depth = "decreasing") -> dict[str, float]:
     """Std of the noise of every adapted layer and the head; a ViT's first block has none, a Swin's has."""
-    blocks = _blocks(model)
+    blocks = blocks_of(model)
     sigmas = depth_sigmas(sigma, len(blocks) + 1, _skipped(blocks), depth)
     by_block = dict(zip(blocks, sigmas, strict=False))
     order = [name for name, _ in model.named_modules()]
@@ -54,7 +54,7 @@ def attach(model: nn.Module, current: Pass, params: NoiseParams) -> None:
     for name, module in list(model.named_modules()):
         if isinstance(module, DropPath):
             model.set_submodule(name, SharedDropPath(name, module.drop_prob or 0.0, current))
-    blocks = _blocks(model)
+    blocks = blocks_of(model)
     model.get_submodule(blocks[_skipped(blocks)]).register_forward_pre_hook(partial(_fork, current))
 
 
@@ -81,7 +81,7 @@ def _fork(current: Pass, _block: nn.Module, args: tuple[Any, ...]) -> tuple[Any,
     return x.repeat(current.perturbations, *[1] * (x.dim() - 1)), *rest
 
 
-def _blocks(model: nn.Module) -> list[str]:
+def blocks_of(model: nn.Module) -> list[str]:
     """Names of the blocks in order of depth."""
     found = [name for name, _ in model.named_modules() if name.rpartition(".")[0].endswith("blocks")]
     return [name for name in found if name.rpartition(".")[2].isdigit()]

@@ -1,6 +1,7 @@
 """Cross-entropy alone."""
 
-from pace_core.regularizers._step import Batch, Setting, Stateless, Step, accumulate, classification
+from pace_core.regularizers._plain import plain_step
+from pace_core.regularizers._step import Batch, Setting, Stateless, Step
 from pace_core.spec import ParamsModel
 
 NAME = "none"
@@ -21,9 +22,4 @@ class Regularizer(Stateless):
         self.setting = setting
 
     def step(self, batch: Batch, step: int) -> Step:
-        def passing(samples: slice):
-            logits = self.setting.forward(batch.images[samples])
-            loss = classification(logits, batch.labels[samples], len(batch))
-            return {"loss": loss, "loss_classification": loss}, logits
-
-        return accumulate(batch, self.setting.micro_batch, passing)
+        return plain_step(self.setting, batch)

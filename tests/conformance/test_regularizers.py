@@ -1,24 +1,46 @@
 """Every regularizer in the folder keeps what a regularizer promises, with every method it can work with."""
 
+import copy
 from contextlib import nullcontext
+from functools import partial
 from types import ModuleType
 
 import pytest
 import torch
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pace_core import methods, registry, regularizers
+from pace_core.methods._inject import head_name
+from pace_core.methods._residual import residual_layers
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers._adapter_noise import SharedDropPath
+from pace_core.regularizers._adapter_noise import SharedDropPath, depth_sigmas, sigma_by_layer
 from pace_core.regularizers._step import Batch, Regularizer, Setting
+from pace_core.regularizers.delta import attention
 from pace_core.training.optimizer import trainable
 
 METHODS, REGULARIZERS = registry.load(methods), registry.load(regularizers)
-PAIRS = [(m, r) for m in METHODS for r in REGULARIZERS if REGULARIZERS[r].NEEDS <= METHODS[m].GIVES]
+PAIRS = [
+    (m, r)
+    for m, method in METHODS.items()
+    for r, regularizer in REGULARIZERS.items()
+    if "vit" in method.FITS and regularizer.NEEDS <= method.GIVES
+]
 NOISED = [name for name, module in REGULARIZERS.items() if "delta" in module.NEEDS]
+ABLATIONS = [
+    {"noise": "additive"},
+    {"noise": "dropout"},
+    {"perturb": "output"},
+    {"noise": "dropout", "perturb": "output"},
+    {"depth": "constant"},
+    {"depth": "increasing"},
+]
+HEAVY = {"lambda": 0.7, "lambda_gradient": 0.7}
+OFF = {"sigma": 0.0, "lambda": 0.0, "lambda_gradient": 0.0, "rho": 0.0}
 SIZE = 6
+EXACT = partial(torch.testing.assert_close, rtol=0, atol=1e-12)
 
 
 def batch() -> Batch:
@@ -27,19 +49,32 @@ def batch() -> Batch:
     return Batch(images, torch.arange(SIZE) % 5, torch.randperm(20, generator=rng)[:SIZE])
 
 
-def network(method: ModuleType, drop_path: float = 0.0) -> nn.Module:
+def pretrained(drop_path: float = 0.0) -> VisionTransformer:
     torch.manual_seed(1)
-    model = VisionTransformer(
+    return VisionTransformer(
         img_size=16, patch_size=8, embed_dim=24, depth=3, num_heads=3, num_classes=5, drop_path_rate=drop_path
     )
+
+
+def started(method: ModuleType, drop_path: float = 0.0) -> nn.Module:
+    """As a run begins."""
+    model = pretrained(drop_path)
     params = {"rank": 3} if "rank" in method.Params.model_fields else {}
     method.adapt(model, method.Params(**params), torch.Generator().manual_seed(0))
-    model.double().train()
+    return model.double().train()
+
+
+@torch.no_grad()
+def moved(model: nn.Module) -> nn.Module:
+    """With its trained parameters away from their start."""
     rng = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in trainable(model).values():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng, dtype=parameter.dtype))
+    for parameter in trainable(model).values():
+        parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng, dtype=parameter.dtype))
     return model
+
+
+def network(method: ModuleType, drop_path: float = 0.0) -> nn.Module:
+    return moved(started(method, drop_path))
 
 
 def build(module: ModuleType, model: nn.Module, micro_batch: int | None = None, **params: object) -> Regularizer:
@@ -47,8 +82,20 @@ def build(module: ModuleType, model: nn.Module, micro_batch: int | None = None, 
     return module.Regularizer(module.Params(**params), setting)
 
 
-def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
+def known(name: str, params: dict[str, float]) -> dict[str, float]:
+    """Those of the parameters that the regularizer has."""
+    fields = REGULARIZERS[name].Params.model_fields
+    return {key: value for key, value in params.items() if key in {f.alias or n for n, f in fields.items()}}
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in trainable(model).items() if p.grad is not None}
+
+
+def gradients_of(name: str, model: nn.Module, step: int = 1, **params: object) -> dict[str, Tensor]:
+    model.zero_grad()
+    build(REGULARIZERS[name], model, **params).step(batch(), step)
+    return gradients(model)
 
 
 @pytest.mark.parametrize(("method", "regularizer"), PAIRS)
@@ -57,7 +104,7 @@ def test_steps_of_every_pair_that_can_work_lower_the_loss(method: str, regulariz
     regularized = build(REGULARIZERS[regularizer], model)
     optimizer = torch.optim.AdamW(trainable(model).values(), lr=1e-2)
     losses: list[float] = []
-    for _ in range(6):  # the same step again and again, so that the draws stay and only the weights move
+    for _ in range(4):  # the same step again and again, so that the draws stay and only the weights move
         optimizer.zero_grad()
         losses.append(float(regularized.step(batch(), 1).terms["loss_classification"]))
         optimizer.step()
@@ -65,58 +112,330 @@ def test_steps_of_every_pair_that_can_work_lower_the_loss(method: str, regulariz
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("drop_path", [0.0, 0.5])
 @pytest.mark.parametrize("micro_batch", [1, 4])
-@pytest.mark.parametrize("regularizer", NOISED)
+@pytest.mark.parametrize(
+    ("regularizer", "drop_path"), [(name, 0.0) for name in REGULARIZERS] + [(name, 0.5) for name in NOISED]
+)
 def test_micro_batches_give_the_gradient_of_the_whole_batch(
     regularizer: str, micro_batch: int, drop_path: float
 ) -> None:
     found = []
     for micro in (None, micro_batch):
-        model = network(METHODS["lora_mul_vpt_add"], drop_path)
-        done = build(REGULARIZERS[regularizer], model, micro).step(batch(), 0)
-        found.append((done, gradients(model)))
+        model = started(METHODS["lora_mul_vpt_add"], drop_path)
+        built = build(REGULARIZERS[regularizer], model, micro, **known(regularizer, HEAVY))
+        moved(model)
+        found.append((built.step(batch(), 0), gradients(model)))
     (whole, whole_grads), (parts, parts_grads) = found
+    assert whole.terms.keys() == parts.terms.keys()
     for term in whole.terms:
-        torch.testing.assert_close(parts.terms[term], whole.terms[term], rtol=0, atol=1e-12)
-    torch.testing.assert_close(parts.logits, whole.logits, rtol=0, atol=1e-12)
+        EXACT(parts.terms[term], whole.terms[term])
+    EXACT(parts.logits, whole.logits)
     for name, grad in whole_grads.items():
-        torch.testing.assert_close(parts_grads[name], grad, rtol=0, atol=1e-12)
+        EXACT(parts_grads[name], grad)
 
 
-@pytest.mark.parametrize("regularizer", NOISED)
-def test_the_gradient_is_that_of_the_loss(regularizer: str) -> None:
-    """Central differences in float64 along a random direction."""
-    model = network(METHODS["lora_mul_vpt_add"], drop_path=0.3)
-    regularized = build(REGULARIZERS[regularizer], model)
+# sam's gradient is that of a loss elsewhere, by design
+@pytest.mark.parametrize(
+    ("method", "regularizer"), [(m, r) for m, r in PAIRS if m in ("lora_mul_vpt_add", "full") and r != "sam"]
+)
+def test_the_gradient_is_that_of_the_loss(method: str, regularizer: str) -> None:
+    """Central differences in float64 along a random direction: of second order too, for the gradient penalties."""
+    slope_is_that_of_the_loss(started(METHODS[method], drop_path=0.3), regularizer, **known(regularizer, HEAVY))
+
+
+@pytest.mark.parametrize("params", [*ABLATIONS, {"networks": 3}], ids=str)
+def test_the_gradient_of_every_ablation_is_that_of_its_loss(params: dict[str, object]) -> None:
+    slope_is_that_of_the_loss(started(METHODS["lora_mul_vpt_add"], drop_path=0.3), "pace", **params)
+
+
+def slope_is_that_of_the_loss(model: nn.Module, regularizer: str, **params: object) -> None:
+    regularized = build(REGULARIZERS[regularizer], model, **params)
+    moved(model)
     state = {key: value.clone() for key, value in regularized.state_dict().items()}
-    regularized.step(batch(), 0)
+
+    def loss() -> float:
+        torch.manual_seed(0)  # of timm's drop path
+        regularized.load_state_dict(state)
+        return float(regularized.step(batch(), 0).terms["loss"])
+
+    loss()
+    # delta's attention depends on the head, and is no function to be differentiated
+    along = [n for n in trainable(model) if not (regularizer == "delta" and n.startswith(head_name(model)))]
     rng = torch.Generator().manual_seed(9)
-    direction = {n: torch.randn(p.shape, generator=rng, dtype=p.dtype) for n, p in trainable(model).items()}
+    direction = {n: torch.randn(trainable(model)[n].shape, generator=rng, dtype=torch.float64) for n in along}
     slope = sum(float((gradients(model)[n] * d).sum()) for n, d in direction.items())
     ends, eps = [], 1e-6
     for sign in (1, -1):
         with torch.no_grad():
-            for name, parameter in trainable(model).items():
-                parameter.add_(sign * eps * direction[name])
-        regularized.load_state_dict(state)
-        ends.append(float(regularized.step(batch(), 0).terms["loss"]))
+            for name in along:
+                trainable(model)[name].add_(sign * eps * direction[name])
+        ends.append(loss())
         with torch.no_grad():
-            for name, parameter in trainable(model).items():
-                parameter.sub_(sign * eps * direction[name])
+            for name in along:
+                trainable(model)[name].sub_(sign * eps * direction[name])
     assert slope == pytest.approx((ends[0] - ends[1]) / (2 * eps), rel=1e-5)
 
 
-@pytest.mark.parametrize("regularizer", NOISED)
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
 def test_without_noise_and_weight_it_is_plain_training(regularizer: str) -> None:
-    noised, plain = network(METHODS["lora_add"]), network(METHODS["lora_add"])
-    params = {"sigma": 0.0} | ({"lambda": 0.0} if "weight" in REGULARIZERS[regularizer].Params.model_fields else {})
-    step = 1  # of pace_lazy_half: the step with the whole batch
-    ours = build(REGULARIZERS[regularizer], noised, **params).step(batch(), step)
-    theirs = build(REGULARIZERS["none"], plain).step(batch(), step)
-    torch.testing.assert_close(ours.terms["loss"], theirs.terms["loss"], rtol=0, atol=1e-12)
-    for name, grad in gradients(plain).items():
-        torch.testing.assert_close(gradients(noised)[name], grad, rtol=0, atol=1e-12)
+    off = known(regularizer, OFF)
+    ours = gradients_of(regularizer, network(METHODS["lora_add"]), **off)  # at step 1 lazy_half takes the whole batch
+    for name, grad in gradients_of("none", network(METHODS["lora_add"])).items():
+        EXACT(ours[name], grad)
+
+
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+def test_an_interrupted_run_goes_on_to_the_same_bits(regularizer: str) -> None:
+    def begun() -> tuple[nn.Module, Regularizer]:
+        model = started(METHODS["lora_mul_vpt_add"])
+        return model, build(REGULARIZERS[regularizer], model)
+
+    def go_on(model: nn.Module, regularized: Regularizer, steps: range) -> None:
+        for step in steps:
+            model.zero_grad()
+            regularized.step(batch(), step)
+            with torch.no_grad():
+                for parameter in trainable(model).values():
+                    parameter -= 0.1 * parameter.grad
+            regularized.after_update()
+
+    whole, first, second = begun(), begun(), begun()
+    go_on(*whole, range(4))
+    go_on(*first, range(2))
+    with torch.no_grad():
+        for name, parameter in trainable(second[0]).items():
+            parameter.copy_(trainable(first[0])[name])
+    second[1].load_state_dict({key: value.clone() for key, value in first[1].state_dict().items()})
+    go_on(*second, range(2, 4))
+    for name, parameter in trainable(whole[0]).items():
+        assert torch.equal(parameter, trainable(second[0])[name])
+    for key, value in whole[1].state_dict().items():
+        assert torch.equal(value, second[1].state_dict()[key])
+
+
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+def test_a_step_in_bfloat16_has_float32_gradients(regularizer: str) -> None:
+    model = network(METHODS["lora_mul_vpt_add"]).float()
+    autocast = partial(torch.autocast, "cpu", torch.bfloat16)
+    setting = Setting(model, Pass(SeededSource(7)), None, autocast, train_samples=20, num_classes=5)
+    module, asked = REGULARIZERS[regularizer], batch()
+    done = module.Regularizer(module.Params(), setting).step(Batch(asked.images.float(), asked.labels, asked.index), 0)
+    assert torch.isfinite(done.terms["loss"])
+    assert all(grad.dtype == torch.float32 and grad.isfinite().all() for grad in gradients(model).values())
+
+
+# --- noise: kinds, places, depths, number of draws
+
+
+def noised_layer(**params: object) -> tuple[nn.Module, Pass, Tensor]:
+    model = network(METHODS["lora_add"])
+    regularized = build(REGULARIZERS["noise"], model, sigma=1.2, **params)
+    layer = model.get_submodule("blocks.1.mlp.fc1")
+    return layer, regularized.setting.current, torch.randn(SIZE, 5, 24, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("params", [{}, *ABLATIONS], ids=str)
+def test_noise_falls_where_it_is_said_to(params: dict[str, object]) -> None:
+    layer, current, x = noised_layer(**params)
+    with current.noised(0, SIZE, 1, slice(0, SIZE)):
+        out = layer(x)
+        eps = current.normal(layer.name, 96, x).unsqueeze(1)
+        z = layer.noise(layer.delta(x))
+    base, delta = layer.base(x), layer.delta(x)
+    if params.get("noise") != "dropout":
+        EXACT(z, 1 + layer.sigma * eps)
+    expected = base + z * delta
+    if params.get("noise") == "additive":
+        expected = base + delta + layer.sigma * eps
+    elif params.get("perturb") == "output":
+        expected = z * (base + delta)
+    EXACT(out, expected)
+
+
+def test_dropout_noise_keeps_or_drops_a_channel_for_all_tokens_and_has_the_mean_and_std_of_the_gaussian() -> None:
+    layer, current, x = noised_layer(noise="dropout", depth="constant")
+    kept = 1 / (1 + 1.2**2)
+    draws = []
+    for step in range(200):
+        with current.noised(step, SIZE, 1, slice(0, SIZE)):
+            draws.append(layer.noise(layer.delta(x)))
+    z = torch.cat(draws)
+    assert z.shape == (200 * SIZE, 1, 96)
+    assert {round(value, 9) for value in z.unique().tolist()} == {0.0, round(1 / kept, 9)}
+    assert float(z.mean()) == pytest.approx(1, abs=0.02)
+    assert float(z.std()) == pytest.approx(1.2, abs=0.02)
+
+
+def test_sigma_over_depth() -> None:
+    """Of a ViT with three blocks (the first is skipped) and a Swin with three, the head being the last level."""
+    assert depth_sigmas(1.2, 4, 1) == pytest.approx([0, 1.2, 0.8, 0.4])
+    assert depth_sigmas(1.2, 4, 1, "constant") == pytest.approx([0, 1.2, 1.2, 1.2])
+    assert depth_sigmas(1.2, 4, 1, "increasing") == pytest.approx([0, 0.4, 0.8, 1.2])
+    assert depth_sigmas(1.2, 4, 0, "increasing") == pytest.approx([0.3, 0.6, 0.9, 1.2])
+    by_layer = sigma_by_layer(network(METHODS["lora_add"]), 1.2, "increasing")
+    assert (by_layer["blocks.0.attn.qkv"], by_layer["head"]) == pytest.approx((0, 1.2))
+
+
+def test_with_three_networks_the_term_is_the_mean_over_the_three_pairs() -> None:
+    model = network(METHODS["lora_add"])
+    regularized = build(REGULARIZERS["pace"], model, networks=3)
+    done = regularized.step(batch(), 0)
+    current = regularized.setting.current
+    with torch.no_grad(), current.noised(0, SIZE, 3, slice(0, SIZE)):
+        a, b, c = model(batch().images).chunk(3)
+    pairs = [(a - b).square().sum() / SIZE, (a - c).square().sum() / SIZE, (b - c).square().sum() / SIZE]
+    assert min(pairs) > 0
+    EXACT(done.terms["loss_consistency"], sum(pairs) / 3)
+    EXACT(done.terms["loss_classification"], F.cross_entropy(a, batch().labels))
+
+
+# --- the others, against their formulas
+
+
+@pytest.mark.parametrize("method", ["lora_add", "full", "vpt_deep"])
+def test_fpa_is_the_distance_to_the_pretrained_network_under_the_same_head(method: str) -> None:
+    model = started(METHODS[method])
+    regularized = build(REGULARIZERS["fpa"], model, **{"lambda": 2.0})
+    moved(model)
+    done = regularized.step(batch(), 0)
+    other = pretrained().double().eval()
+    with torch.no_grad():
+        other.head.load_state_dict(model.head.state_dict())
+        f, f0, labels = model(batch().images), other(batch().images), batch().labels
+    distance = (f - f0).square().sum(1).mean()
+    assert distance > 0
+    EXACT(done.terms["loss_alignment"], distance)
+    EXACT(done.terms["loss"], F.cross_entropy(f, labels) + 2 * distance)
+
+
+def test_the_gradient_penalty_is_the_squared_norm_of_the_plain_gradient() -> None:
+    model = network(METHODS["lora_mul_vpt_add"])
+    expected = sum(grad.square().sum() for grad in gradients_of("none", model).values())
+    done = build(REGULARIZERS["gradient_penalty"], model).step(batch(), 1)
+    EXACT(done.terms["loss_gradient"], expected)
+    EXACT(done.terms["loss"], done.terms["loss_classification"] + 0.01 * expected)
+
+
+def test_sam_takes_the_gradient_rho_further_up_the_loss_and_leaves_the_weights_where_they_are() -> None:
+    model = network(METHODS["lora_add"])
+    before = {name: p.detach().clone() for name, p in trainable(model).items()}
+    ours = gradients_of("sam", model, rho=0.3)
+    assert all(torch.equal(p, before[name]) for name, p in trainable(model).items())
+    up = copy.deepcopy(model)
+    plain = gradients_of("none", up)
+    length = sum(grad.square().sum() for grad in plain.values()).sqrt()
+    with torch.no_grad():
+        for name, parameter in trainable(up).items():
+            parameter += 0.3 * plain[name] / length
+    for name, grad in gradients_of("none", up).items():
+        EXACT(ours[name], grad)
+
+
+@pytest.mark.parametrize(("regularizer", "slope"), [("l1", torch.sign), ("l2_sp", lambda change: 2 * change)])
+def test_penalties_of_adapters_are_on_the_change_of_weights_and_biases(regularizer: str, slope) -> None:
+    model = network(METHODS["lora_add"])
+    plain = gradients_of("none", model)
+    ours = gradients_of(regularizer, model, **{"lambda": 0.7})
+    for name, layer in residual_layers(model).items():
+        a, b = layer.low_rank.A[0], layer.low_rank.B[0]
+        on_weight = 0.7 * slope(a @ b)
+        expected = {"low_rank.A.0": on_weight @ b.T, "low_rank.B.0": a.T @ on_weight, "beta": 0.7 * slope(layer.beta)}
+        for parameter, extra in expected.items():
+            EXACT(ours[f"{name}.{parameter}"] - plain[f"{name}.{parameter}"], extra)
+    EXACT(ours["head.weight"], plain["head.weight"])
+
+
+@pytest.mark.parametrize(("regularizer", "slope"), [("l1", torch.sign), ("l2_sp", lambda change: 2 * change)])
+def test_penalties_of_weights_trained_in_place_are_on_the_way_from_their_start(regularizer: str, slope) -> None:
+    model = started(METHODS["full"])
+    begin = {name: p.detach().clone() for name, p in trainable(model).items()}
+    regularized = build(REGULARIZERS[regularizer], model, **{"lambda": 0.7})
+    moved(model)
+    plain = gradients_of("none", model)
+    model.zero_grad()
+    regularized.step(batch(), 1)
+    for name, grad in gradients(model).items():
+        change = torch.zeros_like(grad) if name.startswith("head.") else trainable(model)[name] - begin[name]
+        EXACT(grad - plain[name], 0.7 * slope(change))
+
+
+def test_delta_attends_to_the_channels_whose_silence_would_cost_most() -> None:
+    maps = torch.tensor([[[1.0, 2.0], [1.0, 2.0]], [[1.0, 2.0], [0.0, 0.0]]]).double()
+    slopes = torch.tensor([[[-1.0, 0.5], [-1.0, -0.5]], [[-1.0, -0.5], [7.0, 7.0]]]).double()
+    # first sample: rises 2 and 0, which are ± 1/√2 std, a fifth of it: ± 0.1414; second: 1 and 1
+    high = 2 / (1 + torch.tensor(-0.2 * 2**0.5).exp())
+    EXACT(attention(maps, slopes)[0], torch.tensor([high, 2 - high]).double(), atol=1e-7)
+    EXACT(attention(maps, slopes)[1], torch.ones(2).double())
+
+
+@pytest.mark.parametrize("method", ["lora_add", "full", "vpt_shallow"])
+def test_delta_is_the_distance_of_the_blocks_outputs_weighted_by_attention(method: str) -> None:
+    model = started(METHODS[method])
+    regularized = build(REGULARIZERS["delta"], model)
+    moved(model)
+    done = regularized.step(batch(), 0)
+    other = pretrained().double().eval()
+    other.head.load_state_dict(model.head.state_dict())
+    ours, theirs = (outputs_of_blocks(network) for network in (model, other))
+    with torch.enable_grad():
+        loss = F.cross_entropy(other(batch().images), batch().labels, reduction="sum")
+        slopes = torch.autograd.grad(loss, theirs)
+        model(batch().images)
+    total = torch.zeros(()).double()
+    for a, b, slope in zip(ours, theirs, slopes, strict=True):
+        a = torch.cat([a[:, :1], a[:, -4:]], dim=1)  # class token and patches, without prompts
+        total += (attention(b, slope) * (a - b).square().mean(1)).sum() / SIZE
+    assert total > 0
+    EXACT(done.terms["loss_features"], total)
+
+
+def outputs_of_blocks(model: nn.Module) -> list[Tensor]:
+    found: list[Tensor] = []
+    for block in model.blocks:
+        block.register_forward_hook(lambda _module, _args, output: found.append(output))
+    return found
+
+
+class Rows(nn.Module):
+    """Two trained rows and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(2, 2, bias=False)
+        self.head = nn.Linear(2, 5)
+
+
+@pytest.mark.parametrize(
+    ("kappa", "signs", "radius"),
+    [
+        (1, (-1,), 0.01),  # Adam's first step is its rate
+        (1, (1,), 1e-8),  # a radius is never below that
+        (1, (-1, 1), 0.01 - 0.01 * 0.01 / 0.19),  # m = 0.9 · -0.1 + 0.1, over 1 - 0.9²; v over 1 - 0.999² is 1
+        (0, (-1, 1), 0.01 + 0.01 * 0.09 / 0.19 / (0.999 / 1.999) ** 0.5),  # the gradient that shrinks it is taken as 0
+    ],
+)
+def test_ftp_shrinks_rows_to_a_radius_that_follows_the_gradient(
+    kappa: float, signs: tuple[int, ...], radius: float
+) -> None:
+    model = Rows().double()
+    start = model.body.weight.detach().clone()
+    ftp = build(REGULARIZERS["ftp"], model, kappa=kappa)
+    change = torch.tensor([[0.3, -0.1], [0.0, 0.004]]).double()
+
+    def update(gradient: Tensor | None) -> Tensor:
+        model.body.weight.grad = gradient
+        with torch.no_grad():
+            model.body.weight.copy_(start + change)
+        ftp.after_update()
+        return model.body.weight - start
+
+    EXACT(update(None), 1e-8 * torch.tensor([[0.75, -0.25], [0, 1]]).double(), atol=1e-15)  # where it begins
+    for sign in signs:
+        found = update(sign * torch.tensor([[1.0, 0.0], [0.0, 0.0]]).double())  # along the first row
+    EXACT(found, torch.tensor([[0.75 * radius, -0.25 * radius], [0, min(0.004, radius)]]).double(), atol=2e-8)
+
+
+# --- the passes' draws
 
 
 def test_two_draws_in_a_swin_are_independent_and_its_first_block_is_noised_too() -> None:

@@ -1,0 +1,20 @@
+"""How far the fine-tuned outputs lie from the pretrained ones."""
+
+from torch import Tensor
+
+from pace_core.methods._pretrained import Pretrained
+from pace_core.regularizers._step import Batch, Setting, consistency
+
+
+class Alignment:
+    """The FP-distance (1/n) Σ ‖f(x; θ) - f(x; θ0)‖² (PACE, eq. 5): both under the head as it is, θ0 without drop path.
+
+    Gradients flow to θ and, through both outputs, to the head.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting, self._pretrained = setting, Pretrained(setting.model)
+
+    def distance(self, batch: Batch, samples: slice, logits: Tensor) -> Tensor:
+        """Of some of the batch's samples, as their share of the batch's mean; logits: f(x; θ) of these samples."""
+        return consistency(logits, self._setting.forward(batch.images[samples], self._pretrained), len(batch))

@@ -1,0 +1,31 @@
+"""The squared norm of the loss's gradient, and its own gradient by differentiating twice."""
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from pace_core.regularizers._plain import batch_gradient
+from pace_core.regularizers._step import Batch, Setting, classification
+
+
+class GradientPenalty:
+    """‖g‖² with g = ∇ mean CE over the whole batch, w.r.t. all that is trained; its gradient is 2 H g.
+
+    g belongs to the batch: of micro-batches it is summed up in a sweep before, then each adds its own 2 H_s g, so the
+    result is that of the whole batch, for one more pass.
+    """
+
+    def __init__(self, setting: Setting, batch: Batch) -> None:
+        self._setting, self._batch = setting, batch
+        split = setting.micro_batch is not None and setting.micro_batch < len(batch)
+        self._whole = batch_gradient(setting, batch)[2] if split else None
+
+    def passing(self, samples: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Cross-entropy, penalty (both as shares of the batch's) and logits of some of the samples."""
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels' backward passes cannot be differentiated
+            logits = self._setting.forward(self._batch.images[samples])
+        loss = classification(logits, self._batch.labels[samples], len(self._batch))
+        own = torch.autograd.grad(loss, self._setting.trained, create_graph=True, materialize_grads=True)
+        whole = self._whole or [gradient.detach() for gradient in own]
+        product = torch.stack([(a * b).sum() for a, b in zip(own, whole, strict=True)]).sum()
+        return loss, 2 * product - product.detach(), logits  # the value is g_s · g, the gradient 2 H_s g

@@ -1,0 +1,54 @@
+"""Steps without noise: cross-entropy, and what is added to it."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from pace_core.regularizers._step import Batch, Setting, Step, accumulate, classification, slices
+
+
+def plain_step(setting: Setting, batch: Batch) -> Step:
+    """Cross-entropy alone, with timm's ordinary drop path."""
+
+    def passing(samples: slice):
+        logits = setting.forward(batch.images[samples])
+        loss = classification(logits, batch.labels[samples], len(batch))
+        return {"loss": loss, "loss_classification": loss}, logits
+
+    return accumulate(batch, setting.micro_batch, passing)
+
+
+def with_penalty(done: Step, weight: float, name: str, parts: Iterable[Tensor]) -> Step:
+    """The step with weight · the sum of `parts`, which no sample enters; back-propagated one by one, for memory."""
+    total = torch.zeros_like(done.terms["loss"])
+    for part in parts:
+        if weight:
+            (weight * part).backward()
+        total += part.detach()
+    return Step({**done.terms, "loss": done.terms["loss"] + weight * total, name: total}, done.logits, done.labels)
+
+
+def batch_gradient(setting: Setting, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Mean cross-entropy, logits, and its gradient w.r.t. all that is trained, over the whole batch.
+
+    The parameters' own gradients stay as they are. What torch draws on the way (drop path, dropout) is drawn again by
+    the passes that follow, so that both see one and the same function of the weights.
+    """
+    trained, device = setting.trained, batch.images.device
+    loss, logits = torch.zeros((), device=device), list[Tensor]()
+    gradient = [torch.zeros_like(parameter) for parameter in trained]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for samples in slices(len(batch), setting.micro_batch):
+            outputs = setting.forward(batch.images[samples])
+            part = classification(outputs, batch.labels[samples], len(batch))
+            for whole, own in zip(gradient, torch.autograd.grad(part, trained, materialize_grads=True), strict=True):
+                whole += own
+            loss = loss + part.detach()
+            logits.append(outputs.detach())
+    return loss, torch.cat(logits), gradient
+
+
+def norm(tensors: Iterable[Tensor]) -> Tensor:
+    """Euclidean norm of all of them together."""
+    return torch.stack([tensor.norm() for tensor in tensors]).norm()

@@ -1,0 +1,44 @@
+"""What fine-tuning has changed of the weights, for penalties on it."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from pace_core.methods._inject import head_name
+from pace_core.methods._residual import residual_layers
+
+
+class WeightChange:
+    """dW and db of adapted linear layers; of all else that is trained, the difference to its value at the start.
+
+    For weights trained in place the latter is θ - θ0. The head is left out: it has no pretrained value. Made before
+    training.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._layers = list(residual_layers(model).values())
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        in_layers = _reached([change for layer in self._layers for change in _of(layer)], list(trained.values()))
+        head = f"{head_name(model)}."
+        apart = [p for n, p in trained.items() if not n.startswith(head) and id(p) not in in_layers]
+        self._others = [(parameter, parameter.detach().clone()) for parameter in apart]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for layer in self._layers:
+            yield from _of(layer)
+        for parameter, start in self._others:
+            yield parameter - start
+
+
+def _of(layer) -> list[Tensor]:
+    changes = (layer.delta_weight(), layer.delta_bias())
+    return [change for change in changes if change is not None and change.requires_grad]
+
+
+def _reached(changes: list[Tensor], parameters: list[nn.Parameter]) -> set[int]:
+    """Which parameters the changes are functions of (several layers may share one)."""
+    if not changes:
+        return set()
+    found = torch.autograd.grad(torch.stack([c.sum() for c in changes]).sum(), parameters, allow_unused=True)
+    return {id(p) for p, gradient in zip(parameters, found, strict=True) if gradient is not None}

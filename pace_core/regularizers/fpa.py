@@ -1,0 +1,38 @@
+"""Fine-tuned outputs are kept close to the pretrained ones (FP-alignment)."""
+
+from pydantic import Field
+
+from pace_core.regularizers._alignment import Alignment
+from pace_core.regularizers._step import Batch, Setting, Stateless, Step, accumulate, classification
+from pace_core.spec import ParamsModel
+
+NAME = "fpa"
+TITLE = "FPA"
+PAPER = "PACE, NeurIPS 2024, eq. 5 and Table 8"
+NEEDS: frozenset[str] = frozenset()
+PASSES = 1.35  # the pretrained network's forward pass has no backward pass
+
+
+class Params(ParamsModel):
+    """The paper names no value; the default is that of PACE's own term."""
+
+    weight: float = Field(default=0.5, ge=0, alias="lambda")
+    """Weight of the distance, per squared unit of the logits."""
+
+
+class Regularizer(Stateless):
+    """mean CE(f) + lambda · mean ‖f(x; θ) - f(x; θ0)‖²."""
+
+    def __init__(self, params: Params, setting: Setting) -> None:
+        self.setting, self.weight, self.alignment = setting, params.weight, Alignment(setting)
+
+    def step(self, batch: Batch, step: int) -> Step:
+        def passing(samples: slice):
+            logits = self.setting.forward(batch.images[samples])
+            terms = {
+                "loss_classification": classification(logits, batch.labels[samples], len(batch)),
+                "loss_alignment": self.alignment.distance(batch, samples, logits),
+            }
+            return {"loss": terms["loss_classification"] + self.weight * terms["loss_alignment"], **terms}, logits
+
+        return accumulate(batch, self.setting.micro_batch, passing)

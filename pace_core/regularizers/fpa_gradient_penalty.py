@@ -1,0 +1,42 @@
+"""Outputs close to the pretrained ones and small gradients at once."""
+
+from pydantic import Field
+
+from pace_core.regularizers._alignment import Alignment
+from pace_core.regularizers._penalty import GradientPenalty
+from pace_core.regularizers._step import Batch, Setting, Stateless, Step, accumulate
+from pace_core.spec import ParamsModel
+
+NAME = "fpa_gradient_penalty"
+TITLE = "FPA + gradient penalty"
+PAPER = "PACE, NeurIPS 2024, Table 8"
+NEEDS: frozenset[str] = frozenset()
+PASSES = 4.1
+
+
+class Params(ParamsModel):
+    """The defaults of its two parts."""
+
+    weight: float = Field(default=0.5, ge=0, alias="lambda")
+    """Weight of the distance to the pretrained outputs, per squared unit of the logits."""
+    gradient_weight: float = Field(default=0.01, ge=0, alias="lambda_gradient")
+    """Weight of ‖∇ mean CE‖², over all that is trained, the head too."""
+
+
+class Regularizer(Stateless):
+    """mean CE(f) + lambda · mean ‖f(x; θ) - f(x; θ0)‖² + lambda_gradient · ‖∇ mean CE(f)‖²."""
+
+    def __init__(self, params: Params, setting: Setting) -> None:
+        self.setting, self.params, self.alignment = setting, params, Alignment(setting)
+
+    def step(self, batch: Batch, step: int) -> Step:
+        penalty = GradientPenalty(self.setting, batch)
+
+        def passing(samples: slice):
+            loss, squared_norm, logits = penalty.passing(samples)
+            apart = self.alignment.distance(batch, samples, logits)
+            whole = loss + self.params.weight * apart + self.params.gradient_weight * squared_norm
+            terms = {"loss_classification": loss, "loss_alignment": apart, "loss_gradient": squared_norm}
+            return {"loss": whole, **terms}, logits
+
+        return accumulate(batch, self.setting.micro_batch, passing)

@@ -1,0 +1,32 @@
+"""Few weights change: the absolute values of the change are part of the loss."""
+
+from pydantic import Field
+
+from pace_core.regularizers._plain import plain_step, with_penalty
+from pace_core.regularizers._step import Batch, Setting, Stateless, Step
+from pace_core.regularizers._weight_change import WeightChange
+from pace_core.spec import ParamsModel
+
+NAME = "l1"
+TITLE = "L1"
+PAPER = "PACE, NeurIPS 2024, Table 8"
+NEEDS: frozenset[str] = frozenset()
+PASSES = 1.2
+
+
+class Params(ParamsModel):
+    """PACE names no value; the default is ours."""
+
+    weight: float = Field(default=1e-5, ge=0, alias="lambda")
+    """Weight of the sum of absolute values, per unit of a weight; the head is free."""
+
+
+class Regularizer(Stateless):
+    """mean CE(f) + lambda · (‖dW‖₁ + ‖db‖₁), summed over layers."""
+
+    def __init__(self, params: Params, setting: Setting) -> None:
+        self.setting, self.weight, self.change = setting, params.weight, WeightChange(setting.model)
+
+    def step(self, batch: Batch, step: int) -> Step:
+        parts = (change.abs().sum() for change in self.change)
+        return with_penalty(plain_step(self.setting, batch), self.weight, "loss_change", parts)

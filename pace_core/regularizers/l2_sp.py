@@ -1,0 +1,34 @@
+"""Weights stay close to the pretrained ones: the squares of the change are part of the loss."""
+
+from pydantic import Field
+
+from pace_core.regularizers._plain import plain_step, with_penalty
+from pace_core.regularizers._step import Batch, Setting, Stateless, Step
+from pace_core.regularizers._weight_change import WeightChange
+from pace_core.spec import ParamsModel
+
+NAME = "l2_sp"
+TITLE = "L2-SP"
+PAPER = (
+    "Li, Grandvalet, Davoine: Explicit Inductive Bias for Transfer Learning, ICML 2018, arXiv 1802.01483; PACE, Table 8"
+)
+NEEDS: frozenset[str] = frozenset()
+PASSES = 1.2
+
+
+class Params(ParamsModel):
+    """Li et al.'s alpha of 0.1, which they halve; their term on the head is left to the weight decay."""
+
+    weight: float = Field(default=0.05, ge=0, alias="lambda")
+    """Weight of the sum of squares, per squared unit of a weight; the head is free."""
+
+
+class Regularizer(Stateless):
+    """mean CE(f) + lambda · ‖θ - θ0‖², for adapters lambda · (‖dW‖² + ‖db‖²), summed over layers."""
+
+    def __init__(self, params: Params, setting: Setting) -> None:
+        self.setting, self.weight, self.change = setting, params.weight, WeightChange(setting.model)
+
+    def step(self, batch: Batch, step: int) -> Step:
+        parts = (change.square().sum() for change in self.change)
+        return with_penalty(plain_step(self.setting, batch), self.weight, "loss_change", parts)

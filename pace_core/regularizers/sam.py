@@ -1,0 +1,47 @@
+"""Sharpness-aware minimization: the gradient is taken where the loss nearby is highest."""
+
+import torch
+from pydantic import Field
+
+from pace_core.regularizers._plain import batch_gradient, norm, plain_step
+from pace_core.regularizers._step import Batch, Setting, Stateless, Step
+from pace_core.spec import ParamsModel
+
+NAME = "sam"
+TITLE = "SAM"
+PAPER = "Foret et al.: Sharpness-Aware Minimization, ICLR 2021, arXiv 2010.01412, eq. 2 and 3; PACE, Table 8"
+NEEDS: frozenset[str] = frozenset()
+PASSES = 2.0
+
+
+class Params(ParamsModel):
+    """Foret et al.'s value for most of their data sets."""
+
+    rho: float = Field(default=0.05, ge=0)
+    """Radius of the neighbourhood: Euclidean length of the move over all that is trained, the head too."""
+
+
+class Regularizer(Stateless):
+    """∇ mean CE at θ + rho · g / ‖g‖, where g = ∇ mean CE at θ; both over the whole batch and the same drop path.
+
+    `loss` is that of the moved weights, `loss_classification` that of θ itself.
+    """
+
+    def __init__(self, params: Params, setting: Setting) -> None:
+        self.setting, self.rho = setting, params.rho
+
+    def step(self, batch: Batch, step: int) -> Step:
+        trained = self.setting.trained
+        loss, logits, gradient = batch_gradient(self.setting, batch)
+        before = [parameter.detach().clone() for parameter in trained]  # adding and subtracting would leave a rest
+        length = norm(gradient).clamp_min(torch.finfo(gradient[0].dtype).tiny)
+        try:
+            with torch.no_grad():
+                for parameter, direction in zip(trained, gradient, strict=True):
+                    parameter += self.rho / length * direction
+            moved = plain_step(self.setting, batch)
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(trained, before, strict=True):
+                    parameter.copy_(value)
+        return Step({"loss": moved.terms["loss"], "loss_classification": loss}, logits, batch.labels)
