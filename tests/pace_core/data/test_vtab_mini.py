@@ -22,9 +22,9 @@ def small(monkeypatch: pytest.MonkeyPatch):
     vtab_mini.pictures.cache_clear()
 
 
-def load(task: str, phase: str, **over):
+def load(task: str, phase: str, train_images: int | None = None, **over):
     given = {"num_classes": None, "image_size": 64, "reporter": Silent()} | over
-    return vtab_mini.load(vtab_mini.Params(task=task), phase=phase, **given)
+    return vtab_mini.load(vtab_mini.Params(task=task, train_images=train_images), phase=phase, **given)
 
 
 def test_a_task_has_800_training_200_validation_and_1000_test_images() -> None:
@@ -33,6 +33,16 @@ def test_a_task_has_800_training_200_validation_and_1000_test_images() -> None:
     assert (len(final.train), len(final.measured[1]), final.val) == (1000, 1000, None)
     assert final.train.images.shape[1:] == (64, 64, 3)
     assert (final.train.images[:800] == search.train.images).all()
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("phase", ["search", "final"])
+def test_fewer_training_images_are_the_first_of_them_and_all_else_stays(phase: str) -> None:
+    few, whole = load("textures", phase, train_images=15), load("textures", phase)
+    assert len(few.train) == 15
+    assert (few.train.images == whole.train.images[:15]).all()
+    assert (few.train.labels == whole.train.labels[:15]).all()
+    assert (few.measured[1].images == whole.measured[1].images).all()
 
 
 def test_the_benchmark_lists_every_task_with_its_number_of_classes() -> None:
