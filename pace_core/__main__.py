@@ -29,8 +29,10 @@ class Bars:
 
     def event(self, type: str, data: dict[str, Any]) -> None:
         if type == "progress" and "step" in data:
-            speed = f"epoch {data['epoch']}/{data['epochs']} · {data['images_per_s']:.0f} images/s"
-            self._bar("train", data["step"], data["steps"], speed)
+            speed = f" · {data['images_per_s']:.0f} images/s" if "images_per_s" in data else ""
+            unit = "generation" if data.get("stage") == "search" else "epoch"
+            text = f"{unit} {data['epoch']}/{data['epochs']}{speed}"
+            self._bar(data.get("stage", "train"), data["step"], data["steps"], text)
         elif type == "progress":
             self._bar(data["stage"], data["done"], data["total"], "")
         elif type == "metrics":

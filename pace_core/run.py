@@ -4,27 +4,26 @@ import errno
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
 
 import torch
 from torch import nn
 
-from pace_core import data, registry, regularizers
-from pace_core.adapters import AdapterFile, adapt, save_adapter, start_from
+from pace_core.adapters import AdapterFile, save_adapter
 from pace_core.backbones import vision
-from pace_core.data import ImageSet, Splits
+from pace_core.data import ImageSet
 from pace_core.diagnostics import Diagnostics
 from pace_core.methods._inject import head_name
-from pace_core.noise import Pass, SeededSource, keyed_seed
-from pace_core.provenance import peak_memory_bytes, provenance, reset_peak_memory
-from pace_core.regularizers._step import Regularizer, Setting
-from pace_core.spec import Adapter, Metric, Reporter, RunError, RunResult, RunSpec
-from pace_core.training.batches import Batches, Preprocessing, decoded_size
-from pace_core.training.checkpoint import Progress, State, resume
+from pace_core.provenance import peak_memory_bytes, provenance
+from pace_core.search import inherit, search, searches, with_architecture
+from pace_core.spec import REASONS, Adapter, Metric, Reporter, RunError, RunResult, RunSpec
+from pace_core.stage import Ground, adapted, batches, data_hash, load_data, regularized
+from pace_core.training.batches import Preprocessing
+from pace_core.training.checkpoint import Checkpoint, Progress, State, read_checkpoint, save_checkpoint
 from pace_core.training.evaluate import accuracy, batches_of, logits_of
-from pace_core.training.loop import train
+from pace_core.training.loop import Speed, train
 from pace_core.training.optimizer import build_optimizer, trainable
-from pace_core.training.precision import Precision, choose_device, choose_precision
+from pace_core.training.precision import choose_device, choose_precision
 
 
 def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None = None) -> RunResult:
@@ -37,38 +36,39 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
     torch.set_num_threads(spec.resources.threads)  # in this thread: the result's last bits depend on it
     device = choose_device(spec.resources.device)
     precision = choose_precision(spec.training, device)
-    reset_peak_memory(device)
 
     with _named_failures():
         reporter.event("stage", {"name": "backbone"})
         loaded = vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path)
-        preprocessing = Preprocessing(loaded.image_size, loaded.mean, loaded.std)
+        ground = Ground(Preprocessing(loaded.image_size, loaded.mean, loaded.std), precision, device)
+        saved = _earlier(spec, resume_from, folder, reporter)
+
+        found = search(spec, ground, reporter, folder, saved) if searches(spec) else None
+        chosen = with_architecture(spec, found.architecture) if found else spec
 
         reporter.event("stage", {"name": "data"})
-        splits, data_hash = _load_data(spec, loaded.image_size, reporter)
+        splits = load_data(spec, spec.task.phase, loaded.image_size, reporter)
+        hash_of_data = data_hash(spec)
         split, held_out = splits.measured
 
-        model = _adapted(spec, loaded.model, splits.num_classes)
-        model.to(device, precision.dtype).train()
-        regularizer = _regularizer(spec, model, precision, len(splits.train), splits.num_classes)
-        state = State(model, build_optimizer(model, spec.optimizer), regularizer, Progress())
+        model = adapted(chosen, loaded.model, splits.num_classes, ground)
+        regularizer = regularized(spec, model, splits, ground)
+        progress = Progress(architecture=found.architecture if found else None)
+        state = State(model, build_optimizer(model, spec.optimizer), regularizer, progress)
+        evaluation = _Evaluation(spec, model, held_out, ground)
+        speed = found.speed if found else Speed(0.0, 0.0)
 
-        reporter.event("stage", {"name": "train"})
-        evaluation = _Evaluation(spec, model, held_out, preprocessing, precision, device)
-        if resume_from and not resume(state, spec, resume_from, folder):
-            message = "the earlier attempt left no checkpoint; this one begins at step 0"
-            reporter.event("log", {"level": "info", "message": message})
-        batches = Batches(
-            splits.train,
-            preprocessing,
-            batch_size=spec.training.batch_size,
-            seed=spec.seed,
-            augmentation=spec.training.augmentation,
-            device=device,
-            dtype=precision.dtype,
-        )
-        measure = (lambda: evaluation.named("val")) if split == "val" else None
-        speed = train(spec, state, batches, reporter, folder, measure)
+        if found and found.supernet:
+            inherit(model, found.supernet.model)
+            progress.step = found.supernet.progress.step
+        else:
+            reporter.event("stage", {"name": "train"})
+            if saved and saved.progress.stage == "train":
+                state.load(saved)
+            save = partial(save_checkpoint, state, spec, folder)
+            measure = partial(evaluation.named, "val") if split == "val" else None
+            own = train(chosen, state, batches(spec, splits.train, ground), reporter, save, measure)
+            speed = Speed(speed.seconds + own.seconds, own.images_per_s)
 
         reporter.event("stage", {"name": "evaluate"})
         values = {f"{split}/accuracy": dict(state.progress.measured).get(spec.training.epochs)}
@@ -82,7 +82,7 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
         adapter = None
         if spec.training.epochs > 0:
             trained = {name: parameter.detach() for name, parameter in parameters.items()}
-            file = AdapterFile(spec, splits.class_names, preprocessing, loaded.weights_hash, trained)
+            file = AdapterFile(chosen, splits.class_names, ground.preprocessing, loaded.weights_hash, trained)
             uri, sha256 = save_adapter(file, folder)
             adapter = Adapter(uri=uri, sha256=sha256)
 
@@ -97,9 +97,10 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
         images_per_s=speed.images_per_s,
         peak_memory_bytes=peak_memory_bytes(device),
         adapter=adapter,
+        architecture=found.architecture if found else None,
         provenance=provenance(
             weights_hash=loaded.weights_hash,
-            data_hash=data_hash,
+            data_hash=hash_of_data,
             precision=precision.name,
             device=device,
             threads=spec.resources.threads,
@@ -107,53 +108,22 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
     )
 
 
-def _load_data(spec: RunSpec, image_size: int, reporter: Reporter) -> tuple[Splits, str]:
-    source, task = registry.load(data)[spec.task.source], spec.task
-    params = source.Params.model_validate(task.params)
-    size = decoded_size(image_size, spec.training.augmentation)
-    splits = source.load(params, phase=task.phase, num_classes=task.num_classes, image_size=size, reporter=reporter)
-    if len(splits.train) == 0:
-        raise RunError("data_missing", f"task: {task.name} has no training images")
-    return splits, source.fingerprint(params, phase=task.phase, num_classes=task.num_classes)
-
-
-def _adapted(spec: RunSpec, model: nn.Module, num_classes: int) -> nn.Module:
-    model.reset_classifier(num_classes)
-    adapt(model, spec, torch.Generator().manual_seed(keyed_seed(spec.seed, "init")))
-    if spec.init_from:
-        start_from(model, spec.init_from)
-    return model
-
-
-def _regularizer(
-    spec: RunSpec, model: nn.Module, precision: Precision, train_samples: int, num_classes: int
-) -> Regularizer:
-    module = registry.load(regularizers)[spec.regularizer.name]
-    setting = Setting(
-        model=model,
-        current=Pass(SeededSource(spec.seed)),
-        micro_batch=spec.training.micro_batch,
-        autocast=precision.autocast,
-        train_samples=train_samples,
-        num_classes=num_classes,
-    )
-    return module.Regularizer(module.Params.model_validate(spec.regularizer.params), setting)
+def _earlier(spec: RunSpec, resume_from: str | None, folder: str, reporter: Reporter) -> Checkpoint | None:
+    if resume_from is None:
+        return None
+    saved = read_checkpoint(spec, resume_from, folder)
+    if saved is None:
+        message = "the earlier attempt left no checkpoint; this one begins at step 0"
+        reporter.event("log", {"level": "info", "message": message})
+    return saved
 
 
 class _Evaluation:
     """Measures the model on the split that the phase holds out."""
 
-    def __init__(
-        self,
-        spec: RunSpec,
-        model: nn.Module,
-        held_out: ImageSet,
-        preprocessing: Preprocessing,
-        precision: Precision,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, spec: RunSpec, model: nn.Module, held_out: ImageSet, ground: Ground) -> None:
         self._model, self._held_out = model, held_out
-        self._with = (preprocessing, precision, device)
+        self._with = (ground.preprocessing, ground.precision, ground.device)
         self._diagnostics = Diagnostics(model) if spec.training.diagnostics else None
 
     def named(self, split: str) -> dict[str, float]:
@@ -181,16 +151,17 @@ def _named_failures() -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise RunError("out_of_memory", _first_line(error)) from error
+        raise _named("out_of_memory", error) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise RunError("disk_full", _first_line(error)) from error
+        raise _named("disk_full", error) from error
     except RuntimeError as error:
         if isinstance(error, RunError) or "can't allocate memory" not in str(error):
             raise
-        raise RunError("out_of_memory", _first_line(error)) from error
+        raise _named("out_of_memory", error) from error
 
 
-def _first_line(error: BaseException) -> Any:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _named(reason: str, error: BaseException) -> RunError:
+    """The cure first, then what the library said."""
+    return RunError(reason, f"{REASONS[reason].sentence} ({(str(error) or type(error).__name__).splitlines()[0]})")

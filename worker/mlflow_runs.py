@@ -56,6 +56,8 @@ class Runs:
             metrics += projection.result_metrics(job, result, ended.at)
             self._client.log_inputs(run, [projection.data_input(job, result)])
             self._keep_adapter(run, result)
+            if result.architecture:
+                self._client.log_dict(run, result.architecture, "architecture.json")
         tags = projection.state_tags(states[-1]) if states else []
         for some in _chunks(metrics, METRICS_A_CALL):
             self._client.log_batch(run, metrics=some)

@@ -18,6 +18,7 @@ def methods() -> list[MethodEntry]:
             gives=sorted(module.GIVES),
             fits=sorted(module.FITS),
             starts_pretrained=module.STARTS_PRETRAINED,
+            **_present(module, "stages"),
         )
         for name, module in _of(pace_core.methods)
     ]

@@ -12,7 +12,7 @@ from pace_core.methods._residual import Switched
 
 
 class PromptTokens(Switched):
-    """Up to `len(tokens)` trained tokens without position embedding; the first `length` of them are in use."""
+    """Up to `len(tokens)` trained tokens without position embedding; the first `size` of them are in use."""
 
     def __init__(self, tokens: Tensor, prefix: int, dropout: float) -> None:
         """tokens: (number, width); prefix: how many tokens of the network stand before them, such as the class token.
@@ -21,21 +21,24 @@ class PromptTokens(Switched):
         """
         super().__init__()
         self.tokens = nn.Parameter(tokens)
-        self.prefix, self.length = prefix, len(tokens)
+        self.prefix, self.size = prefix, len(tokens)
         self.dropout = nn.Dropout(dropout)
 
     def put(self, x: Tensor) -> Tensor:
-        """(rows, tokens, width) → (rows, tokens + length, width)."""
-        if self.pretrained or not self.length:
+        """(rows, tokens, width) → (rows, tokens + size, width)."""
+        if self.pretrained or not self.size:
             return x
-        prompts = self.dropout(self.tokens[: self.length].to(x.dtype).expand(len(x), -1, -1))
+        prompts = self.dropout(self.tokens[: self.size].to(x.dtype).expand(len(x), -1, -1))
         return torch.cat([x[:, : self.prefix], prompts, x[:, self.prefix :]], dim=1)
 
     def take(self, x: Tensor) -> Tensor:
         """The opposite of `put`: what became of the prompts is dropped."""
-        if self.pretrained or not self.length:
+        if self.pretrained or not self.size:
             return x
-        return torch.cat([x[:, : self.prefix], x[:, self.prefix + self.length :]], dim=1)
+        return torch.cat([x[:, : self.prefix], x[:, self.prefix + self.size :]], dim=1)
+
+    def num_parameters(self, size: int) -> int:
+        return size * self.tokens.shape[1]
 
 
 def prompt(first: nn.Module, last: nn.Module, prompts: PromptTokens) -> None:

@@ -31,6 +31,8 @@ class MethodEntry(Entry):
     """Families of networks that it can adapt: vit, swin, text."""
     starts_pretrained: bool
     """Whether the features are the pretrained ones before the first step."""
+    stages: list[str] = ["train"]
+    """What a run goes through, unless its architecture is given: supernet, search, train."""
 
 
 class RegularizerEntry(Entry):

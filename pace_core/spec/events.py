@@ -13,8 +13,10 @@ class EventType(StrEnum):
     """The kinds of event; the shape of `data` is named beside each."""
 
     LOG = "log"  # {level: info|warning|error, message}
-    STAGE = "stage"  # {name: data|backbone|train|evaluate|adapter}
-    PROGRESS = "progress"  # {epoch, epochs, step, steps, images_per_s}, or {stage, done, total} outside training
+    STAGE = "stage"  # {name: data|backbone|supernet|search|train|evaluate|adapter}
+    # {epoch, epochs, step, steps, images_per_s} of training, with `stage` where that is the supernet's; of a search
+    # {stage, epoch, epochs, step, steps} in generations and architectures; outside both {stage, done, total}
+    PROGRESS = "progress"
     METRICS = "metrics"  # {epoch, step, values: {"train/loss": 1.2, "val/accuracy": 0.8, …}}
     CHECKPOINT = "checkpoint"  # {epoch, step}
     END = "end"  # {reason, message, result: RunResult | null}: the last event of every attempt

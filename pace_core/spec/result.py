@@ -1,5 +1,7 @@
 """What a finished run leaves behind."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 RESULTS_VERSION = 1
@@ -62,6 +64,8 @@ class RunResult(_Result):
     peak_memory_bytes: int
     adapter: Adapter | None
     """None only when nothing was trained."""
+    architecture: dict[str, Any] | None = None
+    """What a method that searches has found, as its own field of that name; None for all others."""
     provenance: Provenance
 
     def value(self, split: str, metric: str = "accuracy") -> float | None:

@@ -161,6 +161,8 @@ def _across(resolved: Mapping[str, Any], catalogue: Catalogue) -> list[Fault]:
         faults += _backbone_faults(resolved["backbone"], method, catalogue)
     if resolved["training"]:
         faults += _training_faults(resolved["training"], resolved["optimizer"])
+    if resolved["training"] and method and "supernet_epochs" in method and not method["architecture"]:
+        faults += _supernet_faults(method["supernet_epochs"], resolved["training"])
     return faults
 
 
@@ -223,3 +225,11 @@ def _training_faults(training: Mapping[str, Any], optimizer: Mapping[str, Any] |
         message = f"{training['min_lr']:g} is above optimizer.lr {optimizer['lr']:g}, so the rate would rise; lower it"
         faults.append(Fault(pointer="/training/min_lr", code="conflict", message=message))
     return faults
+
+
+def _supernet_faults(epochs: int, training: Mapping[str, Any]) -> list[Fault]:
+    warmup = training["warmup_epochs"]
+    if warmup < epochs or training["epochs"] == 0:
+        return []
+    message = f"{warmup:g} epochs of warm-up leave nothing of the supernet's {epochs}; use more, or less warm-up"
+    return [Fault(pointer="/method/supernet_epochs", code="conflict", message=message)]

@@ -22,12 +22,26 @@ NAME = "checkpoint.safetensors"
 class Progress:
     """How far a run is."""
 
+    stage: str = "train"
+    """The one under way: `train`, or before it the `supernet` and `search` of a method that searches."""
     step: int = 0
-    """Optimizer steps done."""
+    """Optimizer steps done; of the supernet's training while it is searched."""
     sums: dict[str, float] = field(default_factory=dict)
     """Sums of the loss's terms over the steps of the epoch under way."""
     measured: list[tuple[int, float]] = field(default_factory=list)
     """Epoch and validation accuracy of every evaluation."""
+    fitness: list[float] = field(default_factory=list)
+    """Of every architecture that the search has evaluated, in its order."""
+    architecture: dict[str, list[Any]] | None = None
+    """The one that the search found, while it is trained."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What an earlier attempt left, as `State.load` takes it."""
+
+    tensors: dict[str, Tensor]
+    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -50,14 +64,14 @@ class State:
         return {f"{group}:{name}": value for group, members in groups.items() for name, value in members.items()}
 
     @torch.no_grad()
-    def load(self, tensors: dict[str, Tensor], progress: Progress) -> None:
+    def load(self, checkpoint: Checkpoint) -> None:
         """Goes on from there."""
-        parameters = trainable(self.model)
+        tensors, parameters = checkpoint.tensors, trainable(self.model)
         for name, value in _group(tensors, "trained").items():
             parameters[name].copy_(value)
         load_optimizer_state(self.optimizer, parameters, _group(tensors, "optimizer"))
         self.regularizer.load_state_dict(_group(tensors, "regularizer"))
-        self.progress.__dict__.update(progress.__dict__)
+        self.progress.__dict__.update(checkpoint.progress.__dict__)
 
 
 def save_checkpoint(state: State, spec: RunSpec, folder: str) -> None:
@@ -69,24 +83,23 @@ def save_checkpoint(state: State, spec: RunSpec, folder: str) -> None:
     storage.write(storage.join(folder, NAME), pack(tensors, facts))
 
 
-def resume(state: State, spec: RunSpec, folder: str, own_folder: str) -> bool:
-    """Goes on from the checkpoint of an earlier attempt and keeps a copy as this one's first; False if there is none.
+def read_checkpoint(spec: RunSpec, folder: str, own_folder: str) -> Checkpoint | None:
+    """The checkpoint of an earlier attempt, a copy of which is kept as this one's first; None if there is none.
 
     Raises RunError `spec_invalid` for a checkpoint of another spec.
     """
     content = storage.read(storage.join(folder, NAME))
     if content is None:
-        return False
+        return None
     try:
         tensors, facts = unpack(content)
     except ValueError as error:
         raise RunError("spec_invalid", f"{folder}: {NAME} is {error}") from error
     if facts["spec"] != _decisive(spec):
         raise RunError("spec_invalid", f"{folder}: the checkpoint there is of another spec; start without it")
-    said = facts["progress"]
-    state.load(tensors, Progress(said["step"], said["sums"], [(e, v) for e, v in said["measured"]]))
     storage.write(storage.join(own_folder, NAME), content)
-    return True
+    said = facts["progress"]
+    return Checkpoint(tensors, Progress(**{**said, "measured": [(e, v) for e, v in said["measured"]]}))
 
 
 def _decisive(spec: RunSpec) -> dict[str, Any]:

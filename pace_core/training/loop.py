@@ -11,7 +11,7 @@ from torch import Tensor
 from pace_core.noise import keyed_seed
 from pace_core.spec import Interrupted, Reporter, RunError, RunSpec
 from pace_core.training.batches import Batches
-from pace_core.training.checkpoint import State, save_checkpoint
+from pace_core.training.checkpoint import State
 from pace_core.training.optimizer import set_learning_rate
 from pace_core.training.schedule import learning_rate
 
@@ -30,12 +30,13 @@ class Speed:
 
 
 def train(
-    spec: RunSpec, state: State, batches: Batches, reporter: Reporter, folder: str, measure: Measure | None
+    spec: RunSpec, state: State, batches: Batches, reporter: Reporter, save: Callable[[], None], measure: Measure | None
 ) -> Speed:
     """Trains from where `state` stands to the last epoch.
 
-    `measure` is called after every `eval_every` epochs and after the last; None measures nothing on the way. Raises
-    Interrupted with the checkpoint written, and RunError `nan`, the last good checkpoint kept.
+    `save` writes a checkpoint of `state`. `measure` is called after every `eval_every` epochs and after the last; None
+    measures nothing on the way. Raises Interrupted with the checkpoint written, and RunError `nan`, the last good
+    checkpoint kept.
     """
     training, progress, per_epoch = spec.training, state.progress, batches.steps_per_epoch
     total = training.epochs * per_epoch
@@ -68,7 +69,7 @@ def train(
         last = progress.step == total
         if last or directive != "continue" or progress.step - saved >= training.checkpoint_every_steps:
             meter.settle()
-            save_checkpoint(state, spec, folder)
+            save()
             saved = progress.step
             reporter.event("checkpoint", {"epoch": progress.step // per_epoch, "step": progress.step})
         if directive != "continue" and not last:

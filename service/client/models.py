@@ -24,6 +24,8 @@ class Progress(_Read):
     step: int = 0
     steps: int = 0
     images_per_s: float | None = None
+    stage: str = ""
+    """Where it is not the training of what will be tested: `supernet`, or `search` with its generations as epochs."""
 
 
 class Job(_Read):

@@ -1,5 +1,6 @@
 """MLflow as a projection of job events: a real MLflow store, and a service that is a list of events."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -167,6 +168,17 @@ def test_a_job_becomes_a_run_with_its_settings_curves_result_and_files(mlflow: M
     assert (data.dataset.name, data.dataset.digest) == ("vtab-1k/cifar", "d" * 36)
     place = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     assert service.links == {"job_whole": f"http://mlflow.test/{place}"}
+
+
+def test_what_a_search_found_is_a_file_of_the_run(mlflow: MlflowClient, tmp_path: Path) -> None:
+    service = Service()
+    job = submit(service, "job_search", tmp_path / "a")
+    found = {"prompt": [5, 1], "lora": [10, 0], "adapter": [1, 1]}
+    assert job.result
+    service.known[job.id] = job.model_copy(update={"result": job.result.model_copy(update={"architecture": found})})
+    track(service, mlflow)
+    run = run_of(mlflow, "job_search").info.run_id
+    assert json.loads(Path(mlflow.download_artifacts(run, "architecture.json")).read_text()) == found
 
 
 def test_a_result_stands_beside_the_published_row_of_its_label_and_the_best(

@@ -131,7 +131,8 @@ def standing(job: Job) -> str:
     if job.state is State.QUEUED:
         return job.waiting_for or ""
     if job.progress and job.progress.epochs:
-        done = f"epoch {job.progress.epoch}/{job.progress.epochs}"
+        unit = "generation" if job.progress.stage == "search" else "epoch"
+        done = f"{job.progress.stage} {unit} {job.progress.epoch}/{job.progress.epochs}".lstrip()
         return f"{done}, {asked}" if asked else done
     return asked
 

@@ -112,5 +112,7 @@ def _show_check(client: Client, request: JobRequest) -> None:
         out().print(f"memory about {said.memory_bytes / 2**30:.1f} GiB")
     if said.cpu_seconds_per_1000_images is not None:
         out().print(f"an epoch of 1,000 images about {duration(said.cpu_seconds_per_1000_images)} on a CPU")
+    if said.epochs != check.spec["training"]["epochs"]:
+        out().print(f"all stages together about {said.epochs:.0f} epochs")
     if check.waiting_for:
         out().print(f"[yellow]would wait[/]: {plain(check.waiting_for)}")

@@ -53,6 +53,11 @@ WRONG = {
     "a rank wider than a layer": ({"method": {"rank": 512}}, "/method/rank", "use at most 128"),
     "a class count that contradicts the task": ({"task": {"num_classes": 7}}, "/task/num_classes", "has 10, not 7"),
     "a regularizer that needs what the method lacks": ({"method": {"name": "linear"}}, "/regularizer/name", "'delta'"),
+    "a supernet that is only warmed up": (
+        {"method": {"name": "noah", "supernet_epochs": 2}, "training": {"warmup_epochs": 2}},
+        "/method/supernet_epochs",
+        "leave nothing of the supernet's 2",
+    ),
     "warm-up that never ends": ({"training": {"warmup_epochs": 10}}, "/training/warmup_epochs", "leave nothing"),
     "a micro-batch above the batch": ({"training": {"micro_batch": 65}}, "/training/micro_batch", "at most that"),
     "a backbone that is no vision transformer": ({"backbone": {"name": "resnet50"}}, "/backbone/name", "ViT or Swin"),

@@ -212,6 +212,16 @@ async def test_logs_are_followed_until_the_job_has_ended(pace: Pace, api: Api) -
     assert said.out.splitlines()[-1].endswith(" succeeded The run finished.")
 
 
+async def test_a_search_is_counted_in_generations_and_its_supernet_in_epochs(pace: Pace, api: Api) -> None:
+    await api.submit()
+    name, attempt = await api.take()
+    for stage, said in (("supernet", "supernet epoch 3/20"), ("search", "search generation 3/20")):
+        await api.report(
+            name, attempt, ("progress", {"stage": stage, "epoch": 3, "epochs": 20, "step": 9, "steps": 60})
+        )
+        assert said in (await pace("jobs")).out
+
+
 async def test_watching_ends_with_the_jobs_and_tells_by_its_exit_code(pace: Pace, api: Api) -> None:
     good = await api.submit(seed=1)
     watching = asyncio.create_task(pace("watch", good))

@@ -1,0 +1,203 @@
+"""Where a method's architecture comes from, if the spec leaves it open: a supernet is trained, then searched.
+
+Both stages see the training and validation split alone, whatever the phase of the run.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pace_core import methods, registry
+from pace_core.backbones import vision
+from pace_core.data import ImageSet
+from pace_core.methods._search_space import Architecture, SearchParams, Space
+from pace_core.noise import keyed_seed
+from pace_core.regularizers._step import Batch, Regularizer, Step
+from pace_core.spec import Directive, Interrupted, Reporter, RunSpec
+from pace_core.stage import Ground, adapted, batches, load_data, regularized
+from pace_core.training.checkpoint import Checkpoint, Progress, State, save_checkpoint
+from pace_core.training.evaluate import accuracy, logits_of
+from pace_core.training.evolution import Candidate, evolve
+from pace_core.training.loop import Speed, train
+from pace_core.training.optimizer import build_optimizer, trainable
+
+_SECONDS_BETWEEN_REPORTS = 1.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the search ended with."""
+
+    architecture: Architecture
+    supernet: State | None
+    """None where what was found is trained anew."""
+    speed: Speed
+    """Of the supernet's training in this attempt."""
+
+
+def searches(spec: RunSpec) -> bool:
+    """Whether the spec's method is to find its architecture first."""
+    undecided = "search" in _stages(spec) and spec.method.params.get("architecture") is None
+    return undecided and spec.training.epochs > 0
+
+
+def trains_anew(spec: RunSpec) -> bool:
+    """Whether what was found is trained from the pretrained network, or keeps the supernet's weights."""
+    return "train" in _stages(spec)
+
+
+def with_architecture(spec: RunSpec, architecture: Architecture) -> RunSpec:
+    """The spec of a run that is told what the search found."""
+    method = spec.method.model_copy(update={"architecture": architecture})
+    return spec.model_copy(update={"method": method})
+
+
+def search(spec: RunSpec, ground: Ground, reporter: Reporter, folder: str, saved: Checkpoint | None) -> Found:
+    """Trains the supernet and searches it, from where an earlier attempt was. Raises as `run`, a checkpoint written."""
+    if saved and saved.progress.architecture:
+        return Found(saved.progress.architecture, None, Speed(0.0, 0.0))
+    method = registry.load(methods)[spec.method.name]
+    params = method.Params.model_validate(spec.method.params)
+    stage_spec = _of_supernet(spec, params)
+
+    reporter.event("stage", {"name": "data"})
+    splits = load_data(spec, "search", ground.preprocessing.image_size, reporter)
+    assert splits.val is not None
+
+    loaded = vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path)
+    supernet = adapted(spec, loaded.model, splits.num_classes, ground)
+    space: Space = method.space(supernet, params)
+    regularizer = _OneArchitectureAStep(regularized(spec, supernet, splits, ground), space, spec.seed)
+    state = State(supernet, build_optimizer(supernet, stage_spec.optimizer), regularizer, Progress(stage="supernet"))
+    if saved:
+        state.load(saved)
+    if state.progress.stage == "supernet":
+        reporter.event("stage", {"name": "supernet"})
+    save = partial(save_checkpoint, state, spec, folder)
+    of_stage = batches(stage_spec, splits.train, ground)
+    speed = train(stage_spec, state, of_stage, _Renamed(reporter), save, measure=None)
+
+    reporter.event("stage", {"name": "search"})
+    state.progress.stage = "search"
+    measure = partial(_accuracy, supernet, splits.val, ground)
+    fitness = _Fitness(params, space, state.progress.fitness, measure, reporter, save)
+    best = evolve(space, params, params.budget, random.Random(keyed_seed(spec.seed, "search")), fitness, fitness.told)
+    return Found(best.architecture, None if trains_anew(spec) else state, speed)
+
+
+@torch.no_grad()
+def inherit(model: nn.Module, supernet: nn.Module) -> None:
+    """Gives the model of one architecture the supernet's weights: the leading part of every tensor."""
+    larger = trainable(supernet)
+    for name, parameter in trainable(model).items():
+        parameter.copy_(larger[name][tuple(slice(size) for size in parameter.shape)])
+
+
+def _accuracy(model: nn.Module, images: ImageSet, ground: Ground) -> float:
+    return accuracy(logits_of(model, images, ground.preprocessing, ground.precision, ground.device), images.labels)
+
+
+def _stages(spec: RunSpec) -> tuple[str, ...]:
+    return getattr(registry.load(methods)[spec.method.name], "STAGES", ("train",))
+
+
+def _of_supernet(spec: RunSpec, params: Any) -> RunSpec:
+    """The settings of the supernet's training: the method's own where what it finds is trained anew."""
+    if not trains_anew(spec):
+        return spec
+    training = spec.training.model_copy(update={"epochs": params.supernet_epochs})
+    optimizer = spec.optimizer.model_copy(update={"lr": params.supernet_lr})
+    return spec.model_copy(update={"training": training, "optimizer": optimizer})
+
+
+class _OneArchitectureAStep:
+    """A regularizer whose every step, with all its passes, sees one random architecture, the step's own."""
+
+    def __init__(self, regularizer: Regularizer, space: Space, seed: int) -> None:
+        self._regularizer, self._space, self._seed = regularizer, space, seed
+
+    def step(self, batch: Batch, step: int) -> Step:
+        rng = random.Random(keyed_seed(self._seed, "architecture", step))
+        self._space.configure(self._space.sample(rng))
+        return self._regularizer.step(batch, step)
+
+    def after_update(self) -> None:
+        self._regularizer.after_update()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self._regularizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self._regularizer.load_state_dict(state)
+
+
+class _Renamed:
+    """The supernet's training under its own name, beside the training that may follow."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def event(self, type: str, data: dict[str, Any]) -> None:
+        if type == "metrics":
+            values = {name.replace("train/", "supernet/"): value for name, value in data["values"].items()}
+            data = {**data, "values": values}
+        elif type == "progress":
+            data = {"stage": "supernet", **data}
+        self._reporter.event(type, data)
+
+    def directive(self) -> Directive:
+        return self._reporter.directive()
+
+
+class _Fitness:
+    """Accuracy of architectures with the supernet's weights; what an earlier attempt measured is not measured again."""
+
+    def __init__(
+        self,
+        params: SearchParams,
+        space: Space,
+        known: list[float],
+        measure: Callable[[], float],
+        reporter: Reporter,
+        save: Callable[[], None],
+    ) -> None:
+        self._params, self._space, self._known = params, space, known
+        self._measure, self._reporter, self._save = measure, reporter, save
+        self._asked, self._generation, self._before = 0, 0, len(known)
+        self._reported = 0.0
+
+    def __call__(self, architecture: Architecture) -> float:
+        """Raises Interrupted, with the measurement kept."""
+        self._asked += 1
+        if self._asked > self._before:
+            self._space.configure(architecture)
+            self._known.append(self._measure())
+            if time.monotonic() - self._reported >= _SECONDS_BETWEEN_REPORTS:
+                self._report()
+            directive = self._reporter.directive()
+            if directive != "continue":
+                self._save()
+                raise Interrupted(directive)
+        return self._known[self._asked - 1]
+
+    def told(self, generation: int, best: Candidate) -> None:
+        """Hears the best so far at the end of a generation."""
+        if self._asked >= self._before:  # else an earlier attempt has said it
+            size = self._space.num_parameters(best.architecture)
+            values = {"search/accuracy": best.fitness, "search/parameters": size}
+            self._reporter.event("metrics", {"epoch": generation, "step": self._asked, "values": values})
+            self._report()
+            self._save()
+        self._generation = min(generation + 1, self._params.generations)
+
+    def _report(self) -> None:
+        self._reported = time.monotonic()
+        progress = {"epoch": self._generation, "epochs": self._params.generations, "step": self._asked}
+        steps = self._params.population * (1 + self._params.generations)
+        self._reporter.event("progress", {"stage": "search", **progress, "steps": steps})
