@@ -20,7 +20,7 @@ from pace_core.spec import REASONS, Adapter, Metric, Reporter, RunError, RunResu
 from pace_core.stage import Ground, adapted, batches, data_hash, load_data, regularized
 from pace_core.training.batches import Preprocessing
 from pace_core.training.checkpoint import Checkpoint, Progress, State, read_checkpoint, save_checkpoint
-from pace_core.training.evaluate import accuracy, batches_of, logits_of
+from pace_core.training.evaluate import accuracy, batches_of, logits_of, mean_cross_entropy
 from pace_core.training.loop import Speed, train
 from pace_core.training.optimizer import build_optimizer, trainable
 from pace_core.training.precision import choose_device, choose_precision
@@ -55,7 +55,7 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
         regularizer = regularized(spec, model, splits, ground)
         progress = Progress(architecture=found.architecture if found else None)
         state = State(model, build_optimizer(model, spec.optimizer), regularizer, progress)
-        evaluation = _Evaluation(spec, model, held_out, ground)
+        evaluation = _Evaluation(spec, model, held_out, splits.train, ground)
         speed = found.speed if found else Speed(0.0, 0.0)
 
         if found and found.supernet:
@@ -121,17 +121,25 @@ def _earlier(spec: RunSpec, resume_from: str | None, folder: str, reporter: Repo
 class _Evaluation:
     """Measures the model on the split that the phase holds out."""
 
-    def __init__(self, spec: RunSpec, model: nn.Module, held_out: ImageSet, ground: Ground) -> None:
-        self._model, self._held_out = model, held_out
+    def __init__(self, spec: RunSpec, model: nn.Module, held_out: ImageSet, train: ImageSet, ground: Ground) -> None:
+        self._model, self._held_out, self._train = model, held_out, train
         self._with = (ground.preprocessing, ground.precision, ground.device)
         self._diagnostics = Diagnostics(model) if spec.training.diagnostics else None
 
     def named(self, split: str) -> dict[str, float]:
         """`<split>/accuracy`, and the diagnostics where the spec asks for them."""
-        values = {"accuracy": accuracy(logits_of(self._model, self._held_out, *self._with), self._held_out.labels)}
+        logits = logits_of(self._model, self._held_out, *self._with)
+        values = {f"{split}/accuracy": accuracy(logits, self._held_out.labels)}
         if self._diagnostics:
-            values |= self._diagnostics.measure(self._held_out, lambda images: batches_of(images, *self._with))
-        return {f"{split}/{name}": value for name, value in values.items()}
+            fitted = logits_of(self._model, self._train, *self._with)
+            values |= {
+                f"{split}/loss": mean_cross_entropy(logits, self._held_out.labels),
+                "train_set/accuracy": accuracy(fitted, self._train.labels),
+                "train_set/loss": mean_cross_entropy(fitted, self._train.labels),
+            }
+            measured = self._diagnostics.measure(self._held_out, lambda images: batches_of(images, *self._with))
+            values |= {f"{split}/{name}": value for name, value in measured.items()}
+        return values
 
 
 def _metrics(spec: RunSpec, split: str, last: float, progress: Progress) -> list[Metric]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pace_core.data import ImageSet
 from pace_core.methods._residual import merged_weights
@@ -34,6 +35,11 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     if not torch.isfinite(logits).all():
         raise RunError("nan", "the trained model's outputs are not finite; lower optimizer.lr")
     return float((logits.argmax(1) == labels).double().mean())
+
+
+def mean_cross_entropy(logits: Tensor, labels: Tensor) -> float:
+    """Mean over samples, in natural units."""
+    return float(F.cross_entropy(logits.double(), labels))
 
 
 def batches_of(

@@ -95,6 +95,7 @@ def test_diagnostics_are_measured_where_asked_for(make_spec: MakeSpec, tmp_path:
     run(make_spec(training={"epochs": 1, "diagnostics": True}), told, str(tmp_path))
     values = told.of("metrics")[0]["values"]
     assert all(values[f"val/{n}"] > 0 for n in ("gradient_norm_loss", "gradient_norm_output", "fp_distance"))
+    assert all(values[name] > 0 for name in ("val/loss", "train_set/loss", "train_set/accuracy"))
 
 
 def test_an_absurd_learning_rate_ends_as_nan_and_keeps_the_last_good_checkpoint(
