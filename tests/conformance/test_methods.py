@@ -11,12 +11,21 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from pace_core import methods, registry
+from pace_core.adapters import load_trained, merge
 from pace_core.methods._inject import block_linears, head_name
-from pace_core.methods._residual import merged_weights, residual_layers
+from pace_core.methods._residual import (
+    Noised,
+    Residual,
+    merged_weights,
+    pretrained_weights,
+    residual_layers,
+    residuals,
+)
 from pace_core.training.optimizer import trainable
 
 METHODS = registry.load(methods)
 RESIDUAL = [name for name, module in METHODS.items() if "delta" in module.GIVES]
+TARGETED = [name for name in RESIDUAL if "targets" in METHODS[name].Params.model_fields]
 COUNTS = [
     pytest.param(module, params, count, id=f"{name}-{params}")
     for name, module in METHODS.items()
@@ -50,9 +59,14 @@ def with_biases(model: nn.Module) -> nn.Module:
 NETWORKS = {"vit": (tiny_vit, 16), "swin": (tiny_swin, 32)}
 
 
-@pytest.fixture(params=NETWORKS)
-def network(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor]:
-    build, size = NETWORKS[request.param]
+def on_every_network(names: list[str]) -> pytest.MarkDecorator:
+    """Each of these methods on each kind of network that it says it fits."""
+    pairs = [(name, kind) for name in names for kind in NETWORKS if kind in METHODS[name].FITS]
+    return pytest.mark.parametrize(("name", "kind"), pairs)
+
+
+def network(kind: str) -> tuple[nn.Module, Tensor]:
+    build, size = NETWORKS[kind]
     return build().double().eval(), torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(2)).double()
 
 
@@ -83,38 +97,84 @@ def test_the_built_vit_b_16_trains_as_many_parameters_as_published(
     assert sum(p.numel() for name, p in trainable(model).items() if name.startswith(head)) == 769 * 100
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_before_training_the_features_are_the_pretrained_ones(name: str, network: tuple[nn.Module, Tensor]) -> None:
-    model, images = network
+@on_every_network([name for name, module in METHODS.items() if module.STARTS_PRETRAINED])
+def test_before_training_the_features_are_the_pretrained_ones(name: str, kind: str) -> None:
+    model, images = network(kind)
     before = model.forward_features(images)
     after = adapted(model, METHODS[name]).forward_features(images)
     torch.testing.assert_close(after, before, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", RESIDUAL)
-def test_merged_weights_compute_the_same(name: str, network: tuple[nn.Module, Tensor]) -> None:
-    model, images = network
+@on_every_network([name for name in METHODS if name != "full"])
+def test_switched_off_the_features_are_the_pretrained_ones_at_any_time(name: str, kind: str) -> None:
+    model, images = network(kind)
+    before = model.forward_features(images)
+    model = stirred(adapted(model, METHODS[name])).eval()
+    if name != "linear":
+        assert not torch.allclose(model.forward_features(images), before)
+    with pretrained_weights(model):
+        torch.testing.assert_close(model.forward_features(images), before, rtol=0, atol=1e-12)
+
+
+@on_every_network([name for name in METHODS if "merged" in METHODS[name].GIVES])
+def test_merged_weights_compute_the_same(name: str, kind: str) -> None:
+    model, images = network(kind)
     model = stirred(adapted(model, METHODS[name])).eval()
     apart = model(images)
-    plain = {layer: (module.weight.clone(), module.delta) for layer, module in residual_layers(model).items()}
-    with torch.no_grad(), merged_weights(model) as weights:
+    with torch.no_grad(), merged_weights(model):
         torch.testing.assert_close(model(images), apart, rtol=0, atol=1e-10)
-        moved = any(not torch.equal(weights[layer], plain[layer][0]) for layer in weights)
-    assert moved or name == "vpt_add"  # which changes biases alone
+    merged = merge(model)
+    assert not any(isinstance(module, Noised) for module in merged.modules()), "something adapted is left"
+    torch.testing.assert_close(merged(images), apart, rtol=0, atol=1e-10)
+
+
+@on_every_network(list(METHODS))
+def test_what_does_not_merge_still_computes_the_same_afterwards(name: str, kind: str) -> None:
+    model, images = network(kind)
+    model = stirred(adapted(model, METHODS[name])).eval()
+    before = model(images)
+    torch.testing.assert_close(merge(model)(images), before, rtol=0, atol=1e-10)
+
+
+@on_every_network(list(METHODS))
+def test_what_was_trained_loads_onto_a_fresh_backbone(name: str, kind: str) -> None:
+    model, images = network(kind)
+    model = stirred(adapted(model, METHODS[name])).eval()
+    saved = {key: value.detach().clone() for key, value in trainable(model).items()}
+    fresh = adapted(network(kind)[0], METHODS[name]).eval()
+    load_trained(fresh, saved, origin="the file")
+    torch.testing.assert_close(fresh(images), model(images), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("targets", ["all", "qkv", "q,v"])
-@pytest.mark.parametrize("name", RESIDUAL)
-def test_base_plus_delta_is_the_layer(name: str, targets: str) -> None:
-    model = stirred(adapted(tiny_vit().double(), METHODS[name], targets=targets)).eval()
-    for layer in residual_layers(model).values():
-        x = torch.randn(2, 5, layer.in_features, dtype=torch.float64)
-        torch.testing.assert_close(layer.base(x) + layer.delta(x), layer(x), rtol=0, atol=1e-10)
+@pytest.mark.parametrize("name", TARGETED)
+def test_base_plus_delta_is_the_layer_whatever_the_targets(name: str, targets: str) -> None:
+    _base_plus_delta_is_the_layer(stirred(adapted(tiny_vit().double(), METHODS[name], targets=targets)).eval())
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_only_what_should_move_moves(name: str, network: tuple[nn.Module, Tensor]) -> None:
-    model, images = network
+@on_every_network(RESIDUAL)
+def test_base_plus_delta_is_the_layer(name: str, kind: str) -> None:
+    _base_plus_delta_is_the_layer(stirred(adapted(network(kind)[0], METHODS[name])).eval(), kind)
+
+
+def _base_plus_delta_is_the_layer(model: nn.Module, kind: str = "vit") -> None:
+    seen: list[str] = []
+
+    def compare(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(layer, Residual)
+        torch.testing.assert_close(layer.base(*args) + layer.delta(*args), output, rtol=0, atol=1e-10)
+        seen.append(layer.name)
+
+    for layer in residuals(model).values():
+        layer.register_forward_hook(compare)
+    model(network(kind)[1])
+    assert set(seen) == set(residuals(model))
+    assert seen
+
+
+@on_every_network(list(METHODS))
+def test_only_what_should_move_moves(name: str, kind: str) -> None:
+    model, images = network(kind)
     model = stirred(adapted(model, METHODS[name])).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     optimizer = torch.optim.SGD(trainable(model).values(), lr=0.1)
@@ -128,9 +188,9 @@ def test_only_what_should_move_moves(name: str, network: tuple[nn.Module, Tensor
 
 
 @pytest.mark.parametrize("targets", ["all", "qkv", "q,v"])
-@pytest.mark.parametrize("name", RESIDUAL)
-def test_targets_say_which_layers_are_adapted(name: str, targets: str, network: tuple[nn.Module, Tensor]) -> None:
-    model = adapted(network[0], METHODS[name], targets=targets)
+@on_every_network(TARGETED)
+def test_targets_say_which_layers_are_adapted(name: str, kind: str, targets: str) -> None:
+    model = adapted(network(kind)[0], METHODS[name], targets=targets)
     expected = [layer for layer in block_linears(model) if targets == "all" or layer.endswith("attn.qkv")]
     assert list(residual_layers(model)) == expected
 
