@@ -45,7 +45,7 @@ def code_version() -> str:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Lets go of earlier runs of a warm process and forgets their peak, where the system can."""
+    """Lets go of the last run in a warm process and forgets its peak, where the system can."""
     gc.collect()  # a model and its hooks refer to each other
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -57,7 +57,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Of the device's memory; on a CPU, of the whole process."""
+    """Of the device's memory; on a CPU, of the whole process. Since its start or the last `reset_peak_memory`."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if _SELF.exists():

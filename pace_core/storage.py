@@ -42,5 +42,5 @@ def write(url: str, content: bytes) -> None:
             raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RunError("disk_full", f"no room for {path} ({len(content)} bytes)") from error
+            raise RunError("disk_full", f"no room for {path} ({len(content)} bytes); free some and retry") from error
         raise

@@ -43,7 +43,7 @@ class SlotActor:
         if held is not None and not held.outbox.empty:
             raise RuntimeError(f"{self._slot} holds {held.lease.job}/{held.lease.attempt}")
         greeting = f"attempt {wanted.attempt} on {self._slot} (pid {os.getpid()}, code {code_version()})"
-        self._attempt = self._attempts.Attempt(wanted, greeting)
+        self._attempt = self._attempts.Attempt(wanted, greeting, self._device)
 
     def exchange(self, acknowledged: int, directive: Directive, wait_s: float) -> dict[str, Any]:
         """Events not yet acknowledged, as JSON; waits up to `wait_s` for one. `ended`: no more will come."""

@@ -24,12 +24,15 @@ class LowRank(nn.Module):
 
     def matrix(self) -> Tensor:
         """The whole matrix, shape (out, in)."""
-        return self._placed([a @ b for a, b in zip(self.A, self.B, strict=True)], dim=0) * self.scale
+        return self._placed([self._scaled(a) @ b for a, b in zip(self.A, self.B, strict=True)], dim=0)
 
     def product(self, x: Tensor) -> Tensor:
         """x times the matrix transposed, (…, in) → (…, out), without forming it."""
-        products = [F.linear(F.linear(x, b), a) for a, b in zip(self.A, self.B, strict=True)]
-        return self._placed(products, dim=-1) * self.scale
+        products = [F.linear(F.linear(x, b), self._scaled(a)) for a, b in zip(self.A, self.B, strict=True)]
+        return self._placed(products, dim=-1)
+
+    def _scaled(self, a: Tensor) -> Tensor:
+        return a if self.scale == 1 else a * self.scale  # the smallest of the factors and their products
 
     def _placed(self, pieces: list[Tensor], dim: int) -> Tensor:
         if self.parts == [(0, self.out)]:

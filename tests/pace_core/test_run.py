@@ -152,23 +152,26 @@ def test_a_gpu_that_is_not_there_is_a_fault_of_the_spec(make_spec: MakeSpec, tmp
 
 
 @pytest.mark.parametrize(
-    ("raised", "reason"),
+    ("raised", "reason", "cure"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "out_of_memory"),
-        (MemoryError(), "out_of_memory"),
-        (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB"), "out_of_memory", "training.micro_batch"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out_of_memory", "training.micro_batch"),
+        (MemoryError(), "out_of_memory", "training.micro_batch"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk_full", "Free room"),
     ],
     ids=["gpu", "cpu", "python", "disk"],
 )
-def test_what_runs_out_is_named(
-    raised: Exception, reason: str, make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_runs_out_is_named_with_the_cure(
+    raised: Exception, reason: str, cure: str, make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def step(*_: Any) -> Any:
         raise raised
 
     monkeypatch.setattr(none.Regularizer, "step", step)
-    assert failure(make_spec(), tmp_path).reason == reason
+    failed = failure(make_spec(), tmp_path)
+    assert failed.reason == reason
+    assert cure in failed.message
+    assert (str(raised) or type(raised).__name__) in failed.message
 
 
 def test_runs_of_one_process_do_not_touch_each_other(make_spec: MakeSpec, tmp_path: Path) -> None:
