@@ -80,7 +80,7 @@ class Training(ParamsModel):
     """Epochs between evaluations on validation data (phase search); the last epoch is always evaluated."""
     checkpoint_every_steps: int = Field(default=50, ge=1)
     diagnostics: bool = False
-    """Also measure, at every evaluation, gradient norms, FP-distance and loss on held-out data, and accuracy and loss on
+    """Also measure, at every evaluation, gradient norms, FP-distance and loss on held-out data, accuracy and loss on
     the training images without noise (costs extra passes)."""
 
 
