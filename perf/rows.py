@@ -50,11 +50,11 @@ async def run_all(client: AsyncClient, requests: Sequence[JobRequest], reuse: bo
 
 
 async def _submit(client: AsyncClient, asked: JobRequest, reuse: bool) -> Job:
-    if reuse and asked.recipe:
-        spec = (await client.jobs.check(asked)).spec
-        filters: dict[str, Any] = {"state": "succeeded", "task": spec["task"]["name"], "row": asked.recipe.row}
+    if reuse:
+        checked = await client.jobs.check(asked)
+        filters = {"state": "succeeded", "task": checked.spec["task"]["name"], "row": checked.row}
         async for job in client.jobs.find(**filters):
-            if job.spec == spec:
+            if job.spec == checked.spec:
                 return job
     return await client.jobs.submit(asked)
 

@@ -19,18 +19,13 @@ from pathlib import Path
 import httpx2
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from service.client import Client, JobRequest
+from service.client import Client, JobRequest, RecipeChoice
 from service.local import stack
 from service.local.ports import free_port
 from service.local.record import Folder
 
 RUNS = 5
-SPEC = {
-    "task": {"name": "vtab-mini/digits"},
-    "method": {"name": "lora_mul_vpt_add", "rank": 8},
-    "regularizer": {"name": "pace", "sigma": 0.5, "lambda": 0.1},
-    "training": {"epochs": 1, "warmup_epochs": 0.1, "batch_size": 32},
-}
+JOB = JobRequest(recipe=RecipeChoice(name="vtab-mini", row="PACE", task="digits"))
 SCRIPTS = {
     "an empty script": "import time; print(time.time())",
     "torch and timm imported": "import time, torch, timm; print(time.time())",
@@ -42,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ours, stepped = zip(*_ours(Folder(Path(folder))), strict=True)
     print(f"submission → training begins, warm worker: {_told(ours)}")
-    print(f"submission → the first step of PACE is done (a batch of 32): {_told(stepped)}")
+    print(f"submission → the first step of PACE is done (the recipe's batch of 16): {_told(stepped)}")
     with tempfile.TemporaryDirectory(prefix="ray") as folder, _ray_with_job_server(folder) as address:
         client = JobSubmissionClient(address)
         _until_jobs_are_taken(client)
@@ -65,7 +60,7 @@ def _ours(folder: Folder) -> list[tuple[float, float]]:
 
 def _start(client: Client) -> tuple[float, float]:
     before = time.time()
-    job = client.jobs.submit(JobRequest(spec=SPEC)).id
+    job = client.jobs.submit(JOB).id
     events = client.jobs.events(job)
     training = next(e for e in events if e.type == "stage" and e.data["name"] == "train")
     step = next(e for e in events if e.type == "progress" and e.data.get("step"))
