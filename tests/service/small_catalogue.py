@@ -36,7 +36,7 @@ def small_catalogue() -> Catalogue:
                 "lora_mul_vpt_add": {
                     "name": "lora_mul_vpt_add",
                     "title": "LoRA_mul + VPT_add",
-                    "params": _schema(rank=rank),
+                    "params": _schema(rank=rank, alpha={"type": "number", "default": 8.0}),
                     "gives": ["delta", "merged"],
                     "fits": ["swin", "vit"],
                     "starts_pretrained": True,
