@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from pace_core.spec import Catalogue, load_catalogue
 from service import postgres, problems, requests
@@ -49,7 +50,7 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
                 await task
         await app.state.database.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="PACE fine-tuning service",
         summary="Takes fine-tuning jobs, has workers run them, keeps their results.",
         version="1",

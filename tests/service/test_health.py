@@ -1,5 +1,7 @@
 """How the service says how it is, and what it offers."""
 
+import re
+
 from pace_core.spec.leases import Heartbeat
 from tests.service.api import Api
 
@@ -50,7 +52,12 @@ async def test_openapi_describes_every_call_with_problems_and_examples(api: Api)
     assert all(operation.get("summary") and operation.get("tags") for operation in operations.values())
     assert all("default" in operation["responses"] for operation in operations.values())
     assert document["components"]["schemas"]["JobRequest"]["examples"]
-    assert (await api.http.get("/docs")).status_code == 200
+    docs = await api.http.get("/docs")
+    assert docs.status_code == 200
+    sources = re.findall(r'(?:src|href)="([^"]+)"', docs.text)
+    assert sources
+    for source in sources:  # on a machine without a way out the page works too
+        assert (await api.http.get(source)).status_code == 200
 
 
 async def test_a_request_s_id_is_answered_so_that_it_can_be_found_in_the_log(api: Api) -> None:
