@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pace_core import methods, registry, storage
 from pace_core.backbones import vision
+from pace_core.methods._inject import family_of, head_prefix
 from pace_core.methods._residual import NoisedHead, plain_linear, residuals
 from pace_core.spec import RunError, RunSpec
 from pace_core.tensors import pack, unpack
@@ -73,7 +74,7 @@ def adapt(model: nn.Module, spec: RunSpec, rng: torch.Generator) -> None:
 
     The catalogue refuses what it knows; a backbone from a hub or a file it does not.
     """
-    method, family = registry.load(methods)[spec.method.name], vision.family_of(spec.backbone.name)
+    method, family = registry.load(methods)[spec.method.name], family_of(model)
     if family not in method.FITS:
         fits = ", ".join(sorted(method.FITS))
         message = f"method.name: {method.NAME} cannot adapt {spec.backbone.name} ({family}); it fits {fits}"
@@ -88,7 +89,7 @@ def load_trained(model: nn.Module, tensors: dict[str, Tensor], *, origin: str, h
     Raises RunError `spec_invalid` where the file is of another method or size.
     """
     parameters = trainable(model)
-    wanted = {name for name in parameters if head or not _is_head(name)}
+    wanted = {name for name in parameters if head or not name.startswith(head_prefix(model))}
     for name in sorted(wanted):
         if name not in tensors or tensors[name].shape != parameters[name].shape:
             raise RunError("spec_invalid", f"{origin} does not fit: it has no {name} of this method and size")
@@ -100,8 +101,9 @@ def start_from(model: nn.Module, uri: str) -> None:
 
     Raises RunError `weights_missing` or `spec_invalid`.
     """
-    tensors, parameters = read_adapter(uri).tensors, trainable(model)
-    same_head = all(n in tensors and tensors[n].shape == p.shape for n, p in parameters.items() if _is_head(n))
+    tensors, prefix = read_adapter(uri).tensors, head_prefix(model)
+    of_head = {name: p for name, p in trainable(model).items() if name.startswith(prefix)}
+    same_head = all(n in tensors and tensors[n].shape == p.shape for n, p in of_head.items())
     load_trained(model, tensors, origin=f"init_from: {uri}", head=same_head)
 
 
@@ -155,7 +157,3 @@ def _pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
         raise RunError("data_missing", f"there is no file {path}") from error
     except OSError as error:
         raise RunError("data_corrupt", f"{path} cannot be decoded ({error})") from error
-
-
-def _is_head(name: str) -> bool:
-    return name.startswith("head.")

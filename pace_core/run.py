@@ -13,7 +13,7 @@ from pace_core.adapters import AdapterFile, save_adapter
 from pace_core.backbones import vision
 from pace_core.data import ImageSet
 from pace_core.diagnostics import Diagnostics
-from pace_core.methods._inject import head_name
+from pace_core.methods._inject import head_prefix
 from pace_core.provenance import peak_memory_bytes, provenance
 from pace_core.search import inherit, search, searches, with_architecture
 from pace_core.spec import REASONS, Adapter, Metric, Reporter, RunError, RunResult, RunSpec
@@ -86,12 +86,12 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
             uri, sha256 = save_adapter(file, folder)
             adapter = Adapter(uri=uri, sha256=sha256)
 
-    head = head_name(model)
+    head = head_prefix(model)
     sizes = {name: parameter.numel() for name, parameter in parameters.items()}
     return RunResult(
         metrics=_metrics(spec, split, values[f"{split}/accuracy"], state.progress),
         trainable_parameters=sum(sizes.values()),
-        adapter_parameters=sum(size for name, size in sizes.items() if not name.startswith(f"{head}.")),
+        adapter_parameters=sum(size for name, size in sizes.items() if not name.startswith(head)),
         seconds=time.monotonic() - begun,
         train_seconds=speed.seconds,
         images_per_s=speed.images_per_s,

@@ -11,7 +11,7 @@ class TargetParams(ParamsModel):
     """Where the adapters stand."""
 
     targets: Literal["all", "qkv", "q,v"] = "all"
-    """Adapted layers: every linear of a block (PACE), the fused qkv as one, or its q and v apart (LoRA on GLUE)."""
+    """Adapted layers: every linear of a block (PACE), the fused qkv as one, or q and v apart (LoRA on GLUE)."""
 
 
 class LoraParams(TargetParams):

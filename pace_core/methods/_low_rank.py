@@ -45,7 +45,7 @@ class LowRank(nn.Module):
         return whole
 
 
-def output_parts(targets: str, out: int) -> list[tuple[int, int]]:
-    """Row ranges with an A and B of their own: q and v of a fused qkv, else the whole layer."""
+def output_parts(name: str, targets: str, out: int) -> list[tuple[int, int]]:
+    """Row ranges of a layer with an A and B of their own: q and v of a fused qkv, else the whole layer."""
     third = out // 3
-    return [(0, third), (2 * third, out)] if targets == "q,v" else [(0, out)]
+    return [(0, third), (2 * third, out)] if targets == "q,v" and name.endswith("qkv") else [(0, out)]

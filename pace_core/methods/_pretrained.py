@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pace_core.methods._inject import head_name
+from pace_core.methods._inject import head_prefix
 from pace_core.methods._residual import Switched, pretrained_weights
 
 
@@ -32,6 +32,6 @@ class Pretrained:
 def starting_values(model: nn.Module) -> dict[str, Tensor]:
     """Copies of what is trained in place: neither the head's, nor a part's that has a switch to the pretrained one."""
     switched = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, Switched))
-    apart = (*switched, f"{head_name(model)}.")
+    apart = (*switched, head_prefix(model))
     with torch.no_grad():
         return {n: p.clone() for n, p in model.named_parameters() if p.requires_grad and not n.startswith(apart)}

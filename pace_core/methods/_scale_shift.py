@@ -50,10 +50,3 @@ def start(channels: int, rng: torch.Generator) -> tuple[nn.Parameter, nn.Paramet
     """gamma ~ N(1, 0.02²) and beta ~ N(0, 0.02²), as in the paper: not the pretrained network."""
     gamma, beta = (torch.empty(channels).normal_(mean, 0.02, generator=rng) for mean in (1.0, 0.0))
     return nn.Parameter(gamma), nn.Parameter(beta)
-
-
-def adapt_norms_and_embedding(model: nn.Module, rng: torch.Generator) -> None:
-    """Puts a ScaleShift behind every LayerNorm and the patch embedding's convolution."""
-    for name, op in list(model.named_modules()):
-        if isinstance(op, nn.LayerNorm | nn.Conv2d) and op.weight is not None:  # a norm without one folds nothing
-            model.set_submodule(name, ScaleShift(op, name, rng))

@@ -29,7 +29,7 @@ class Layer(ResidualLinear):
 
     def __init__(self, base: nn.Linear, name: str, params: Params, rng: torch.Generator) -> None:
         super().__init__(base, name)
-        parts = output_parts(params.targets, self.out_features)
+        parts = output_parts(name, params.targets, self.out_features)
         self.low_rank = LowRank(self.out_features, self.in_features, params.rank, rng, parts, params.scale)
         self.beta = nn.Parameter(torch.zeros(self.out_features)) if params.bias else None
         self.prompt = Prompt(self.in_features, params.rank, params.prompt, rng)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from pace_core.methods._inject import freeze
 from pace_core.methods._residual import ResidualLinear
-from pace_core.methods._scale_shift import adapt_norms_and_embedding, start
+from pace_core.methods._scale_shift import ScaleShift, start
 from pace_core.spec import ParamsModel
 
 NAME = "ssf"
@@ -50,7 +50,8 @@ class Layer(ResidualLinear):
 def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     """Freezes the backbone and puts a scale and shift behind its operations."""
     freeze(model, rng)
-    for name, linear in list(model.named_modules()):
-        if isinstance(linear, nn.Linear):
-            model.set_submodule(name, Layer(linear, name, rng))
-    adapt_norms_and_embedding(model, rng)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.Linear):
+            model.set_submodule(name, Layer(module, name, rng))
+        elif isinstance(module, nn.LayerNorm | nn.Conv2d) and module.weight is not None:  # it could fold nothing else
+            model.set_submodule(name, ScaleShift(module, name, rng))

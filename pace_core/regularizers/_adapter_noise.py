@@ -6,7 +6,7 @@ from typing import Any
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
-from pace_core.methods._inject import block_of, head_name
+from pace_core.methods._inject import block_of, blocks_of, family_of, head_name
 from pace_core.methods._residual import Noised, residuals
 from pace_core.noise import Pass
 from pace_core.regularizers._noise_params import Depth, NoiseParams
@@ -30,7 +30,7 @@ def depth_sigmas(sigma: float, levels: int, skipped: int, depth: Depth = "decrea
 def sigma_by_layer(model: nn.Module, sigma: float, depth: Depth = "decreasing") -> dict[str, float]:
     """Std of the noise of every adapted layer and the head; a ViT's first block has none, a Swin's has."""
     blocks = blocks_of(model)
-    sigmas = depth_sigmas(sigma, len(blocks) + 1, _skipped(blocks), depth)
+    sigmas = depth_sigmas(sigma, len(blocks) + 1, _skipped(model), depth)
     by_block = dict(zip(blocks, sigmas, strict=False))
     order = [name for name, _ in model.named_modules()]
     last = order.index(blocks[-1])
@@ -55,7 +55,7 @@ def attach(model: nn.Module, current: Pass, params: NoiseParams) -> None:
         if isinstance(module, DropPath):
             model.set_submodule(name, SharedDropPath(name, module.drop_prob or 0.0, current))
     blocks = blocks_of(model)
-    model.get_submodule(blocks[_skipped(blocks)]).register_forward_pre_hook(partial(_fork, current))
+    model.get_submodule(blocks[_skipped(model)]).register_forward_pre_hook(partial(_fork, current))
 
 
 class SharedDropPath(nn.Module):
@@ -81,11 +81,5 @@ def _fork(current: Pass, _block: nn.Module, args: tuple[Any, ...]) -> tuple[Any,
     return x.repeat(current.perturbations, *[1] * (x.dim() - 1)), *rest
 
 
-def blocks_of(model: nn.Module) -> list[str]:
-    """Names of the blocks in order of depth."""
-    found = [name for name, _ in model.named_modules() if name.rpartition(".")[0].endswith("blocks")]
-    return [name for name in found if name.rpartition(".")[2].isdigit()]
-
-
-def _skipped(blocks: list[str]) -> int:
-    return 0 if blocks[0].startswith("layers.") else 1
+def _skipped(model: nn.Module) -> int:
+    return 0 if family_of(model) == "swin" else 1

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pace_core.methods._inject import head_name
+from pace_core.methods._inject import head_prefix
 from pace_core.methods._residual import residual_layers
 
 
@@ -20,7 +20,7 @@ class WeightChange:
         self._layers = list(residual_layers(model).values())
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         in_layers = _reached([change for layer in self._layers for change in _of(layer)], list(trained.values()))
-        head = f"{head_name(model)}."
+        head = head_prefix(model)
         apart = [p for n, p in trained.items() if not n.startswith(head) and id(p) not in in_layers]
         self._others = [(parameter, parameter.detach().clone()) for parameter in apart]
 

@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pace_core.methods._inject import head_name
+from pace_core.methods._inject import head_prefix
 from pace_core.regularizers._plain import plain_step
 from pace_core.regularizers._step import Batch, Setting, Step
 from pace_core.spec import ParamsModel
@@ -35,7 +35,7 @@ class Regularizer:
 
     def __init__(self, params: Params, setting: Setting) -> None:
         self.setting, self.kappa = setting, params.kappa
-        head = f"{head_name(setting.model)}."
+        head = head_prefix(setting.model)
         named = {n: p for n, p in setting.model.named_parameters() if p.requires_grad and not n.startswith(head)}
         self.trained = dict(sorted(named.items()))
         self.start = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
