@@ -1,0 +1,81 @@
+"""RepAdapter: a linear bottleneck before attention and MLP, grouped on the way up; it merges into what follows."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from pace_core.methods._inject import block_linears, freeze
+from pace_core.methods._input_change import InputChange
+from pace_core.methods._residual import scaled_xavier
+from pace_core.spec import ParamsModel, RunError
+
+NAME = "repadapter"
+TITLE = "RepAdapter"
+PAPER = "Luo et al., Towards Efficient Visual Adaption via Structural Re-parameterization, arXiv 2302.08106"
+GIVES = frozenset({"delta", "merged"})
+FITS = frozenset({"vit", "swin"})
+STARTS_PRETRAINED = True
+
+
+class Params(ParamsModel):
+    """u' = u + scale · (B (A u + a) + b) on the normed input of attention and MLP."""
+
+    positions: Literal["block", "attn"] = "block"
+    """Before attention and MLP, or before attention alone."""
+    width: int = Field(default=8, ge=1)
+    """Of the bottleneck."""
+    groups: int = Field(default=2, ge=1)
+    """Of B: each group of outputs sees its share of the bottleneck. Divides `width` and the network's width."""
+    scale: float = Field(default=1.0, gt=0)
+    """Factor of the adapter; the authors search it in 0.1, 0.5, 1, 5, 10 for each task."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the bottleneck dropped in training."""
+
+
+# the paper's 0.22 M and 0.11 M leave the biases out
+PUBLISHED_COUNTS = [({}, 239_808), ({"positions": "attn"}, 119_904)]
+
+
+class Layer(InputChange):
+    """h(u) = W0 (u + scale · (B (A u + a) + b)) + b0."""
+
+    def __init__(self, base: nn.Linear, name: str, params: Params, rng: torch.Generator) -> None:
+        super().__init__(base, name)
+        wide, groups = self.in_features, params.groups
+        self.scale = params.scale
+        self.down = scaled_xavier((params.width, wide), rng)
+        self.down_bias = nn.Parameter(torch.zeros(params.width))
+        self.up = nn.Parameter(torch.zeros(groups, wide // groups, params.width // groups))
+        self.up_bias = nn.Parameter(torch.zeros(wide))
+        self.dropout = nn.Dropout(params.dropout)
+
+    def change(self, u: Tensor) -> Tensor:
+        narrow = self.dropout(u @ self.down.t() + self.down_bias).unflatten(-1, (len(self.up), -1))
+        raised = torch.einsum("...gm,gom->...go", narrow, self.up).flatten(-2)
+        return self.scale * (raised + self.up_bias)
+
+    def matrix(self) -> Tensor:
+        return self.scale * (torch.block_diag(*self.up) @ self.down)
+
+    def vector(self) -> Tensor:
+        return self.scale * (torch.block_diag(*self.up) @ self.down_bias + self.up_bias)
+
+
+def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
+    """Freezes the backbone and adapts the layers behind the blocks' norms.
+
+    Raises RunError `spec_invalid` where the groups do not divide a width.
+    """
+    freeze(model, rng)
+    places = ("attn.qkv", "mlp.fc1") if params.positions == "block" else ("attn.qkv",)
+    for name, linear in block_linears(model).items():
+        if not name.endswith(places):
+            continue
+        assert isinstance(linear, nn.Linear)
+        for width, of in ((params.width, "method.width"), (linear.in_features, name)):
+            if width % params.groups:
+                message = f"method.groups: {params.groups} does not divide {of} ({width}); use a divisor, such as 1"
+                raise RunError("spec_invalid", message)
+        model.set_submodule(name, Layer(linear, name, params, rng))

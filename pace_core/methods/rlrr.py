@@ -1,0 +1,73 @@
+"""RLRR: every weight is rescaled by a column times a row around one, biases are shifted, norms scaled and shifted."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pace_core.methods._inject import adapt_linears, block_of, freeze
+from pace_core.methods._residual import ResidualLinear
+from pace_core.methods._scale_shift import ScaleShift
+from pace_core.spec import ParamsModel
+
+NAME = "rlrr"
+TITLE = "RLRR"
+PAPER = "Dong et al., Low-Rank Rescaled Vision Transformer Fine-Tuning, CVPR 2024, arXiv 2403.19067"
+GIVES = frozenset({"delta", "merged"})
+FITS = frozenset({"vit", "swin"})
+STARTS_PRETRAINED = False
+
+
+class Params(ParamsModel):
+    """Nothing to choose: dW = W0 ⊙ s_l s_rᵀ and db = f on every linear layer of the blocks; a scale and a shift behind
+    their norms, the last norm and the patch embedding."""
+
+
+PUBLISHED_COUNTS = [({}, 288_768)]
+
+
+class Layer(ResidualLinear):
+    """h(x) = W0 x + b0 + s_l ⊙ W0 (s_r ⊙ x) + f, with a row s_r for each of a fused qkv's three matrices."""
+
+    def __init__(self, base: nn.Linear, name: str, rng: torch.Generator) -> None:
+        super().__init__(base, name)
+        matrices = 3 if name.endswith("attn.qkv") else 1
+        self.left = _uniform((self.out_features,), 1, rng)
+        self.right = _uniform((matrices, self.in_features), self.in_features, rng)
+        self.shift = nn.Parameter(torch.zeros(self.out_features))
+
+    def delta_weight(self) -> Tensor:
+        rows = self.right.repeat_interleave(self.out_features // len(self.right), dim=0)
+        return self.weight * (self.left[:, None] * rows)
+
+    def delta_bias(self) -> Tensor:
+        return self.shift
+
+    def delta(self, x: Tensor) -> Tensor:
+        # W0 as it is, so that no gradient of its size is formed
+        weights = self.weight.chunk(len(self.right))
+        products = [F.linear(x * row, weight) for row, weight in zip(self.right, weights, strict=True)]
+        product = products[0] if len(products) == 1 else torch.cat(products, dim=-1)
+        return torch.addcmul(self.shift, self.left, product)
+
+
+def _uniform(shape: tuple[int, ...], fan_in: int, rng: torch.Generator) -> nn.Parameter:
+    """Kaiming-uniform, as the authors start both factors: the first dW is some percent of W0."""
+    bound = math.sqrt(6 / fan_in)
+    return nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=rng))
+
+
+def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
+    """Freezes the backbone, rescales its linear layers, and scales and shifts behind norms and patch embedding."""
+    freeze(model, rng)
+    adapt_linears(model, "all", lambda base, name: Layer(base, name, rng))
+    for name, module in list(model.named_modules()):
+        if _is_scaled(name, module):
+            model.set_submodule(name, ScaleShift(module, name, rng))
+
+
+def _is_scaled(name: str, module: nn.Module) -> bool:
+    if isinstance(module, nn.LayerNorm):
+        return name in ("norm", "fc_norm") or (block_of(name) is not None and name.endswith((".norm1", ".norm2")))
+    return name == "patch_embed.proj"
