@@ -5,6 +5,7 @@ it. Every draw is made for the step's whole batch; a pass takes its rows.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -62,12 +63,14 @@ class Pass:
         self.batch = 0
         self.perturbations = 1
         self.samples = slice(0, 0)
+        self.forked = False
+        """Whether the pass has come to where the draws of a sample stand as rows of their own."""
 
     @contextmanager
     def noised(self, step: int, batch: int, perturbations: int, samples: slice) -> Iterator[None]:
         """Within it, the model's forward is a training pass of these samples under noise."""
         self.noisy, self.step, self.batch = True, step, batch
-        self.perturbations, self.samples = perturbations, samples
+        self.perturbations, self.samples, self.forked = perturbations, samples, False
         try:
             yield
         finally:
@@ -82,6 +85,18 @@ class Pass:
         """Ones (with that probability) and zeros for this pass's rows, shape (perturbations · samples, channels)."""
         draws = self.source.keep(self.step, name, self.perturbations * self.batch * channels, probability, like)
         return draws.view(self.perturbations, self.batch, channels)[:, self.samples].reshape(-1, channels)
+
+    def mask(self, name: str, probability: float, like: Tensor) -> Tensor:
+        """Ones (with that probability) and zeros for every entry of `like` (rows, …): one mask for a sample's draws.
+
+        A sample may have several rows in a draw, such as the windows of a Swin.
+        """
+        draws = self.perturbations if self.forked else 1
+        samples = self.samples.stop - self.samples.start
+        per_sample = (like.shape[0] // (draws * samples), *like.shape[1:])
+        drawn = self.source.keep(self.step, name, self.batch * math.prod(per_sample), probability, like)
+        own = drawn.view(self.batch, *per_sample)[self.samples].flatten(0, 1)
+        return own.repeat(draws, *[1] * (own.dim() - 1))
 
     def keep(self, name: str, probability: float, like: Tensor, perturbations: int) -> Tensor:
         """The drop-path factor of this pass's rows, shape (perturbations · samples,).

@@ -43,7 +43,7 @@ class Params(SearchParams):
     sizes: tuple[PositiveInt, ...] = Field(default=(1, 5, 10), min_length=1)
     """Lengths, ranks and widths to choose from: VTAB-1K's; few-shot takes 5, 10, 50 and 100."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Of prompts, of LoRA's input and inside the adapters; each draw of a consistency term drops its own."""
+    """Of prompts, of LoRA's input and inside the adapters."""
     supernet_epochs: int = Field(default=500, ge=1)
     """Epochs of the supernet's training."""
     supernet_lr: float = Field(default=5e-4, gt=0)

@@ -1,10 +1,11 @@
-"""Noise on the adapters: which layer gets how much of it, and one drop-path mask for all draws of a sample."""
+"""Noise on the adapters: which layer gets how much of it, and one mask of what is dropped for all draws of a sample."""
 
 from functools import partial
 from typing import Any
 
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pace_core.methods._inject import block_of, blocks_of, family_of, head_name
 from pace_core.methods._residual import Noised, residuals
@@ -45,7 +46,7 @@ def sigma_by_layer(model: nn.Module, sigma: float, depth: Depth = "decreasing") 
 
 
 def attach(model: nn.Module, current: Pass, params: NoiseParams) -> None:
-    """Makes the model's adapted layers, its head and its drop paths follow `current`."""
+    """Makes the model's adapted layers, its head, drop paths and dropouts follow `current`."""
     for name, std in sigma_by_layer(model, params.sigma, params.depth).items():
         layer = model.get_submodule(name)
         assert isinstance(layer, Noised)
@@ -54,6 +55,10 @@ def attach(model: nn.Module, current: Pass, params: NoiseParams) -> None:
     for name, module in list(model.named_modules()):
         if isinstance(module, DropPath):
             model.set_submodule(name, SharedDropPath(name, module.drop_prob or 0.0, current))
+        elif type(module) is nn.Dropout:
+            # a BERT's attention draws its own mask, with the p that it finds here, and no two draws would have the same
+            rate = 0.0 if name.endswith("attention.self.dropout") else module.p
+            model.set_submodule(name, SharedDropout(name, rate, current))
     blocks = blocks_of(model)
     model.get_submodule(blocks[_skipped(model)]).register_forward_pre_hook(partial(_fork, current))
 
@@ -73,10 +78,24 @@ class SharedDropPath(nn.Module):
         return x * keep.view(-1, *[1] * (x.dim() - 1))
 
 
+class SharedDropout(nn.Module):
+    """Dropout with one mask for all draws of a sample: their distance is to measure the noise alone."""
+
+    def __init__(self, name: str, p: float, current: Pass) -> None:
+        super().__init__()
+        self.name, self.p, self.current = name, p, current
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0 or not self.current.noisy:
+            return F.dropout(x, self.p, self.training)
+        return x * (self.current.mask(self.name, 1 - self.p, x) / (1 - self.p))
+
+
 def _fork(current: Pass, _block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Before the first noised block the draws of a sample agree: that prefix is computed once, then repeated."""
     if not current.noisy or current.perturbations == 1:
         return args
+    current.forked = True
     x, *rest = args
     return x.repeat(current.perturbations, *[1] * (x.dim() - 1)), *rest
 

@@ -232,11 +232,18 @@ def test_a_seed_fixes_what_is_drawn_at_the_start() -> None:
         assert torch.equal(parameter, trainable(again)[name])
 
 
-def test_the_adapters_dropout_leaves_the_pretrained_part_alone() -> None:
-    for name in RESIDUAL:
-        if "dropout" not in METHODS[name].Params.model_fields:
-            continue
-        torch.manual_seed(0)
-        layer = next(iter(residual_layers(adapted(tiny_vit(), METHODS[name], dropout=0.5)).values()))
-        x = torch.randn(2, 5, layer.in_features, dtype=torch.float64)
-        torch.testing.assert_close(layer.train()(x), layer.base(x), rtol=0, atol=1e-12)
+@on_every_network([name for name in RESIDUAL if "dropout" in METHODS[name].Params.model_fields])
+def test_the_adapters_dropout_leaves_the_pretrained_part_alone(name: str, kind: str) -> None:
+    model, images = network(kind)
+    model = adapted(model, METHODS[name], dropout=0.5).train()
+    with torch.no_grad():
+        for parameter in trainable(model).values():
+            parameter.zero_()
+
+    def compare(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(layer, Residual)
+        torch.testing.assert_close(output, layer.base(*args), rtol=0, atol=1e-12)
+
+    for layer in residuals(model).values():
+        layer.register_forward_hook(compare)
+    model(images)
