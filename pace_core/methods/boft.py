@@ -1,0 +1,106 @@
+"""BOFT: the input of every layer is rotated by a product of block-diagonal factors, a butterfly; outputs are scaled.
+
+Written here, not wrapped: without a CUDA extension that it compiles at run time `peft` computes one factor whatever is
+asked for, and it forms each factor as a matrix of the input's size.
+"""
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from pace_core.methods._inject import adapt_linears, freeze
+from pace_core.methods._lora_params import TargetParams
+from pace_core.methods._residual import ResidualLinear
+from pace_core.methods._rotation import cayley, skew, turned
+from pace_core.spec import RunError
+
+NAME = "boft"
+TITLE = "BOFT"
+PAPER = "Liu et al., Parameter-Efficient Orthogonal Finetuning via Butterfly Factorization, ICLR 2024, arXiv 2311.06243"
+GIVES = frozenset({"delta", "merged"})
+FITS = frozenset({"vit", "swin", "text"})
+STARTS_PRETRAINED = True
+
+
+class Params(TargetParams):
+    """W = diag(1 + scale) W0 R with R the product of `factors` block-diagonal orthogonal matrices."""
+
+    block_size: int = Field(default=4, ge=2)
+    """Channels that a factor rotates together; even where there are several factors."""
+    factors: int = Field(default=1, ge=1)
+    """Factors of the butterfly; factor i exchanges channels among 2^i neighbouring blocks, so block_size · 2^(factors -
+    1) divides the input of every adapted layer."""
+
+
+# of what has an effect: `peft` keeps whole blocks of which half has none, and counts 64,512 for the first
+PUBLISHED_COUNTS = [({"targets": "qkv"}, 41_472), ({"targets": "qkv", "factors": 2}, 55_296)]
+
+
+class Layer(ResidualLinear):
+    """h(x) = (1 + scale) ⊙ W0 R x + b0."""
+
+    def __init__(self, base: nn.Linear, name: str, params: Params) -> None:
+        super().__init__(base, name)
+        self.size, blocks = params.block_size, self.in_features // params.block_size
+        self.entries = nn.Parameter(torch.zeros(params.factors, blocks, self.size * (self.size - 1) // 2))
+        self.scale = nn.Parameter(torch.zeros(self.out_features))
+
+    def turned(self, x: Tensor) -> Tensor:
+        """The rotated input, of x's shape (…, in): the last factor first."""
+        for number in reversed(range(len(self.entries))):
+            order = exchange(self.in_features, self.size, number, x.device)
+            x = turned(x[..., order.argsort()], self._rotations(number))[..., order]
+        return x
+
+    def delta_weight(self) -> Tensor:
+        rotated = self.weight
+        for number in range(len(self.entries)):  # the transposed product: the first factor first
+            order = exchange(self.in_features, self.size, number, rotated.device)
+            back = self._rotations(number).transpose(1, 2)
+            rotated = turned(rotated[:, order.argsort()], back)[:, order]
+        return (1 + self.scale)[:, None] * rotated - self.weight
+
+    def delta_bias(self) -> None:
+        return None
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        before = F.linear(x, self.weight)
+        base = before if self.bias is None else before + self.bias
+        return base, (1 + self.scale) * F.linear(self.turned(x), self.weight) - before
+
+    def delta(self, x: Tensor) -> Tensor:
+        return self.parts(x)[1]
+
+    def plain(self, x: Tensor) -> Tensor:
+        product = (1 + self.scale) * F.linear(self.turned(x), self.weight)
+        return product if self.bias is None else product + self.bias
+
+    def _rotations(self, number: int) -> Tensor:
+        return cayley(skew(self.entries[number], self.size))
+
+
+def exchange(wide: int, size: int, number: int, device: torch.device) -> Tensor:
+    """Which channel stands where in factor `number`: of 2^number blocks first all left halves, then all right ones."""
+    channels = torch.arange(wide, device=device)
+    return channels if number == 0 else channels.view(-1, 2**number, 2, size // 2).transpose(1, 2).flatten()
+
+
+def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
+    """Freezes the backbone and puts adapted layers in the place of the targeted ones.
+
+    Raises RunError `spec_invalid` where the blocks do not divide a layer's input.
+    """
+    freeze(model, rng)
+    if params.factors > 1 and params.block_size % 2:
+        message = f"method.block_size: {params.block_size} is odd, so {params.factors} factors cannot halve it"
+        raise RunError("spec_invalid", f"{message}; use an even one")
+    group = params.block_size * 2 ** (params.factors - 1)
+
+    def layer(base: nn.Linear, name: str) -> Layer:
+        if base.in_features % group:
+            message = f"method.block_size: {params.block_size} · 2^(factors - 1) = {group} does not divide the input"
+            raise RunError("spec_invalid", f"{message} of {name} ({base.in_features}); use smaller blocks or fewer")
+        return Layer(base, name, params)
+
+    adapt_linears(model, params.targets, layer)

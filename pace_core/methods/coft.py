@@ -1,0 +1,79 @@
+"""COFT: the input of every layer is rotated in blocks of channels, by no more than a bound.
+
+Written here, not wrapped: a wrapped layer of `peft` could tell base and change apart only by a third product, and reads
+the bound as a number that leaves nothing to train; the rotation is a few lines.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from pace_core.methods._inject import adapt_linears, freeze
+from pace_core.methods._lora_params import TargetParams
+from pace_core.methods._residual import ResidualLinear
+from pace_core.methods._rotation import cayley, skew, turned
+
+NAME = "coft"
+TITLE = "COFT"
+PAPER = "Qiu et al., Controlling Text-to-Image Diffusion by Orthogonal Finetuning, NeurIPS 2023, arXiv 2306.07280"
+GIVES = frozenset({"delta", "merged"})
+FITS = frozenset({"vit", "swin", "text"})
+STARTS_PRETRAINED = True
+
+
+class Params(TargetParams):
+    """W = W0 R with R block-diagonal and orthogonal, R = (I - S)(I + S)⁻¹ for skew-symmetric S."""
+
+    block_size: int = Field(default=32, ge=2)
+    """Channels that are rotated together; a layer whose input it does not divide takes the next divisor below."""
+    eps: float = Field(default=6e-5, gt=0)
+    """The norm of each block's S stays below eps · block_size² / sqrt(blocks of the layer), as in the authors' code."""
+
+
+PUBLISHED_COUNTS = [({}, 999_936), ({"targets": "qkv"}, 142_848)]  # of `peft`'s OFT with the same blocks
+
+
+class Layer(ResidualLinear):
+    """h(x) = W0 R x + b0."""
+
+    def __init__(self, base: nn.Linear, name: str, params: Params) -> None:
+        super().__init__(base, name)
+        self.size = divisor(self.in_features, params.block_size)
+        blocks = self.in_features // self.size
+        self.bound = params.eps * self.size**2 / math.sqrt(blocks)
+        self.entries = nn.Parameter(torch.zeros(blocks, self.size * (self.size - 1) // 2))
+
+    def rotations(self) -> Tensor:
+        """Rᵀ of every block; what has left the bound is put back on it, in training for good, as the authors do."""
+        with torch.no_grad():
+            norms = self.entries.norm(dim=1, keepdim=True) * math.sqrt(2)  # every entry stands in S twice
+            inside = self.entries * (self.bound / norms).clamp(max=1)
+            if self.training:
+                self.entries.data.copy_(inside)
+        return cayley(skew(self.entries + (inside - self.entries).detach(), self.size))
+
+    def delta_weight(self) -> Tensor:
+        return turned(self.weight, self.rotations().transpose(1, 2)) - self.weight
+
+    def delta_bias(self) -> None:
+        return None
+
+    def delta(self, x: Tensor) -> Tensor:
+        return F.linear(turned(x, self.rotations()) - x, self.weight)
+
+    def plain(self, x: Tensor) -> Tensor:
+        return F.linear(turned(x, self.rotations()), self.weight, self.bias)
+
+
+def divisor(number: int, at_most: int) -> int:
+    """The largest divisor of a number up to a limit."""
+    return next(size for size in range(min(at_most, number), 0, -1) if number % size == 0)
+
+
+def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
+    """Freezes the backbone and puts adapted layers in the place of the targeted ones."""
+    freeze(model, rng)
+    adapt_linears(model, params.targets, lambda base, name: Layer(base, name, params))
