@@ -1,5 +1,6 @@
 """One started stack for all tests that need the whole: Postgres, Ray, MLflow, API, dispatcher, tracking."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,9 @@ from service.local import stack as local
 from service.local.ports import free_port
 from service.local.record import Folder
 from tests.stack import Stack
+
+# read when torch is loaded: a test's layers are too small for more, and threads that wait for each other cost the most
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ PAPER = (
     "not in every block: Rücklé et al., EMNLP 2021, arXiv 2010.11918"
 )
 GIVES = frozenset({"delta"})
-FITS = frozenset({"vit", "swin"})
+FITS = frozenset({"vit", "swin", "text"})
 STARTS_PRETRAINED = True
 
 _AFTER_MLP = ("mlp.fc2", "output.dense")
@@ -47,7 +47,11 @@ PUBLISHED_COUNTS = [
     ({"width": 96}, 1_779_840),
     ({"placement": "houlsby"}, 313_536),
     ({"placement": "houlsby", "width": 64}, 2_379_264),
+    ({"placement": "drop", "width": 48, "skipped": 5}, 521_808),
+]
+TEXT_COUNTS = [
     ({"placement": "drop", "width": 48, "skipped": 0}, 894_528),  # GLUE's Adapter^D: 0.9 M
+    ({"placement": "houlsby", "width": 64}, 2_379_264),
 ]
 
 

@@ -5,15 +5,15 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from pace_core.methods._inject import freeze
-from pace_core.methods._residual import NoisedHead, Residual, ResidualLinear
+from pace_core.methods._inject import freeze, head_prefix
+from pace_core.methods._residual import Residual, ResidualLinear
 from pace_core.spec import ParamsModel
 
 NAME = "bitfit"
 TITLE = "BitFit"
 PAPER = "Ben Zaken, Ravfogel, Goldberg, ACL 2022, arXiv 2106.10199"
 GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin"})
+FITS = frozenset({"vit", "swin", "text"})
 STARTS_PRETRAINED = True
 
 
@@ -25,6 +25,7 @@ class Params(ParamsModel):
 
 
 PUBLISHED_COUNTS = [({}, 102_912)]  # 0.10 M; 0.14 M with VTAB's mean head, 0.28 M with FGVC's
+TEXT_COUNTS = [({}, 102_144)]  # 101,376 in the blocks, 768 in the norm of the embeddings
 
 
 class Layer(ResidualLinear):
@@ -69,7 +70,7 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     """Freezes the backbone and lets its biases move."""
     freeze(model, rng)
     for name, module in list(model.named_modules()):
-        if isinstance(module, NoisedHead) or getattr(module, "bias", None) is None:
+        if f"{name}.".startswith(head_prefix(model)) or getattr(module, "bias", None) is None:
             continue
         if isinstance(module, nn.Linear):
             model.set_submodule(name, Layer(module, name))

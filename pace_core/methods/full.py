@@ -10,7 +10,7 @@ NAME = "full"
 TITLE = "Full fine-tuning"
 PAPER = ""
 GIVES: frozenset[str] = frozenset()
-FITS = frozenset({"vit", "swin"})
+FITS = frozenset({"vit", "swin", "text"})
 STARTS_PRETRAINED = True
 
 
@@ -20,6 +20,8 @@ class Params(ParamsModel):
 
 # (params, published count without the head, on ViT-B/16)
 PUBLISHED_COUNTS = [({}, 85_798_656)]
+# likewise without the classifier on RoBERTa-base
+TEXT_COUNTS = [({}, 124_055_040)]
 
 
 def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:

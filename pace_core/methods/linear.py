@@ -10,7 +10,7 @@ NAME = "linear"
 TITLE = "Linear probing"
 PAPER = ""
 GIVES: frozenset[str] = frozenset()
-FITS = frozenset({"vit", "swin"})
+FITS = frozenset({"vit", "swin", "text"})
 STARTS_PRETRAINED = True
 
 
@@ -19,6 +19,7 @@ class Params(ParamsModel):
 
 
 PUBLISHED_COUNTS = [({}, 0)]
+TEXT_COUNTS = [({}, 0)]
 
 
 def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:

@@ -13,7 +13,7 @@ NAME = "lora_add"
 TITLE = "LoRA (additive)"
 PAPER = "Hu et al., ICLR 2022, arXiv 2106.09685; the form on every linear layer: PACE, NeurIPS 2024"
 GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin"})
+FITS = frozenset({"vit", "swin", "text"})
 STARTS_PRETRAINED = True
 
 
@@ -26,8 +26,9 @@ PUBLISHED_COUNTS = [
     ({"rank": 10}, 1_557_504),
     ({"rank": 8, "bias": False}, 1_179_648),
     ({"rank": 8, "bias": False, "targets": "qkv"}, 294_912),  # VTAB's LoRA row (NOAH): one A for the fused qkv
-    ({"rank": 8, "bias": False, "targets": "q,v", "alpha": 8.0}, 294_912),  # GLUE's form
+    ({"rank": 8, "bias": False, "targets": "q,v", "alpha": 8.0}, 294_912),
 ]
+TEXT_COUNTS = [({"rank": 8, "bias": False, "targets": "q,v", "alpha": 8.0}, 294_912)]  # GLUE's form
 
 
 class Layer(ResidualLinear):

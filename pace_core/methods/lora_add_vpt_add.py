@@ -13,7 +13,7 @@ NAME = "lora_add_vpt_add"
 TITLE = "LoRA (additive) + VPT (additive)"
 PAPER = "PACE, NeurIPS 2024, section 4"
 GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin"})
+FITS = frozenset({"vit", "swin", "text"})
 STARTS_PRETRAINED = True
 
 

@@ -11,7 +11,7 @@ NAME = "lora_mul"
 TITLE = "LoRA (multiplicative)"
 PAPER = "PACE, NeurIPS 2024, section 4"
 GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin"})
+FITS = frozenset({"vit", "swin", "text"})
 STARTS_PRETRAINED = True
 
 

@@ -12,7 +12,7 @@ NAME = "lora_mul_vpt_add"
 TITLE = "LoRA (multiplicative) + VPT (additive)"
 PAPER = "PACE, NeurIPS 2024, section 4"
 GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin"})
+FITS = frozenset({"vit", "swin", "text"})
 STARTS_PRETRAINED = True
 
 

@@ -30,8 +30,8 @@ class Params(TargetParams):
 
     targets: Literal["all", "qkv", "q,v"] = "q,v"
     """Adapted layers: q and v apart (the paper), the fused qkv as one, or every linear of a block."""
-    rank: int = Field(default=256, ge=1)
-    """Rows of A; the paper takes 256 for ViT-B and 1,024 for RoBERTa-base."""
+    rank: int = Field(default=256, ge=1, json_schema_extra={"above_width": True})
+    """Rows of A, more than the layer is wide if asked: the paper takes 256 for ViT-B and 1,024 for RoBERTa-base."""
     d_initial: float = Field(default=0.1, gt=0)
     """Start of d; b starts at zero."""
     dropout: float = Field(default=0.0, ge=0, lt=1)

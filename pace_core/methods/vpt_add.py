@@ -13,7 +13,7 @@ NAME = "vpt_add"
 TITLE = "VPT (additive)"
 PAPER = "PACE, NeurIPS 2024, section 4, after Jia et al., ECCV 2022"
 GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin"})
+FITS = frozenset({"vit", "swin", "text"})
 STARTS_PRETRAINED = True
 
 

@@ -59,8 +59,9 @@ def attach(model: nn.Module, current: Pass, params: NoiseParams) -> None:
             # a BERT's attention draws its own mask, with the p that it finds here, and no two draws would have the same
             rate = 0.0 if name.endswith("attention.self.dropout") else module.p
             model.set_submodule(name, SharedDropout(name, rate, current))
-    blocks = blocks_of(model)
-    model.get_submodule(blocks[_skipped(model)]).register_forward_pre_hook(partial(_fork, current))
+    for number, block in enumerate(blocks_of(model)[_skipped(model) :]):
+        hook = partial(_fork, current) if number == 0 else partial(_follow, current)
+        model.get_submodule(block).register_forward_pre_hook(hook, with_kwargs=True)
 
 
 class SharedDropPath(nn.Module):
@@ -91,13 +92,31 @@ class SharedDropout(nn.Module):
         return x * (self.current.mask(self.name, 1 - self.p, x) / (1 - self.p))
 
 
-def _fork(current: Pass, _block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def _fork(current: Pass, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
     """Before the first noised block the draws of a sample agree: that prefix is computed once, then repeated."""
     if not current.noisy or current.perturbations == 1:
-        return args
+        return args, kwargs
     current.forked = True
     x, *rest = args
-    return x.repeat(current.perturbations, *[1] * (x.dim() - 1)), *rest
+    return _follow(current, block, (x.repeat(current.perturbations, *[1] * (x.dim() - 1)), *rest), kwargs)
+
+
+def _follow(current: Pass, _block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    """What a text block is given beside its tokens, such as a mask by sample, is repeated as they are."""
+    if not current.noisy or current.perturbations == 1:
+        return args, kwargs
+    samples = current.samples.stop - current.samples.start
+
+    def repeated(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dim() > 1 and len(value) == samples:
+            return value.repeat(current.perturbations, *[1] * (value.dim() - 1))
+        return value
+
+    x, *rest = args
+    return (x, *map(repeated, rest)), {key: repeated(value) for key, value in kwargs.items()}
 
 
 def _skipped(model: nn.Module) -> int:

@@ -9,6 +9,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from pace_core import methods, registry
 from pace_core.adapters import load_trained, merge
@@ -26,11 +27,14 @@ from pace_core.training.optimizer import trainable
 METHODS = registry.load(methods)
 RESIDUAL = [name for name, module in METHODS.items() if "delta" in module.GIVES]
 TARGETED = [name for name in RESIDUAL if "targets" in METHODS[name].Params.model_fields]
-COUNTS = [
-    pytest.param(module, params, count, id=f"{name}-{params}")
-    for name, module in METHODS.items()
-    for params, count in module.PUBLISHED_COUNTS
-]
+COUNTS, TEXT_COUNTS = (
+    [
+        pytest.param(module, params, count, id=f"{name}-{params}")
+        for name, module in METHODS.items()
+        for params, count in getattr(module, counts, [])
+    ]
+    for counts in ("PUBLISHED_COUNTS", "TEXT_COUNTS")
+)
 
 
 def tiny_vit() -> nn.Module:
@@ -47,6 +51,21 @@ def tiny_swin() -> nn.Module:
     )
 
 
+def tiny_roberta() -> nn.Module:
+    torch.manual_seed(1)
+    config = RobertaConfig(
+        vocab_size=40,
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=48,
+        max_position_embeddings=12,
+        type_vocab_size=1,
+        num_labels=5,
+    )
+    return with_biases(RobertaForSequenceClassification(config))
+
+
 def with_biases(model: nn.Module) -> nn.Module:
     """Biases as a pretrained network has them; a new one's are zero, which hides what scales them."""
     with torch.no_grad():
@@ -56,7 +75,7 @@ def with_biases(model: nn.Module) -> nn.Module:
     return model
 
 
-NETWORKS = {"vit": (tiny_vit, 16), "swin": (tiny_swin, 32)}
+NETWORKS = {"vit": tiny_vit, "swin": tiny_swin, "text": tiny_roberta}
 
 
 def on_every_network(names: list[str]) -> pytest.MarkDecorator:
@@ -66,8 +85,26 @@ def on_every_network(names: list[str]) -> pytest.MarkDecorator:
 
 
 def network(kind: str) -> tuple[nn.Module, Tensor]:
-    build, size = NETWORKS[kind]
-    return build().double().eval(), torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(2)).double()
+    """A pretrained network, and images or tokens that go into it."""
+    rng = torch.Generator().manual_seed(2)
+    if kind == "text":
+        inputs = torch.randint(2, 40, (3, 7), generator=rng)
+    else:
+        size = {"vit": 16, "swin": 32}[kind]
+        inputs = torch.randn(3, 3, size, size, generator=rng, dtype=torch.float64)
+    return NETWORKS[kind]().double().eval(), inputs
+
+
+def features(model: nn.Module, inputs: Tensor) -> Tensor:
+    """What the classifier reads."""
+    if isinstance(model, RobertaForSequenceClassification):
+        return model.base_model(inputs).last_hidden_state
+    return model.forward_features(inputs)
+
+
+def logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    outputs = model(inputs)
+    return outputs.logits if isinstance(model, RobertaForSequenceClassification) else outputs
 
 
 def adapted(model: nn.Module, module: ModuleType, **params: object) -> nn.Module:
@@ -97,53 +134,66 @@ def test_the_built_vit_b_16_trains_as_many_parameters_as_published(
     assert sum(p.numel() for name, p in trainable(model).items() if name.startswith(head)) == 769 * 100
 
 
+@pytest.mark.parametrize(("module", "params", "count"), TEXT_COUNTS)
+def test_the_built_roberta_base_trains_as_many_parameters_as_published(
+    module: ModuleType, params: dict[str, object], count: int
+) -> None:
+    with torch.device("meta"):
+        config = RobertaConfig(vocab_size=50_265, max_position_embeddings=514, type_vocab_size=1, num_labels=2)
+        model = RobertaForSequenceClassification(config)
+        module.adapt(model, module.Params(**params), torch.Generator())
+    sizes = {name: p.numel() for name, p in trainable(model).items()}
+    assert sum(size for name, size in sizes.items() if not name.startswith("classifier.")) == count
+    assert sum(size for name, size in sizes.items() if name.startswith("classifier.")) == 590_592 + 769 * 2
+
+
 @on_every_network([name for name, module in METHODS.items() if module.STARTS_PRETRAINED])
 def test_before_training_the_features_are_the_pretrained_ones(name: str, kind: str) -> None:
-    model, images = network(kind)
-    before = model.forward_features(images)
-    after = adapted(model, METHODS[name]).forward_features(images)
+    model, inputs = network(kind)
+    before = features(model, inputs)
+    after = features(adapted(model, METHODS[name]), inputs)
     torch.testing.assert_close(after, before, rtol=0, atol=1e-12)
 
 
 @on_every_network([name for name in METHODS if name != "full"])
 def test_switched_off_the_features_are_the_pretrained_ones_at_any_time(name: str, kind: str) -> None:
-    model, images = network(kind)
-    before = model.forward_features(images)
+    model, inputs = network(kind)
+    before = features(model, inputs)
     model = stirred(adapted(model, METHODS[name])).eval()
     if name != "linear":
-        assert not torch.allclose(model.forward_features(images), before)
+        assert not torch.allclose(features(model, inputs), before)
     with pretrained_weights(model):
-        torch.testing.assert_close(model.forward_features(images), before, rtol=0, atol=1e-12)
+        torch.testing.assert_close(features(model, inputs), before, rtol=0, atol=1e-12)
 
 
 @on_every_network([name for name in METHODS if "merged" in METHODS[name].GIVES])
 def test_merged_weights_compute_the_same(name: str, kind: str) -> None:
-    model, images = network(kind)
+    model, inputs = network(kind)
     model = stirred(adapted(model, METHODS[name])).eval()
-    apart = model(images)
+    apart = logits(model, inputs)
     with torch.no_grad(), merged_weights(model):
-        torch.testing.assert_close(model(images), apart, rtol=0, atol=1e-10)
+        torch.testing.assert_close(logits(model, inputs), apart, rtol=0, atol=1e-10)
     merged = merge(model)
     assert not any(isinstance(module, Noised) for module in merged.modules()), "something adapted is left"
-    torch.testing.assert_close(merged(images), apart, rtol=0, atol=1e-10)
+    torch.testing.assert_close(logits(merged, inputs), apart, rtol=0, atol=1e-10)
 
 
 @on_every_network(list(METHODS))
 def test_what_does_not_merge_still_computes_the_same_afterwards(name: str, kind: str) -> None:
-    model, images = network(kind)
+    model, inputs = network(kind)
     model = stirred(adapted(model, METHODS[name])).eval()
-    before = model(images)
-    torch.testing.assert_close(merge(model)(images), before, rtol=0, atol=1e-10)
+    before = logits(model, inputs)
+    torch.testing.assert_close(logits(merge(model), inputs), before, rtol=0, atol=1e-10)
 
 
 @on_every_network(list(METHODS))
 def test_what_was_trained_loads_onto_a_fresh_backbone(name: str, kind: str) -> None:
-    model, images = network(kind)
+    model, inputs = network(kind)
     model = stirred(adapted(model, METHODS[name])).eval()
     saved = {key: value.detach().clone() for key, value in trainable(model).items()}
     fresh = adapted(network(kind)[0], METHODS[name]).eval()
     load_trained(fresh, saved, origin="the file")
-    torch.testing.assert_close(fresh(images), model(images), rtol=0, atol=1e-12)
+    torch.testing.assert_close(logits(fresh, inputs), logits(model, inputs), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("targets", ["all", "qkv", "q,v"])
@@ -167,18 +217,18 @@ def _base_plus_delta_is_the_layer(model: nn.Module, kind: str = "vit") -> None:
 
     for layer in residuals(model).values():
         layer.register_forward_hook(compare)
-    model(network(kind)[1])
+    logits(model, network(kind)[1])
     assert set(seen) == set(residuals(model))
     assert seen
 
 
 @on_every_network(list(METHODS))
 def test_only_what_should_move_moves(name: str, kind: str) -> None:
-    model, images = network(kind)
+    model, inputs = network(kind)
     model = stirred(adapted(model, METHODS[name])).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     optimizer = torch.optim.SGD(trainable(model).values(), lr=0.1)
-    nn.functional.cross_entropy(model(images), torch.tensor([0, 1, 2])).backward()
+    nn.functional.cross_entropy(logits(model, inputs), torch.tensor([0, 1, 2])).backward()
     optimizer.step()
     after = model.state_dict()
     moved = {key for key in before if not torch.equal(before[key], after[key])}
@@ -191,7 +241,12 @@ def test_only_what_should_move_moves(name: str, kind: str) -> None:
 @on_every_network(TARGETED)
 def test_targets_say_which_layers_are_adapted(name: str, kind: str, targets: str) -> None:
     model = adapted(network(kind)[0], METHODS[name], targets=targets)
-    expected = [layer for layer in block_linears(model) if targets == "all" or layer.endswith("attn.qkv")]
+    meant = {
+        "all": "",
+        "qkv": ("attn.qkv", "self.query", "self.key", "self.value"),
+        "q,v": ("attn.qkv", "self.query", "self.value"),
+    }
+    expected = [layer for layer in block_linears(model) if layer.endswith(meant[targets])]
     assert list(residual_layers(model)) == expected
 
 
@@ -234,7 +289,7 @@ def test_a_seed_fixes_what_is_drawn_at_the_start() -> None:
 
 @on_every_network([name for name in RESIDUAL if "dropout" in METHODS[name].Params.model_fields])
 def test_the_adapters_dropout_leaves_the_pretrained_part_alone(name: str, kind: str) -> None:
-    model, images = network(kind)
+    model, inputs = network(kind)
     model = adapted(model, METHODS[name], dropout=0.5).train()
     with torch.no_grad():
         for parameter in trainable(model).values():
@@ -246,4 +301,4 @@ def test_the_adapters_dropout_leaves_the_pretrained_part_alone(name: str, kind: 
 
     for layer in residuals(model).values():
         layer.register_forward_hook(compare)
-    model(images)
+    logits(model, inputs)
