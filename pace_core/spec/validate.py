@@ -188,7 +188,8 @@ def _backbone_faults(
         )
         faults.append(Fault(pointer="/backbone/weights", code="out_of_range", message=message))
     if entry and method:
-        faults += _family_faults(catalogue.methods[method["name"]], entry) + _rank_faults(method, entry)
+        known = catalogue.methods[method["name"]]
+        faults += _family_faults(known, entry) + _rank_faults(method, known, entry)
     return faults
 
 
@@ -199,9 +200,9 @@ def _family_faults(method: MethodEntry, backbone: BackboneEntry) -> list[Fault]:
     return [Fault(pointer="/method/name", code="conflict", message=message)]
 
 
-def _rank_faults(method: Mapping[str, Any], entry: BackboneEntry) -> list[Fault]:
+def _rank_faults(method: Mapping[str, Any], known: MethodEntry, entry: BackboneEntry) -> list[Fault]:
     rank = method.get("rank")
-    if not isinstance(rank, int):
+    if not isinstance(rank, int) or known.params["properties"]["rank"].get("above_width"):
         return []
     qkv_only = method.get("targets", "all") in ("qkv", "q,v")
     layers = {name: min(sides) for name, sides in entry.layers.items() if not qkv_only or name.endswith("qkv")}
