@@ -4,7 +4,7 @@ BIN = .venv/bin
 UV = $(BIN)/uv
 READY = .venv/.ready
 
-.PHONY: demo up down test test-slow lint perf compare catalogue backbone backbone-table lock clean
+.PHONY: demo up down test test-slow lint perf compare methods theory catalogue backbone backbone-table lock clean
 
 demo: $(READY) ## the whole product on real data, in minutes; leaves it running
 	$(BIN)/pace up --detach
@@ -36,6 +36,12 @@ perf: $(READY) ## speed, each figure as a ratio within one run
 
 compare: $(READY) ## PACE against the same method without it: all of vtab-mini, three seeds, over a running service
 	$(BIN)/python -m perf.compare
+
+methods: $(READY) ## the table of every method with and without PACE, over a running service: an hour on two cores
+	$(BIN)/python -m perf.methods
+
+theory: $(READY) ## the theory's pictures, of the runs in docs/theory and what is missing there: half an hour on two cores
+	$(BIN)/python -m perf.theory
 
 catalogue: $(READY) ## what the API knows of methods, regularizers, sources and backbones, out of their code
 	$(BIN)/python -m pace_core.catalogue

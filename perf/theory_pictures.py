@@ -189,11 +189,11 @@ def _gap(outcomes: Outcomes, tasks: list[str]) -> Figure:
     for task, row in zip(tasks, axes, strict=True):
         points = _by_images(outcomes, task)
         for axis, (norm, title) in zip(row, NORMS.items(), strict=True):
-            for label, colour in (("baseline", GREY), (f"PACE, λ {STRONG:g}", BLUE)):
+            for label, colour, above in (("baseline", GREY, 3), (f"PACE, λ {STRONG:g}", BLUE, -9)):
                 own = [(images, o.last(f"test/{norm}"), _gap_of(o)) for name, images, o in points if name == label]
                 axis.scatter([x for _, x, _ in own], [y for _, _, y in own], color=colour, label=label)
                 for images, x, y in own:
-                    axis.annotate(f"{images} images", (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7)
+                    axis.annotate(f"{images} images", (x, y), xytext=(5, above), textcoords="offset points", fontsize=7)
             axis.set(xlabel=f"{title}, test images", title=task)
             axis.margins(0.15)
         row[0].set(ylabel="test loss − training loss")
