@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pace_core import methods, registry, storage
+from pace_core import methods, storage
 from pace_core.backbones import vision
 from pace_core.methods._inject import family_of, head_prefix
 from pace_core.methods._residual import NoisedHead, plain_linear, residuals
@@ -74,7 +74,7 @@ def adapt(model: nn.Module, spec: RunSpec, rng: torch.Generator) -> None:
 
     The catalogue refuses what it knows; a backbone from a hub or a file it does not.
     """
-    method, family = registry.load(methods)[spec.method.name], family_of(model)
+    method, family = methods.find(spec.method.name), family_of(model)
     if family not in method.FITS:
         fits = ", ".join(sorted(method.FITS))
         message = f"method.name: {method.NAME} cannot adapt {spec.backbone.name} ({family}); it fits {fits}"

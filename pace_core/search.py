@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pace_core import methods, registry
+from pace_core import methods
 from pace_core.backbones import vision
 from pace_core.data import ImageSet
 from pace_core.methods._search_space import Architecture, SearchParams, Space
@@ -62,7 +62,7 @@ def search(spec: RunSpec, ground: Ground, reporter: Reporter, folder: str, saved
     """Trains the supernet and searches it, from where an earlier attempt was. Raises as `run`, a checkpoint written."""
     if saved and saved.progress.architecture:
         return Found(saved.progress.architecture, None, Speed(0.0, 0.0))
-    method = registry.load(methods)[spec.method.name]
+    method = methods.find(spec.method.name)
     params = method.Params.model_validate(spec.method.params)
     stage_spec = _of_supernet(spec, params)
 
@@ -104,7 +104,7 @@ def _accuracy(model: nn.Module, images: ImageSet, ground: Ground) -> float:
 
 
 def _stages(spec: RunSpec) -> tuple[str, ...]:
-    return getattr(registry.load(methods)[spec.method.name], "STAGES", ("train",))
+    return getattr(methods.find(spec.method.name), "STAGES", ("train",))
 
 
 def _of_supernet(spec: RunSpec, params: Any) -> RunSpec:

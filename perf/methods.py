@@ -64,7 +64,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--tasks", type=task_names, default="digits,cells,location", help="one of each group, or `all`")
     parser.add_argument("--seeds", type=whole_numbers, default="0")
-    known = [name for name, entry in load_catalogue().methods.items() if FAMILY in entry.fits]
+    known = [name for name, entry in load_catalogue().methods.items() if FAMILY in entry.fits and ":" not in name]
     parser.add_argument("--methods", type=lambda text: text.split(","), default=known)
     asked = parser.parse_args()
     names = [task.name for task in load_benchmarks()[BENCHMARK].tasks if task.name in asked.tasks]

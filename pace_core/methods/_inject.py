@@ -10,14 +10,14 @@ from typing import Literal
 import torch
 from torch import nn
 
-from pace_core.methods._residual import NoisedHead, ResidualLinear
+from pace_core.methods._residual import Noised, NoisedHead, ResidualLinear
 from pace_core.spec import RunError
 
 Family = Literal["vit", "swin", "text"]
 Targets = str
 
 _BLOCK = re.compile(r"^(?:(?:layers\.\d+\.)?blocks|\w+\.encoder\.layer)\.\d+(?=\.)")
-_HEADS = ("head", "head.fc", "classifier", "classifier.out_proj")
+HEADS = ("head", "head.fc", "classifier", "classifier.out_proj")
 
 
 def blocks_of(model: nn.Module) -> list[str]:
@@ -58,8 +58,8 @@ def head_name(model: nn.Module) -> str:
     Raises RunError `spec_invalid` for a network without one.
     """
     modules = dict(model.named_modules())
-    for name in _HEADS:
-        if isinstance(modules.get(name), nn.Linear | NoisedHead):
+    for name in HEADS:
+        if isinstance(modules.get(name), nn.Linear | Noised):
             return name
     raise RunError("spec_invalid", f"backbone: {type(model).__name__} has no classifier; give it one of your classes")
 

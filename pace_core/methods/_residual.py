@@ -16,14 +16,15 @@ NoiseKind = Literal["multiplicative", "additive", "dropout"]
 class Noised(nn.Module):
     """A module whose trained part can be multiplied by z = 1 + sigma · eps (PACE, eq. 11), or noised otherwise."""
 
+    sigma = 0.0
+    current: Pass | None = None
+    kind: NoiseKind = "multiplicative"
+    whole = False
+    """Whether the noise falls on all of the output, the pretrained part too."""
+
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
-        self.sigma = 0.0
-        self.current: Pass | None = None
-        self.kind: NoiseKind = "multiplicative"
-        self.whole = False
-        """Whether the noise falls on all of the output, the pretrained part too."""
 
     @property
     def noisy(self) -> bool:

@@ -152,7 +152,7 @@ def _across(resolved: Mapping[str, Any], catalogue: Catalogue) -> list[Fault]:
         entry = catalogue.regularizers[regularizer["name"]]
         for need in entry.needs:
             if need not in gives:
-                able = ", ".join(name for name, m in catalogue.methods.items() if need in m.gives)
+                able = ", ".join(n for n, m in catalogue.methods.items() if need in m.gives and ":" not in n)
                 why = f" ({entry.reasons[need]})" if need in entry.reasons else ""
                 lacks = f"method {method['name']} does not give {need!r}"
                 message = f"{entry.name} cannot work here: {lacks}{why}; methods that do: {able}"

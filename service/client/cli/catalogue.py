@@ -58,10 +58,16 @@ def _entries(entries: Mapping[str, Entry], name: str | None) -> None:
         _parameters(entries[name])
         return
     shown = table("name", "title", "parameters", "paper")
+    wrapped = [name for name in entries if name.startswith("peft:")]
     for entry in entries.values():
+        if entry.name in wrapped:
+            continue
         parameters = ", ".join(_parameter(key, field) for key, field in _fields(entry).items())
         shown.add_row(entry.name, plain(entry.title), plain(parameters), plain(entry.paper))
     print_table(shown)
+    if wrapped:
+        out().print(f"and {len(wrapped)} tuners of HF peft, with its own configurations: {', '.join(wrapped)}")
+        out().print(f"[dim]one's parameters: pace catalogue methods {wrapped[0]}[/]")
 
 
 def _parameters(entry: Entry) -> None:
