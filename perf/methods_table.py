@@ -58,7 +58,8 @@ def markdown(cells: Sequence[Cell], epochs: int) -> str:
         means = [_mean([rows[task, name] for task in tasks]) for name in regularizers]
         said = [_told(rows[task, name]) for task in tasks for name in regularizers]
         lines.append(f"| {method} | {max(sizes, default=0):,} | {' | '.join([*said, *means])} |")
-    refused = dict.fromkeys((c.method, c.regularizer, c.refused) for c in cells if c.refused)
+    # without the list of methods that would do, which the service's answer ends with
+    refused = dict.fromkeys((c.method, c.regularizer, c.refused.partition("; methods")[0]) for c in cells if c.refused)
     lines += ["", *(f"- {method} × {name}: refused, {why}" for method, name, why in refused)]
     failed = [cell for cell in cells if cell.failed]
     lines += [f"- {c.method} × {c.regularizer}, {c.task}, seed {c.seed}: failed, {c.failed} ({c.job})" for c in failed]
