@@ -59,6 +59,7 @@ def keep_in_mlflow(pictures: list[Path], figures: dict[str, float]) -> None:
         return
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment("theory")
+    mlflow.set_experiment_tag("mlflow.experimentKind", "custom_model_development")  # its pages show runs, not chats
     with mlflow.start_run(run_name=f"{RECIPE}/{ROW}"):
         mlflow.log_metrics(figures)
         for picture in (*pictures, RESULTS):

@@ -17,6 +17,7 @@ from service.local.readiness import wait_ready as wait_for_parts
 from service.local.record import Folder, Record
 
 _STYLES = {"ok": "green", "failing": "red", "silent": "red", "unknown": "yellow"}
+_RUNS = "  (its runs: Model training, at the top left)"  # a browser that is new to it opens its pages for chats
 
 
 def install(app: typer.Typer) -> None:
@@ -90,7 +91,7 @@ def status(
         parts.add_row(name, f"[{_STYLES.get(part.status, 'yellow')}]{part.status}[/]", ago(part.at), plain(part.detail))
     print_table(parts)
     lines = [("key", plain(folder.client) if record else "PACE_API_KEY"), ("API docs", f"{url}/docs")]
-    lines += [("MLflow", mlflow_url)] if mlflow_url else []
+    lines += [("MLflow", f"{mlflow_url}{_RUNS}")] if mlflow_url else []
     lines += [("stop", "pace down, or make down")] if record else []
     for name, value in lines:
         out().print(f"{name:9} {value}")
@@ -117,7 +118,7 @@ def _print_addresses(folder: Folder, record: Record, stop: str) -> None:
         stop = f"PACE_STATE_DIR={folder.path} {stop}"
     lines = {
         "API docs": f"{record.url}/docs",
-        "MLflow": f"{record.mlflow_url} (the first start takes up to a minute)",
+        "MLflow": f"{record.mlflow_url}{_RUNS}; the first start takes up to a minute",
         "key": f"in {folder.client}; `pace` and the Python client find it there",
         "logs": str(folder.logs),
         "stop": stop,
