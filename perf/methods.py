@@ -1,6 +1,6 @@
 """Every method of the catalogue, with and without PACE, over a running service; writes the table and its results.
 
-    python -m perf.methods [--tasks digits,cells,location] [--seeds 0] [--methods ssf,bitfit]
+    python -m perf.methods [--tasks digits,cells,location] [--seeds 1] [--methods ssf,bitfit]
 
 Settings: `perf/methods.toml`. PACE's sigma and lambda: the recipe's. Runs that this service has done already are taken
 as they are, so an interrupted table goes on where it stopped.
@@ -15,7 +15,7 @@ from typing import Any
 
 from pace_core.spec import load_benchmarks, load_catalogue, merged, spec_of_recipe
 from perf.methods_table import BENCHMARK, Cell, markdown
-from perf.rows import console, run_all, task_names, whole_numbers
+from perf.rows import console, run_all, task_names
 from service.client import AsyncClient, Job, JobRequest, ProblemError
 
 FAMILY = "vit"
@@ -63,7 +63,7 @@ def cell_of(about: Cell, job: Job) -> Cell:
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--tasks", type=task_names, default="digits,cells,location", help="one of each group, or `all`")
-    parser.add_argument("--seeds", type=whole_numbers, default="0")
+    parser.add_argument("--seeds", type=int, default=1, help="how many, from 0 on")
     known = [name for name, entry in load_catalogue().methods.items() if FAMILY in entry.fits and ":" not in name]
     parser.add_argument("--methods", type=lambda text: text.split(","), default=known)
     asked = parser.parse_args()
@@ -73,7 +73,7 @@ async def main() -> None:
         for method in sorted(asked.methods)
         for regularizer in ("none", "pace")
         for task in names
-        for seed in asked.seeds
+        for seed in range(asked.seeds)
     ]
     async with AsyncClient() as client:
         requests = [request(cell.method, cell.regularizer, cell.task, cell.seed) for cell in cells]
