@@ -1,5 +1,6 @@
 """Entries of the catalogue from the modules of a registry."""
 
+import json
 from types import ModuleType
 from typing import Any
 
@@ -63,13 +64,18 @@ def _present(module: ModuleType, *fields: str) -> dict[str, Any]:
 
 
 def _plain(schema: dict[str, Any]) -> dict[str, Any]:
-    """Without the titles that pydantic makes of names; descriptions on one line."""
+    """Without the titles that pydantic makes of names; descriptions on one line, alternatives in one order.
+
+    Python keeps one object for `A | B` and `B | A`, so their order depends on which was written first in the process.
+    """
     plain: dict[str, Any] = {}
     for key, value in schema.items():
         if key == "properties":
             plain[key] = {name: _plain(field) for name, field in value.items()}
         elif key == "description":
             plain[key] = " ".join(value.split())
+        elif key == "anyOf":
+            plain[key] = sorted(value, key=lambda choice: (choice.get("type") == "null", json.dumps(choice)))
         elif key != "title":
             plain[key] = value
     return plain
