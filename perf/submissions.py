@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx2
 import psycopg
+from psycopg.types.json import Jsonb
 
 from service import postgres
 from service.keys.bootstrap import bootstrap
@@ -67,7 +68,7 @@ def _inserts(database_url: str) -> float:
         connection.execute("CREATE TABLE bare (id bigserial PRIMARY KEY, body jsonb)")
         before = time.perf_counter()
         for _ in range(COUNT):
-            connection.execute("INSERT INTO bare (body) VALUES (%s)", (psycopg.types.json.Jsonb(JOB),))
+            connection.execute("INSERT INTO bare (body) VALUES (%s)", (Jsonb(JOB),))
         return COUNT / (time.perf_counter() - before)
 
 
