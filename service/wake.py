@@ -1,15 +1,18 @@
 """Wakes requests that wait for the database to change, by LISTEN and NOTIFY."""
 
 import asyncio
+import time
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import psycopg
 import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+T = TypeVar("T")
 CHANNEL = "pace"
 _FALLBACK_S = 5.0  # a wait looks again this often whatever happens, in case a notification was lost
 _log = structlog.get_logger()
@@ -32,7 +35,7 @@ class Waiter:
         self.woken = asyncio.Event()
         self._closing = closing
 
-    async def wait(self, seconds: float) -> None:
+    async def wait(self, seconds: float = _FALLBACK_S) -> None:
         """Returns when woken, after `seconds`, or a little earlier: look again in a loop."""
         if self._closing.is_set():
             return
@@ -66,6 +69,21 @@ class Wakes:
             self._waiters[topic].discard(waiter)
             if not self._waiters[topic]:
                 del self._waiters[topic]
+
+    async def poll(self, topic: str, wait_s: float, look: Callable[[bool], Awaitable[T | None]]) -> T:
+        """A long poll: what `look` finds, at once, when the topic is woken, or after `wait_s`.
+
+        `look` is told whether it is the last look; then it gives its answer, whatever that is, and before that None
+        means that there is nothing yet.
+        """
+        deadline = time.monotonic() + wait_s
+        with self.waiter(topic) as waiter:
+            while True:
+                left = deadline - time.monotonic()
+                answer = await look(left <= 0 or self.closing)
+                if answer is not None:
+                    return answer
+                await waiter.wait(left)
 
     def close(self) -> None:
         """Lets every wait return."""

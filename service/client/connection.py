@@ -1,5 +1,6 @@
 """One HTTP connection to the service: the key, retries that are safe, problem documents as exceptions."""
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from service.client.problems import problem_of
 
 _BUSY = frozenset({429, 502, 503, 504})
 PATIENCE_S = 20.0
-"""How long a request that is safe to repeat is tried again: longer than a restart of the API."""
+"""How long a request that is safe to repeat is tried again after it first failed: longer than a restart of the API."""
 
 
 class Connection:
@@ -50,10 +51,16 @@ class Connection:
         """
         safe = method in ("GET", "PUT", "DELETE") if safe is None else safe
         timeout = httpx2.Timeout(timeout_s, connect=5.0)
+        failing_since: float | None = None
+
+        def again(error: Exception) -> bool:
+            # patience begins here and not with the request, which may be a long poll that was held for longer
+            nonlocal failing_since
+            failing_since = failing_since or time.monotonic()
+            return time.monotonic() - failing_since < PATIENCE_S and self._worth_retrying(error, safe)
+
         try:
-            async for attempt in stamina.retry_context(
-                on=lambda error: self._worth_retrying(error, safe), attempts=None, timeout=PATIENCE_S, wait_max=2.0
-            ):
+            async for attempt in stamina.retry_context(on=again, attempts=None, timeout=None, wait_max=2.0):
                 with attempt:
                     response = await self._http.request(
                         method, path, json=body, params=_given(query), headers=headers, timeout=timeout

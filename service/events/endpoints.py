@@ -1,6 +1,5 @@
 """All jobs' events, for readers that project them elsewhere, and those readers' places."""
 
-import time
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -29,15 +28,15 @@ async def get_events(
     """A reader that goes on from `next_cursor` misses nothing. With `wait`, held open while there is nothing new."""
     database: Database = request.app.state.database
     wakes: Wakes = request.app.state.wakes
-    deadline = time.monotonic() + wait
-    with wakes.waiter(EVENTS) as waiter:
-        while True:
-            async with database.transaction() as session:
-                found = [EventView.model_validate(row) for row in await of_all(session, after, limit)]
-            left = deadline - time.monotonic()
-            if found or left <= 0 or wakes.closing:
-                return EventPage(data=found, has_more=len(found) == limit, next_cursor=found[-1].id if found else after)
-            await waiter.wait(left)
+
+    async def look(last: bool) -> EventPage | None:
+        async with database.transaction() as session:
+            found = [EventView.model_validate(row) for row in await of_all(session, after, limit)]
+        if not (found or last):
+            return None
+        return EventPage(data=found, has_more=len(found) == limit, next_cursor=found[-1].id if found else after)
+
+    return await wakes.poll(EVENTS, wait, look)
 
 
 @router.get("/cursors/{name}", summary="How far a reader has come")

@@ -1,6 +1,5 @@
 """Submit, list, read, change and delete jobs."""
 
-import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -98,15 +97,13 @@ async def get_job(
     """With `wait`, the answer comes when the job has ended, or after that many seconds."""
     database: Database = request.app.state.database
     wakes: Wakes = request.app.state.wakes
-    deadline = time.monotonic() + wait
-    with wakes.waiter(job_id) as waiter:
-        while True:
-            async with database.transaction() as session:
-                job = await find(session, job_id, caller)
-                left = deadline - time.monotonic()
-                if State(job.state).ended or left <= 0 or wakes.closing:
-                    return await _view(request, session, job)
-            await waiter.wait(left)
+
+    async def look(last: bool) -> JobView | None:
+        async with database.transaction() as session:
+            job = await find(session, job_id, caller)
+            return await _view(request, session, job) if State(job.state).ended or last else None
+
+    return await wakes.poll(job_id, wait, look)
 
 
 @router.patch("/{job_id}", summary="Change name, priority or tags")

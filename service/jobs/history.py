@@ -1,13 +1,12 @@
 """What a job said: events, their stream, logs, metrics."""
 
-import json
-import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
 from pace_core.spec import EventType, State
@@ -22,7 +21,6 @@ from service.wake import Wakes
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["history"])
 
-_PING_S = 15.0
 _LINES = (EventType.LOG, EventType.STAGE, EventType.STATE)
 
 
@@ -59,54 +57,41 @@ async def get_events(
     return EventPage(data=found, has_more=len(found) == limit, next_cursor=found[-1].number if found else after)
 
 
-@router.get(
-    "/events/stream",
-    summary="A job's events as they come",
-    response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}}},
-)
+async def _visible(session: Transaction, caller: AnyCaller, job_id: str) -> None:
+    await find(session, job_id, caller)
+
+
+@router.get("/events/stream", summary="A job's events as they come", response_class=EventSourceResponse)
 async def stream_events(
     request: Request,
-    caller: AnyCaller,
     job_id: str,
+    _: Annotated[None, Depends(_visible)],
     after: Annotated[int, Query(ge=0)] = 0,
     last_event_id: Annotated[int | None, Header(ge=0)] = None,
-) -> StreamingResponse:
+) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: the id is the event's number, the event its type, the data the whole event.
 
     Goes on after `Last-Event-ID` or `after`; closes with `event: end` when the job has ended.
     """
-    state = request.app.state
-    async with state.database.transaction() as session:
-        await find(session, job_id, caller)
-    return StreamingResponse(
-        _stream(state.database, state.wakes, job_id, after if last_event_id is None else last_event_id),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
-
-
-async def _stream(database: Database, wakes: Wakes, job_id: str, after: int) -> AsyncIterator[str]:
-    yield "retry: 3000\n\n"
-    pinged = time.monotonic()
+    database: Database = request.app.state.database
+    wakes: Wakes = request.app.state.wakes
+    last = after if last_event_id is None else last_event_id
+    yield ServerSentEvent(retry=3000)
     with wakes.waiter(job_id) as waiter:
         while not wakes.closing:
             async with database.transaction() as session:
                 job = await session.get(Job, job_id)
-                found = await of_job(session, job_id, after, limit=500)
+                found = await of_job(session, job_id, last, limit=500)
             for row in found:
                 event = EventView.model_validate(row)
-                yield f"id: {event.number}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n"
-                after = event.number
-            if job is None or (State(job.state).ended and after >= job.event_count):
+                yield ServerSentEvent(id=str(event.number), event=event.type, data=event)
+                last = event.number
+            if job is None or (State(job.state).ended and last >= job.event_count):
                 said = {"state": job.state, "reason": job.reason} if job else {"state": "deleted", "reason": None}
-                yield f"event: end\ndata: {json.dumps(said)}\n\n"
+                yield ServerSentEvent(event="end", data=said)
                 return
             if not found:
-                if time.monotonic() - pinged >= _PING_S:
-                    yield ": ping\n\n"
-                    pinged = time.monotonic()
-                await waiter.wait(_PING_S)
+                await waiter.wait()
 
 
 @router.get("/logs", summary="A job's log", responses={200: {"content": {"text/plain": {}, "application/json": {}}}})

@@ -1,6 +1,5 @@
 """Gives queued jobs to the free slots of a cluster."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,22 +27,22 @@ async def lease(database: Database, wakes: Wakes, settings: Settings, request: L
     A later request of the same dispatcher takes the place of this one, which then takes nothing any more: its answer
     would reach nobody.
     """
-    deadline = time.monotonic() + request.wait_s
     async with database.transaction() as session:
         generation = await _announce(session, request)
-    with wakes.waiter(QUEUE) as waiter:
-        while True:
-            async with database.transaction() as session:
-                if not await _newest(session, request.dispatcher, generation):
-                    return LeaseResponse(leases=[], lost=[], lease_s=settings.lease_s)
-                taken = await _taken_slots(session, request)
-                lost = await _lost(session, request.holding)
-                free = [slot for slot in request.slots if slot.name not in taken]
-                leases = await _claim(session, settings, request.dispatcher, free)
-            left = deadline - time.monotonic()
-            if leases or lost or left <= 0 or wakes.closing:
-                return LeaseResponse(leases=leases, lost=lost, lease_s=settings.lease_s)
-            await waiter.wait(left)
+
+    async def look(last: bool) -> LeaseResponse | None:
+        async with database.transaction() as session:
+            if not await _newest(session, request.dispatcher, generation):
+                return LeaseResponse(leases=[], lost=[], lease_s=settings.lease_s)
+            taken = await _taken_slots(session, request)
+            lost = await _lost(session, request.holding)
+            free = [slot for slot in request.slots if slot.name not in taken]
+            leases = await _claim(session, settings, request.dispatcher, free)
+        if not (leases or lost or last):
+            return None
+        return LeaseResponse(leases=leases, lost=lost, lease_s=settings.lease_s)
+
+    return await wakes.poll(QUEUE, request.wait_s, look)
 
 
 async def _announce(session: AsyncSession, request: LeaseRequest) -> int:

@@ -103,6 +103,28 @@ async def test_a_job_is_submitted_and_waited_for(client: AsyncClient, api: Api) 
     assert done.result.value("test") == 0.75
 
 
+async def test_waiting_goes_on_though_a_poll_held_for_long_lost_its_answer(
+    base_url: str, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.client.connection.PATIENCE_S", 0.3)
+    job = await api.submit()
+    async with AsyncClient(base_url, api.keys.admin, transport=Unlucky("GET", lost=1)) as client:
+        waiting = asyncio.create_task(client.jobs.wait(job))
+        await asyncio.sleep(0.6)  # the poll is held for longer than a request is tried again
+        await api.finish()
+        assert (await waiting).state == "succeeded"
+
+
+async def test_a_service_that_stays_away_is_told_after_a_while(
+    base_url: str, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.client.connection.PATIENCE_S", 0.3)
+    job = await api.submit()
+    async with AsyncClient(base_url, api.keys.admin, transport=Unlucky("GET", lost=1_000)) as client:
+        with pytest.raises(NoService, match="does not answer"):
+            await client.jobs.get(job)
+
+
 async def test_waiting_has_an_end(client: AsyncClient) -> None:
     job = await client.jobs.submit(REQUEST)
     with pytest.raises(TimeoutError, match="still queued"):
