@@ -45,9 +45,19 @@ async def test_faults_of_the_request_itself_are_told_the_same_way(api: Api) -> N
 
 
 async def test_a_body_that_is_no_json_is_a_problem_document_too(api: Api) -> None:
-    refused = await api.call("POST", "/v1/jobs", content=b"{", headers={"Content-Type": "application/json"})
+    refused = await api.call("POST", "/v1/jobs", content=b'{"spec": ', headers={"Content-Type": "application/json"})
     assert refused.status_code == 422
     assert refused.json()["type"] == "/problems/invalid"
+    (fault,) = refused.json()["errors"]
+    assert (fault["pointer"], "no JSON" in fault["message"], "character 9" in fault["message"]) == ("", True, True)
+
+
+@pytest.mark.parametrize("sent", [{"json": []}, {"json": "a"}, {"content": b'{"spec": {}}'}])
+async def test_a_body_that_is_no_json_object_is_told_what_to_send(api: Api, sent: dict[str, Any]) -> None:
+    (fault,) = (await api.call("POST", "/v1/jobs", **sent)).json()["errors"]
+    assert fault["pointer"] == ""
+    assert "JSON object" in fault["message"]
+    assert "Content-Type: application/json" in fault["message"]
 
 
 @pytest.mark.parametrize(
