@@ -133,14 +133,19 @@ def _left_out(runs: Sequence[Run], newest: Run, by_seed: dict[int, Run]) -> list
     others = [run for run in runs if run.state is State.SUCCEEDED and run.cell != newest.cell]
     if others:
         cells = len({run.cell for run in others})
-        notes.append(f"{len(others)} earlier runs of {cells} other cells left out: other settings, data or weights")
+        of = "another cell" if cells == 1 else f"{cells} other cells"
+        notes.append(f"{_runs(len(others), 'earlier ')} of {of} left out: other settings, data or weights")
     changed = [run for run in runs if run.settings != newest.settings and run.job > newest.job]
     if changed:
-        notes.append(f"{len(changed)} newer runs with other settings have no result yet, or failed")
+        notes.append(f"without result, or still to come: {_runs(len(changed), 'newer ')} with other settings")
     return notes
 
 
 def _counted(pending: Sequence[Run], runs: Sequence[Run]) -> list[str]:
-    notes = [f"{len(pending)} runs wait or run"] if pending else []
+    notes = [f"{_runs(len(pending))} still to end"] if pending else []
     reasons = Counter(run.reason for run in runs if run.state in (State.FAILED, State.CANCELLED))
     return notes + [f"{count} of {len(runs)} runs without result: {reason}" for reason, count in reasons.items()]
+
+
+def _runs(count: int, which: str = "") -> str:
+    return f"{count} {which}run{'' if count == 1 else 's'}"

@@ -50,7 +50,7 @@ async def test_runs_of_other_data_or_settings_are_left_out_and_the_cell_says_so(
     job = await finished(api, 0.9, seed=2)
     cell = (await board(api))["rows"]["Linear"]["cells"]["digits"]
     assert (cell["mean"], cell["jobs"]) == (0.9, [job])
-    assert "1 earlier runs of 1 other cells left out" in cell["notes"][0]
+    assert "1 earlier run of another cell left out" in cell["notes"][0]
 
 
 async def test_a_group_s_mean_and_their_mean_are_taken_over_what_there_is_and_say_so(api: Api) -> None:
