@@ -1,26 +1,15 @@
 """What a spec can name, with JSON Schemas, and the tables behind it."""
 
-from enum import StrEnum
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from pace_core.spec import Catalogue, load_benchmarks, load_recipes
+from service.catalogue.schemas import Kind
 from service.keys.auth import AnyCaller
 
 router = APIRouter(prefix="/v1/catalogue", tags=["catalogue"])
-
-
-class Kind(StrEnum):
-    """The parts of the catalogue."""
-
-    METHODS = "methods"
-    REGULARIZERS = "regularizers"
-    SOURCES = "sources"
-    BACKBONES = "backbones"
-    BENCHMARKS = "benchmarks"
-    RECIPES = "recipes"
 
 
 @router.get("/{kind}", summary="Everything of one kind that can be named")

@@ -6,8 +6,6 @@ import pytest
 import timm
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from timm.models.swin_transformer import SwinTransformer
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
@@ -23,6 +21,7 @@ from pace_core.methods._residual import (
     residuals,
 )
 from pace_core.training.optimizer import trainable
+from tests.networks import images, stirred, tiny_roberta, tiny_swin, tiny_vit
 
 METHODS = registry.load(methods)
 RESIDUAL = [name for name, module in METHODS.items() if "delta" in module.GIVES]
@@ -37,44 +36,6 @@ COUNTS, TEXT_COUNTS = (
 )
 
 
-def tiny_vit() -> nn.Module:
-    torch.manual_seed(1)
-    return with_biases(VisionTransformer(img_size=16, patch_size=8, embed_dim=24, depth=2, num_heads=3, num_classes=5))
-
-
-def tiny_swin() -> nn.Module:
-    torch.manual_seed(1)
-    return with_biases(
-        SwinTransformer(
-            img_size=32, patch_size=4, window_size=4, embed_dim=12, depths=(1, 2), num_heads=(2, 3), num_classes=5
-        )
-    )
-
-
-def tiny_roberta() -> nn.Module:
-    torch.manual_seed(1)
-    config = RobertaConfig(
-        vocab_size=40,
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        intermediate_size=48,
-        max_position_embeddings=12,
-        type_vocab_size=1,
-        num_labels=5,
-    )
-    return with_biases(RobertaForSequenceClassification(config))
-
-
-def with_biases(model: nn.Module) -> nn.Module:
-    """Biases as a pretrained network has them; a new one's are zero, which hides what scales them."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                parameter.normal_(std=0.1)
-    return model
-
-
 NETWORKS = {"vit": tiny_vit, "swin": tiny_swin, "text": tiny_roberta}
 
 
@@ -86,12 +47,8 @@ def on_every_network(names: list[str]) -> pytest.MarkDecorator:
 
 def network(kind: str) -> tuple[nn.Module, Tensor]:
     """A pretrained network, and images or tokens that go into it."""
-    rng = torch.Generator().manual_seed(2)
-    if kind == "text":
-        inputs = torch.randint(2, 40, (3, 7), generator=rng)
-    else:
-        size = {"vit": 16, "swin": 32}[kind]
-        inputs = torch.randn(3, 3, size, size, generator=rng, dtype=torch.float64)
+    tokens = torch.randint(2, 40, (3, 7), generator=torch.Generator().manual_seed(2))
+    inputs = {"vit": images(), "swin": images(size=32), "text": tokens}[kind]
     return NETWORKS[kind]().double().eval(), inputs
 
 
@@ -111,15 +68,6 @@ def adapted(model: nn.Module, module: ModuleType, **params: object) -> nn.Module
     asked = {"rank": 3, **params} if "rank" in module.Params.model_fields else params
     module.adapt(model, module.Params(**asked), torch.Generator().manual_seed(0))
     return model.double()
-
-
-def stirred(model: nn.Module) -> nn.Module:
-    """The model with its trained parameters moved away from their start."""
-    rng = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in trainable(model).values():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng, dtype=parameter.dtype))
-    return model
 
 
 @pytest.mark.parametrize(("module", "params", "count"), COUNTS)

@@ -7,7 +7,6 @@ from types import ModuleType
 
 import pytest
 import torch
-from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +19,7 @@ from pace_core.regularizers._adapter_noise import SharedDropPath, depth_sigmas, 
 from pace_core.regularizers._step import Batch, Regularizer, Setting
 from pace_core.regularizers.delta import attention
 from pace_core.training.optimizer import trainable
+from tests.networks import images, stirred, tiny_swin, tiny_vit
 
 METHODS, REGULARIZERS = registry.load(methods), registry.load(regularizers)
 PAIRS = [
@@ -50,10 +50,7 @@ def batch() -> Batch:
 
 
 def pretrained(drop_path: float = 0.0) -> VisionTransformer:
-    torch.manual_seed(1)
-    return VisionTransformer(
-        img_size=16, patch_size=8, embed_dim=24, depth=3, num_heads=3, num_classes=5, drop_path_rate=drop_path
-    )
+    return tiny_vit(depth=3, drop_path_rate=drop_path)
 
 
 def started(method: ModuleType, drop_path: float = 0.0) -> nn.Module:
@@ -64,17 +61,8 @@ def started(method: ModuleType, drop_path: float = 0.0) -> nn.Module:
     return model.double().train()
 
 
-@torch.no_grad()
-def moved(model: nn.Module) -> nn.Module:
-    """With its trained parameters away from their start."""
-    rng = torch.Generator().manual_seed(3)
-    for parameter in trainable(model).values():
-        parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng, dtype=parameter.dtype))
-    return model
-
-
 def network(method: ModuleType, drop_path: float = 0.0) -> nn.Module:
-    return moved(started(method, drop_path))
+    return stirred(started(method, drop_path))
 
 
 def build(module: ModuleType, model: nn.Module, micro_batch: int | None = None, **params: object) -> Regularizer:
@@ -124,7 +112,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(
     for micro in (None, micro_batch):
         model = started(METHODS["lora_mul_vpt_add"], drop_path)
         built = build(REGULARIZERS[regularizer], model, micro, **known(regularizer, HEAVY))
-        moved(model)
+        stirred(model)
         found.append((built.step(batch(), 0), gradients(model)))
     (whole, whole_grads), (parts, parts_grads) = found
     assert whole.terms.keys() == parts.terms.keys()
@@ -151,7 +139,7 @@ def test_the_gradient_of_every_ablation_is_that_of_its_loss(params: dict[str, ob
 
 def slope_is_that_of_the_loss(model: nn.Module, regularizer: str, **params: object) -> None:
     regularized = build(REGULARIZERS[regularizer], model, **params)
-    moved(model)
+    stirred(model)
     state = {key: value.clone() for key, value in regularized.state_dict().items()}
 
     def loss() -> float:
@@ -297,7 +285,7 @@ def dropping(method: str) -> nn.Module:
     model = pretrained()
     asked = {"rank": 3} if "rank" in METHODS[method].Params.model_fields else {}
     METHODS[method].adapt(model, METHODS[method].Params(dropout=0.5, **asked), torch.Generator().manual_seed(0))
-    return moved(model.double().train())
+    return stirred(model.double().train())
 
 
 @pytest.mark.parametrize("method", DROPPING)
@@ -322,7 +310,7 @@ def test_what_is_dropped_does_not_depend_on_micro_batches(method: str) -> None:
 def test_fpa_is_the_distance_to_the_pretrained_network_under_the_same_head(method: str) -> None:
     model = started(METHODS[method])
     regularized = build(REGULARIZERS["fpa"], model, **{"lambda": 2.0})
-    moved(model)
+    stirred(model)
     done = regularized.step(batch(), 0)
     other = pretrained().double().eval()
     with torch.no_grad():
@@ -376,7 +364,7 @@ def test_penalties_of_weights_trained_in_place_are_on_the_way_from_their_start(r
     model = started(METHODS["full"])
     begin = {name: p.detach().clone() for name, p in trainable(model).items()}
     regularized = build(REGULARIZERS[regularizer], model, **{"lambda": 0.7})
-    moved(model)
+    stirred(model)
     plain = gradients_of("none", model)
     model.zero_grad()
     regularized.step(batch(), 1)
@@ -398,7 +386,7 @@ def test_delta_attends_to_the_channels_whose_silence_would_cost_most() -> None:
 def test_delta_is_the_distance_of_the_blocks_outputs_weighted_by_attention(method: str) -> None:
     model = started(METHODS[method])
     regularized = build(REGULARIZERS["delta"], model)
-    moved(model)
+    stirred(model)
     done = regularized.step(batch(), 0)
     other = pretrained().double().eval()
     other.head.load_state_dict(model.head.state_dict())
@@ -465,18 +453,10 @@ def test_ftp_shrinks_rows_to_a_radius_that_follows_the_gradient(
 
 
 def test_two_draws_in_a_swin_are_independent_and_its_first_block_is_noised_too() -> None:
-    torch.manual_seed(1)
-    model = SwinTransformer(
-        img_size=32, patch_size=4, window_size=4, embed_dim=12, depths=(1, 1), num_heads=(2, 3), num_classes=5
-    )
+    model = tiny_swin()
     METHODS["lora_add"].adapt(model, METHODS["lora_add"].Params(rank=2), torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for parameter in trainable(model).values():
-            parameter.add_(0.1)
-    images = torch.randn(SIZE, 3, 32, 32)
-    done = build(REGULARIZERS["pace"], model.train(), sigma=1.0).step(
-        Batch(images, torch.arange(SIZE) % 5, torch.arange(SIZE)), 0
-    )
+    batch = Batch(images(SIZE, 32).float(), torch.arange(SIZE) % 5, torch.arange(SIZE))
+    done = build(REGULARIZERS["pace"], stirred(model).train(), sigma=1.0).step(batch, 0)
     assert done.terms["loss_consistency"] > 0
     assert model.get_submodule("layers.0.blocks.0.attn.qkv").sigma == 1.0
 

@@ -15,6 +15,7 @@ from pace_core.regularizers._adapter_noise import attach, sigma_by_layer
 from pace_core.regularizers.pace import Params as Pace
 from pace_core.spec import RunError
 from pace_core.training.optimizer import trainable
+from tests.networks import stirred
 
 METHODS = registry.load(methods)
 ADAPTING = [name for name, m in METHODS.items() if "text" in m.FITS and "delta" in m.GIVES]
@@ -43,11 +44,7 @@ def network(kind: str, method: str, dropout: float = 0.0, **params: object) -> n
     known = {"rank": 3, "dropout": 0.0, **params}
     asked = {key: value for key, value in known.items() if key in module.Params.model_fields}
     module.adapt(model, module.Params(**asked), torch.Generator().manual_seed(0))
-    rng = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in trainable(model).values():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng, dtype=parameter.dtype))
-    return model.double()
+    return stirred(model).double()
 
 
 def sentences() -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model, inje
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from transformers import RobertaConfig, RobertaForSequenceClassification, Trainer, TrainingArguments
+from transformers import RobertaForSequenceClassification, Trainer, TrainingArguments
 
 from pace_core import methods
 from pace_core.methods._residual import residuals
@@ -23,6 +23,7 @@ from pace_core.regularizers._adapter_noise import attach
 from pace_core.regularizers.pace import Params as Pace
 from pace_core.spec import RunError, SpecError, load_catalogue, validate
 from pace_core.spec.spec_file import read_spec_file
+from tests.networks import stirred, tiny_roberta, tiny_vit
 
 PAGE = (Path(__file__).parents[2] / "docs/peft.md").read_text("utf-8")
 LORA = {"r": 4, "lora_alpha": 6, "target_modules": r"blocks\.\d+\.attn\.qkv"}
@@ -30,22 +31,11 @@ PACE = {"name": "pace", "sigma": 0.6, "lambda": 0.5}
 
 
 def small_vit(*_: object, **__: object) -> VisionTransformer:
-    torch.manual_seed(1)
-    return VisionTransformer(img_size=16, patch_size=8, embed_dim=24, depth=3, num_heads=3, num_classes=5)
+    return tiny_vit(depth=3)
 
 
 def small_roberta(*_: object, **__: object) -> RobertaForSequenceClassification:
-    torch.manual_seed(1)
-    config = RobertaConfig(
-        vocab_size=40,
-        hidden_size=24,
-        num_hidden_layers=3,
-        num_attention_heads=3,
-        intermediate_size=48,
-        max_position_embeddings=16,
-        num_labels=2,
-    )
-    return RobertaForSequenceClassification(config)
+    return tiny_roberta(num_hidden_layers=3, max_position_embeddings=16, num_labels=2)
 
 
 def loader() -> list[tuple[Tensor, Tensor]]:
@@ -55,10 +45,7 @@ def loader() -> list[tuple[Tensor, Tensor]]:
 
 def of_user(**config: object) -> tuple[nn.Module, torch.optim.Optimizer]:
     model = get_peft_model(small_vit(), LoraConfig(**{**LORA, "modules_to_save": ["head"], **config}))
-    rng = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in trained(model):
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng))
+    stirred(model)
     return model, torch.optim.AdamW(trained(model), lr=3e-3)
 
 

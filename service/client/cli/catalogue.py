@@ -1,7 +1,6 @@
 """`pace catalogue`: what a spec can name, known without a service."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -11,18 +10,8 @@ from pace_core.spec.catalogue import Entry, load_catalogue
 from pace_core.spec.errors import Fault, SpecError
 from pace_core.spec.recipes import load_recipes
 from pace_core.spec.suggest import did_you_mean
+from service.catalogue.schemas import Kind
 from service.client.cli.output import out, plain, print_table, table
-
-
-class Kind(StrEnum):
-    """The parts of the catalogue."""
-
-    METHODS = "methods"
-    REGULARIZERS = "regularizers"
-    SOURCES = "sources"
-    BACKBONES = "backbones"
-    BENCHMARKS = "benchmarks"
-    RECIPES = "recipes"
 
 
 def install(app: typer.Typer) -> None:

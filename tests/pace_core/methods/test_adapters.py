@@ -4,23 +4,13 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from pace_core.methods import adapter, adaptformer
 from pace_core.methods._bottleneck import Bottleneck
 from pace_core.methods._residual import residuals
 from pace_core.spec import RunError
-
-
-def vit(depth: int = 2) -> VisionTransformer:
-    torch.manual_seed(1)
-    model = VisionTransformer(img_size=16, patch_size=8, embed_dim=24, depth=depth, num_heads=3, num_classes=5)
-    return model.double().eval()
-
-
-def images() -> Tensor:
-    return torch.randn(3, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+from tests.networks import images, tiny_vit
 
 
 def adapted(model: nn.Module, module, **params: object) -> nn.Module:
@@ -50,17 +40,17 @@ def small_network(part: Bottleneck, x: Tensor, activation) -> Tensor:
     ids=str,
 )
 def test_where_adapters_stand(params: dict[str, object], places: list[str]) -> None:
-    assert list(residuals(adapted(vit(depth=3), adapter, **params))) == places
+    assert list(residuals(adapted(tiny_vit(depth=3).double().eval(), adapter, **params))) == places
 
 
 def test_skipping_every_block_is_refused() -> None:
     with pytest.raises(RunError, match=r"method\.skipped: of 2 blocks 5 cannot be skipped; use at most 1"):
-        adapted(vit(), adapter, placement="drop")
+        adapted(tiny_vit().double().eval(), adapter, placement="drop")
 
 
 def test_an_adapter_reads_and_adds_to_the_output_of_its_layer() -> None:
     """Equal to an untouched network with the adapter put in by hooks."""
-    ours, plain = adapted(vit(), adapter, placement="houlsby"), vit()
+    ours, plain = adapted(tiny_vit().double().eval(), adapter, placement="houlsby"), tiny_vit().double().eval()
     plain.head.load_state_dict(ours.head.state_dict())
     for name, layer in residuals(ours).items():
         plain.get_submodule(name).register_forward_hook(
@@ -71,7 +61,7 @@ def test_an_adapter_reads_and_adds_to_the_output_of_its_layer() -> None:
 
 def test_adaptformer_reads_what_the_norm_before_the_mlp_reads() -> None:
     """x + MLP(norm(x)) + scale · adapter(x), block by block by hand."""
-    ours, plain = adapted(vit(), adaptformer, width=5, scale=0.7), vit()
+    ours, plain = adapted(tiny_vit().double().eval(), adaptformer, width=5, scale=0.7), tiny_vit().double().eval()
     x = plain._pos_embed(plain.patch_embed(images()))
     for block, adapted_block in zip(plain.blocks, ours.blocks, strict=True):
         x = x + block.attn(block.norm1(x))
@@ -83,7 +73,7 @@ def test_adaptformer_reads_what_the_norm_before_the_mlp_reads() -> None:
 @pytest.mark.parametrize("module", [adapter, adaptformer])
 def test_at_the_start_the_way_up_has_a_gradient(module) -> None:
     """A start of zeros throughout would train the last bias alone."""
-    model = vit()
+    model = tiny_vit().double().eval()
     module.adapt(model, module.Params(), torch.Generator().manual_seed(0))
     model.double().eval()(images()).square().sum().backward()
     for part in model.modules():

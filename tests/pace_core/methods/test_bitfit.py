@@ -1,22 +1,15 @@
 """BitFit: biases alone are trained, as changes that can be seen apart."""
 
 import torch
-from timm.models.swin_transformer import SwinTransformer
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from pace_core.methods import bitfit
 from pace_core.methods._residual import residuals
-
-
-def vit() -> VisionTransformer:
-    torch.manual_seed(1)
-    model = VisionTransformer(img_size=16, patch_size=8, embed_dim=24, depth=2, num_heads=3, num_classes=5)
-    return model.double().eval()
+from tests.networks import tiny_swin, tiny_vit
 
 
 def test_it_is_the_network_with_other_biases() -> None:
-    ours, plain = vit(), vit()
+    ours, plain = tiny_vit().double().eval(), tiny_vit().double().eval()
     bitfit.adapt(ours, bitfit.Params(), torch.Generator().manual_seed(0))
     ours.double()
     rng = torch.Generator().manual_seed(3)
@@ -30,16 +23,14 @@ def test_it_is_the_network_with_other_biases() -> None:
 
 
 def test_every_bias_of_the_network_has_a_change() -> None:
-    model = vit()
+    model = tiny_vit().double().eval()
     biases = {name.removesuffix(".bias") for name, _ in model.named_parameters() if name.endswith(".bias")}
     bitfit.adapt(model, bitfit.Params(), torch.Generator().manual_seed(0))
     assert set(residuals(model)) == biases - {"head"}
 
 
 def test_a_layer_without_a_bias_gets_none() -> None:
-    swin = SwinTransformer(
-        img_size=32, patch_size=4, window_size=4, embed_dim=12, depths=(1, 1), num_heads=(2, 3), num_classes=5
-    )
+    swin = tiny_swin()
     assert isinstance(swin.get_submodule("layers.1.downsample.reduction"), nn.Linear)
     bitfit.adapt(swin, bitfit.Params(), torch.Generator().manual_seed(0))
     assert "layers.1.downsample.norm" in residuals(swin)

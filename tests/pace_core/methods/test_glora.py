@@ -16,6 +16,7 @@ from pace_core.regularizers._step import Batch, Setting
 from pace_core.search import inherit
 from pace_core.spec import RunError
 from pace_core.training.optimizer import trainable
+from tests.networks import images, tiny_vit
 
 OUT, WIDE, RANK = 6, 4, 2
 EVERY = list(itertools.product(*glora.CHOICES))
@@ -33,23 +34,14 @@ def layer(forms: tuple[str, ...] = glora.LARGEST) -> glora.Layer:
     return made
 
 
-def network() -> nn.Module:
-    torch.manual_seed(1)
-    return VisionTransformer(img_size=16, patch_size=8, embed_dim=24, depth=3, num_heads=3, num_classes=5).double()
-
-
 def supernet(**params: object) -> tuple[nn.Module, glora.Space]:
-    model, given = network(), glora.Params(rank=3, **params)
+    model, given = tiny_vit(depth=3).double(), glora.Params(rank=3, **params)
     glora.adapt(model, given, torch.Generator().manual_seed(0))
     with torch.no_grad():
         for name, parameter in trainable(model).items():
             if not name.startswith("head"):
                 parameter.copy_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
     return model.double().eval(), glora.space(model, given)
-
-
-def images(count: int = 3) -> Tensor:
-    return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(2)).double()
 
 
 def by_hand(super_: glora.Layer, forms: tuple[str, ...]) -> tuple[Tensor, Tensor]:
@@ -108,7 +100,7 @@ def test_an_architecture_with_the_supernets_weights_is_the_supernet_set_to_it() 
     model, space = supernet()
     found = space.sample(random.Random(3))
     space.configure(found)
-    alone = network()
+    alone = tiny_vit(depth=3).double()
     glora.adapt(alone, glora.Params(rank=3, architecture=found), torch.Generator().manual_seed(9))
     alone.double().eval()
     inherit(alone, model)
@@ -157,5 +149,5 @@ def test_all_draws_of_a_step_share_its_architecture() -> None:
 def test_an_architecture_of_another_network_is_refused() -> None:
     forms = dict.fromkeys([f"blocks.{i}.mlp.fc1" for i in range(3)], glora.LARGEST)
     with pytest.raises(RunError, match=r"method\.architecture: blocks\.0\.attn\.proj") as refused:
-        glora.adapt(network(), glora.Params(architecture=forms), torch.Generator())
+        glora.adapt(tiny_vit(depth=3).double(), glora.Params(architecture=forms), torch.Generator())
     assert refused.value.reason == "spec_invalid"

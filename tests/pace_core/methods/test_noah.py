@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import nn
 
 from pace_core.methods import noah
 from pace_core.methods._residual import residuals
@@ -15,16 +15,14 @@ from pace_core.regularizers._step import Batch, Setting
 from pace_core.search import inherit
 from pace_core.spec import RunError
 from pace_core.training.optimizer import trainable
+from tests.networks import images, tiny_vit
 
 DEPTH, WIDTH = 4, 24
 FOUND = {"prompt": [2, 3, 0, 0], "lora": [0, 1, 3, 2], "adapter": [3, 0, 1, 0]}
 
 
 def network() -> VisionTransformer:
-    torch.manual_seed(1)
-    return VisionTransformer(
-        img_size=16, patch_size=8, embed_dim=WIDTH, depth=DEPTH, num_heads=3, num_classes=5
-    ).double()
+    return tiny_vit(embed_dim=WIDTH, depth=DEPTH).double()
 
 
 def adapted(architecture: object = None, **params: object) -> tuple[VisionTransformer, noah.Params]:
@@ -34,10 +32,6 @@ def adapted(architecture: object = None, **params: object) -> tuple[VisionTransf
         for name, parameter in trainable(model).items():
             parameter.copy_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
     return model.double().eval(), given
-
-
-def images(count: int = 3) -> Tensor:
-    return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(2)).double()
 
 
 def test_a_block_computes_prompts_lora_and_adapter_as_the_paper_says() -> None:

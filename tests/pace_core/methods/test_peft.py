@@ -18,6 +18,7 @@ from pace_core.regularizers import pace
 from pace_core.regularizers._step import Batch, Setting
 from pace_core.spec import RunError, SpecError, validate
 from pace_core.training.optimizer import trainable
+from tests.networks import images, stirred, tiny_vit
 
 # sizes for layers of 24 channels, where the usual ones are too large
 SMALL = {
@@ -37,33 +38,11 @@ NAMES = list(tuners())
 SINGLE_INSIDE = {"peft:C3A", "peft:DEFT", "peft:FROD", "peft:PSOFT"}  # peft computes parts of these in float32
 
 
-def pretrained() -> VisionTransformer:
-    torch.manual_seed(1)
-    model = VisionTransformer(img_size=16, patch_size=8, embed_dim=24, depth=2, num_heads=3, num_classes=5)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                parameter.normal_()
-    return model.eval()
-
-
-def images() -> Tensor:
-    return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-
-
 def adapted(name: str, seed: int = 0, **params: object) -> nn.Module:
     """In float64; `peft` itself works on float32 weights, as in a run."""
-    tuner, model = methods.find(name), pretrained()
+    tuner, model = methods.find(name), tiny_vit().eval()
     tuner.adapt(model, tuner.Params(**SMALL.get(name, {}) | params), torch.Generator().manual_seed(seed))
     return model.double().eval()
-
-
-@torch.no_grad()
-def moved(model: nn.Module) -> nn.Module:
-    rng = torch.Generator().manual_seed(3)
-    for parameter in trainable(model).values():
-        parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng, dtype=parameter.dtype))
-    return model
 
 
 def tolerance(name: str) -> float:
@@ -72,45 +51,45 @@ def tolerance(name: str) -> float:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_before_training_and_switched_off_the_features_are_the_pretrained_ones(name: str) -> None:
-    before = pretrained().double().forward_features(images())
+    before = tiny_vit().eval().double().forward_features(images(4))
     model = adapted(name)
     if methods.find(name).STARTS_PRETRAINED:
-        torch.testing.assert_close(model.forward_features(images()), before, rtol=0, atol=tolerance(name))
-    model = moved(model)
-    assert not torch.allclose(model.forward_features(images()), before, atol=1e-4)
+        torch.testing.assert_close(model.forward_features(images(4)), before, rtol=0, atol=tolerance(name))
+    model = stirred(model)
+    assert not torch.allclose(model.forward_features(images(4)), before, atol=1e-4)
     with pretrained_weights(model):
-        torch.testing.assert_close(model.forward_features(images()), before, rtol=0, atol=tolerance(name))
+        torch.testing.assert_close(model.forward_features(images(4)), before, rtol=0, atol=tolerance(name))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_was_trained_loads_onto_a_fresh_backbone(name: str) -> None:
-    model = moved(adapted(name, seed=4))
+    model = stirred(adapted(name, seed=4))
     fresh = adapted(name, seed=5)
     load_trained(fresh, {key: value.detach().clone() for key, value in trainable(model).items()}, origin="the file")
-    torch.testing.assert_close(fresh(images()), model(images()), rtol=0, atol=tolerance(name))
+    torch.testing.assert_close(fresh(images(4)), model(images(4)), rtol=0, atol=tolerance(name))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_merged_it_computes_the_same(name: str) -> None:
-    model = moved(adapted(name))
-    apart = model(images()).detach()
+    model = stirred(adapted(name))
+    apart = model(images(4)).detach()
     layers = len(residuals(model))
     merged = merge(model)
     assert len(residuals(merged)) == (layers if name == "peft:LILY" else 0), "only Lily cannot merge"
-    torch.testing.assert_close(merged(images()), apart, rtol=0, atol=tolerance(name))
+    torch.testing.assert_close(merged(images(4)), apart, rtol=0, atol=tolerance(name))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_draws_are_the_network_run_twice_with_its_changes_multiplied(name: str) -> None:
-    model = moved(adapted(name))
+    model = stirred(adapted(name))
     current, step = Pass(SeededSource(7)), 3
     made = _pace(model, current)
     sigmas = {layer: module.sigma for layer, module in residuals(model).items()}
     assert [sigma for layer, sigma in sigmas.items() if layer.startswith("blocks.0.")] == [0.0] * (len(sigmas) // 2)
     assert sigmas[next(layer for layer in sigmas if layer.startswith("blocks.1."))] == pytest.approx(0.6)
     with torch.no_grad(), current.noised(step, 4, 2, slice(0, 4)):
-        ours = model(images())
-    plain, source = moved(adapted(name)), SeededSource(7)
+        ours = model(images(4))
+    plain, source = stirred(adapted(name)), SeededSource(7)
 
     def multiplied(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         assert isinstance(layer, Residual)
@@ -122,7 +101,7 @@ def test_two_draws_are_the_network_run_twice_with_its_changes_multiplied(name: s
         layer.register_forward_hook(multiplied)
     eps = source.normal(step, "head", (8, 5), ours)
     with torch.no_grad():
-        expected = plain(images().repeat(2, 1, 1, 1)) * (1 + 0.3 * eps)
+        expected = plain(images(4).repeat(2, 1, 1, 1)) * (1 + 0.3 * eps)
     assert made is not None
     assert not torch.allclose(ours[:4], ours[4:])
     torch.testing.assert_close(ours, expected, rtol=0, atol=tolerance(name))
@@ -141,7 +120,7 @@ def test_steps_under_pace_lower_the_loss_and_move_what_is_trained_alone(name: st
     optimizer = torch.optim.AdamW(trainable(model).values(), lr=3e-3)
     losses: list[float] = []
     for _ in range(8):  # under the same noise
-        losses.append(float(made.step(Batch(images(), torch.arange(4), torch.arange(4)), 0).terms["loss"]))
+        losses.append(float(made.step(Batch(images(4), torch.arange(4), torch.arange(4)), 0).terms["loss"]))
         optimizer.step()
         optimizer.zero_grad()
     assert math.isfinite(losses[-1])
@@ -172,8 +151,8 @@ def test_the_built_vit_b_16_trains_as_many_parameters_as_published(
 
 def test_peft_s_lora_and_ours_are_the_same_under_pace() -> None:
     """The same A and B under the same draws: the same loss and gradients, of two implementations of the layer."""
-    theirs = moved(adapted("peft:LORA", r=4, lora_alpha=6))
-    ours = pretrained()
+    theirs = stirred(adapted("peft:LORA", r=4, lora_alpha=6))
+    ours = tiny_vit().eval()
     lora = methods.find("lora_add")
     lora.adapt(ours, lora.Params(rank=4, alpha=6.0, bias=False), torch.Generator())
     ours = ours.double().eval()
@@ -183,7 +162,7 @@ def test_peft_s_lora_and_ours_are_the_same_under_pace() -> None:
             peer = theirs.get_submodule(name)
             layer.low_rank.B[0].copy_(peer.lora_A["default"].weight)
             layer.low_rank.A[0].copy_(peer.lora_B["default"].weight)
-    batch = Batch(images(), torch.arange(4), torch.arange(4))
+    batch = Batch(images(4), torch.arange(4), torch.arange(4))
     first, second = (_pace(model, Pass(SeededSource(0))).step(batch, 2).terms for model in (theirs, ours))
     for term, value in first.items():
         torch.testing.assert_close(second[term], value, rtol=0, atol=1e-10)

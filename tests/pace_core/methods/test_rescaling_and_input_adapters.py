@@ -6,8 +6,6 @@ from types import ModuleType
 import pytest
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer import SwinTransformer
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from pace_core.methods import arc, fact, repadapter, rlrr
@@ -15,32 +13,15 @@ from pace_core.methods._residual import residual_layers, residuals
 from pace_core.methods._scale_shift import ScaleShift
 from pace_core.spec import RunError
 from pace_core.training.optimizer import trainable
+from tests.networks import stirred, tiny_swin, tiny_vit
 
 WIDTH = 24
 
 
-def vit(**settings: object) -> nn.Module:
-    torch.manual_seed(1)
-    sizes = {"img_size": 16, "patch_size": 8, "embed_dim": WIDTH, "depth": 2, "num_heads": 3, "num_classes": 5}
-    return VisionTransformer(**{**sizes, **settings}).double()
-
-
-def swin() -> nn.Module:
-    return SwinTransformer(img_size=32, patch_size=4, window_size=4, embed_dim=12, depths=(1, 2), num_heads=(2, 3))
-
-
 def adapted(method: ModuleType, model: nn.Module | None = None, **params: object) -> nn.Module:
-    model = model or vit()
+    model = model or tiny_vit().double()
     method.adapt(model, method.Params(**params), torch.Generator().manual_seed(0))
     return model.double().eval()
-
-
-def stirred(model: nn.Module) -> nn.Module:
-    rng = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in trainable(model).values():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng, dtype=parameter.dtype))
-    return model
 
 
 def inputs(wide: int = WIDTH) -> Tensor:
@@ -59,12 +40,12 @@ def test_rlrr_rescales_q_k_and_v_each_by_a_column_times_a_row() -> None:
 
 
 def test_rlrr_begins_some_percent_away_from_the_pretrained_weights() -> None:
-    for layer in residual_layers(adapted(rlrr, vit(embed_dim=192))).values():
+    for layer in residual_layers(adapted(rlrr, tiny_vit(embed_dim=192).double())).values():
         assert 0.03 < layer.delta_weight().norm() / layer.weight.norm() < 0.3
         assert layer.delta_bias().abs().max() == 0
 
 
-@pytest.mark.parametrize(("build", "blocks"), [(vit, 2), (swin, 3)])
+@pytest.mark.parametrize(("build", "blocks"), [(tiny_vit, 2), (tiny_swin, 3)])
 def test_rlrr_scales_and_shifts_behind_norms_and_patch_embedding(build: type, blocks: int) -> None:
     scaled = {name for name, part in residuals(adapted(rlrr, build())).items() if isinstance(part, ScaleShift)}
     assert {"norm", "patch_embed.proj"} < scaled
@@ -83,14 +64,14 @@ def test_arc_goes_down_and_up_by_one_matrix_that_all_layers_of_a_place_share() -
 
 def test_arc_before_attention_alone_starts_as_the_pretrained_network() -> None:
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
-    before = vit().eval().forward_features(images)
+    before = tiny_vit().double().eval().forward_features(images)
     close(adapted(arc, positions="att").forward_features(images), before)
     both = adapted(arc).forward_features(images)
     assert 1e-3 < (both - before).norm() / before.norm() < 0.5
 
 
 def test_arc_shares_by_width_in_a_swin() -> None:
-    model = adapted(arc, swin(), rank=4)
+    model = adapted(arc, tiny_swin(), rank=4)
     assert sorted(n for n in trainable(model) if n.endswith("projection.U")) == [
         f"layers.{stage}.blocks.0.{place}.projection.U" for stage in (0, 1) for place in ("attn.qkv", "mlp.fc1")
     ]
@@ -139,7 +120,7 @@ def test_fact_puts_one_core_a_square_matrix_between_shared_sides(form: str) -> N
 
 def test_fact_refuses_layers_that_are_not_made_of_square_matrices() -> None:
     with pytest.raises(RunError, match=r"fact cannot adapt blocks\.0\.mlp\.fc1 \(60, 24\)"):
-        adapted(fact, vit(mlp_ratio=2.5))
+        adapted(fact, tiny_vit(mlp_ratio=2.5).double())
 
 
 @pytest.mark.parametrize("method", [arc, fact])

@@ -3,18 +3,11 @@
 import copy
 
 import torch
-from timm.models.swin_transformer import SwinTransformer
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from pace_core.methods import ssf
 from pace_core.methods._residual import residuals
-
-
-def vit() -> VisionTransformer:
-    torch.manual_seed(1)
-    model = VisionTransformer(img_size=16, patch_size=8, embed_dim=24, depth=2, num_heads=3, num_classes=5)
-    return model.double().eval()
+from tests.networks import images, tiny_swin, tiny_vit
 
 
 def adapted(model: nn.Module) -> nn.Module:
@@ -25,20 +18,18 @@ def adapted(model: nn.Module) -> nn.Module:
 def test_the_patch_embedding_and_every_norm_and_linear_layer_have_one() -> None:
     in_block = ["norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"]
     expected = {"patch_embed.proj", "norm"} | {f"blocks.{i}.{op}" for i in range(2) for op in in_block}
-    assert set(residuals(adapted(vit()))) == expected
+    assert set(residuals(adapted(tiny_vit().double().eval()))) == expected
 
 
 def test_a_swins_patch_merging_has_them_too() -> None:
-    swin = SwinTransformer(
-        img_size=32, patch_size=4, window_size=4, embed_dim=12, depths=(1, 1), num_heads=(2, 3), num_classes=5
-    )
+    swin = tiny_swin()
     names = set(residuals(adapted(swin)))
     assert {"patch_embed.proj", "patch_embed.norm", "layers.1.downsample.norm", "layers.1.downsample.reduction"} < names
 
 
 def test_it_computes_the_pretrained_network_with_scaled_and_shifted_outputs() -> None:
     """Equation 2, put into an untouched network by hooks."""
-    model, images = vit(), torch.randn(3, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    model = tiny_vit().double().eval()
     ours, plain = adapted(copy.deepcopy(model)), model
     assert isinstance(plain.head, nn.Linear)
     plain.head.load_state_dict(ours.head.state_dict())
@@ -47,11 +38,11 @@ def test_it_computes_the_pretrained_network_with_scaled_and_shifted_outputs() ->
             value.view(-1, 1, 1) if name == "patch_embed.proj" else value for value in (layer.gamma, layer.beta)
         )
         plain.get_submodule(name).register_forward_hook(lambda _op, _args, u, gamma=gamma, beta=beta: gamma * u + beta)
-    torch.testing.assert_close(ours(images), plain(images), rtol=0, atol=1e-10)
+    torch.testing.assert_close(ours(images()), plain(images()), rtol=0, atol=1e-10)
 
 
 def test_scales_start_around_one_and_shifts_around_zero() -> None:
-    layers = residuals(adapted(vit())).values()
+    layers = residuals(adapted(tiny_vit().double().eval())).values()
     gamma, beta = (
         torch.cat([layer.gamma.detach() for layer in layers]),
         torch.cat([layer.beta.detach() for layer in layers]),

@@ -7,7 +7,6 @@ import torch
 import transformers
 from peft import BOFTConfig, OFTConfig, PeftConfig, VeraConfig, get_peft_model
 from peft.tuners.boft.layer import BOFTLayer
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from pace_core.adapters import merge
@@ -17,31 +16,19 @@ from pace_core.methods._residual import residual_layers
 from pace_core.methods._rotation import cayley, skew
 from pace_core.spec import RunError
 from pace_core.training.optimizer import trainable
+from tests.networks import images, stirred, tiny_vit
 
 LINEARS = r"blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(fc1|fc2))"
 
 
-def vit(width: int = 24) -> nn.Module:
-    torch.manual_seed(1)
-    return VisionTransformer(img_size=16, patch_size=8, embed_dim=width, depth=2, num_heads=3, num_classes=5).double()
-
-
-def images() -> Tensor:
-    return torch.randn(3, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-
-
 def ours(method: ModuleType, params: dict[str, object], size: float = 0.1, width: int = 24) -> nn.Module:
-    model = vit(width)
+    model = tiny_vit(embed_dim=width).double()
     method.adapt(model, method.Params(**params), torch.Generator().manual_seed(0))
-    rng = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in trainable(model.double()).values():
-            parameter.add_(size * torch.randn(parameter.shape, generator=rng, dtype=parameter.dtype))
-    return model.train()
+    return stirred(model.double(), size).train()
 
 
 def theirs(config: PeftConfig, head: nn.Module) -> nn.Module:
-    model = get_peft_model(vit(), config).base_model.model.double().train()
+    model = get_peft_model(tiny_vit().double(), config).base_model.model.double().train()
     model.head.load_state_dict(head.state_dict())
     return model
 
@@ -83,7 +70,7 @@ def test_veras_q_and_v_leave_the_keys_as_they_were() -> None:
 
 
 def test_veras_projections_do_not_depend_on_the_seed_of_the_run() -> None:
-    first, second = vit(), vit()
+    first, second = tiny_vit().double(), tiny_vit().double()
     for seed, model in enumerate((first, second)):
         vera.adapt(model, vera.Params(rank=5), torch.Generator().manual_seed(seed))
     a, b = (model.blocks[0].attn.qkv.projections for model in (first, second))

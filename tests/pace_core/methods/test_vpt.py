@@ -17,31 +17,20 @@ from pace_core.noise import Pass, SeededSource
 from pace_core.regularizers._step import Batch, Setting
 from pace_core.regularizers.none import Params, Regularizer
 from pace_core.training.optimizer import trainable
+from tests.networks import images, tiny_vit
 
 BOTH = pytest.mark.parametrize("method", [vpt_shallow, vpt_deep], ids=lambda m: m.NAME)
 NUMBER = 4
 
 
 def network(**settings: object) -> VisionTransformer:
-    torch.manual_seed(1)
-    model = VisionTransformer(
-        img_size=16, patch_size=8, embed_dim=24, depth=3, num_heads=3, num_classes=5, init_values=0.5, **settings
-    )
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                parameter.normal_(std=0.1)
-    return model.double()
+    return tiny_vit(depth=3, init_values=0.5, **settings).double()
 
 
 def prompted(method: ModuleType, number: int = NUMBER, **settings: object) -> VisionTransformer:
     model = network(**settings)
     method.adapt(model, method.Params(prompts=number, dropout=0.0), torch.Generator().manual_seed(0))
     return model.double().eval()
-
-
-def images() -> Tensor:
-    return torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(2)).double()
 
 
 def tokens_of(model: VisionTransformer) -> Tensor:
