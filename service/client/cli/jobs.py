@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
 
 from pace_core.spec.lifecycle import State
 from pace_core.spec.result import RunResult
+from pace_core.spec.run_spec import RunSpec
 from service.client import Client, Job
 from service.client.cli.output import ago, duration, out, plain, print_table, shown_state, table
 
@@ -81,7 +82,16 @@ def show(job: _Id) -> None:
         _show_result(found.result)
     for file in files:
         console.print(f"  file         {plain(file.path)} ({file.bytes:,} bytes)")
-    console.print(plain(yaml.safe_dump({"spec": found.spec}, sort_keys=False)))
+    console.print(plain(yaml.safe_dump({"spec": _in_order(found.spec)}, sort_keys=False)))
+
+
+def _in_order(spec: dict[str, Any]) -> dict[str, Any]:
+    """A stored spec as a person writes it: sections in RunSpec's order, each with its name first."""
+    sections = {key: spec[key] for key in RunSpec.model_fields if key in spec}
+    return {
+        key: {"name": value["name"], **value} if isinstance(value, dict) and "name" in value else value
+        for key, value in sections.items()
+    }
 
 
 def cancel(jobs: _Ids) -> None:

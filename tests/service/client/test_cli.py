@@ -186,7 +186,10 @@ async def test_a_job_is_shown_with_its_result_and_files(pace: Pace, api: Api) ->
     said = await pace("show", job)
     assert "test/accuracy 0.5000" in said.out
     assert "1/adapter.safetensors (7 bytes)" in said.out
-    assert yaml.safe_load(said.out[said.out.index("spec:") :])["spec"]["method"]["rank"] == 4
+    spec = yaml.safe_load(said.out[said.out.index("spec:") :])["spec"]
+    assert spec["method"]["rank"] == 4
+    assert list(spec)[:4] == ["task", "backbone", "method", "regularizer"]
+    assert next(iter(spec["method"])) == "name"
 
 
 async def test_an_adapter_is_downloaded(pace: Pace, api: Api, tmp_path: Path) -> None:
