@@ -5,6 +5,7 @@ python -m perf.rows --tasks digits,textures,location --seeds 0
 
 import argparse
 import asyncio
+import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -74,6 +75,11 @@ def whole_numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
 
 
+def pages(link: str) -> str:
+    """The page of all runs of the experiment that a run's address in MLflow belongs to."""
+    return re.sub(r"/runs/\w+", "", link)
+
+
 def failures(jobs: Iterable[Job]) -> int:
     """How many did not succeed."""
     return sum(job.state != "succeeded" for job in jobs)
@@ -101,6 +107,8 @@ async def main() -> int:
         )
         jobs = await run_all(client, requests)
         print_leaderboard(await client.leaderboard(RECIPE))
+        for page in sorted({pages(job.mlflow_url) for job in jobs if job.mlflow_url}):
+            console.print(f"these runs in MLflow, to compare: {page}", highlight=False, soft_wrap=True)
     console.print(f"{len(jobs) - failures(jobs)} of {len(jobs)} jobs succeeded in {time.monotonic() - begun:.0f} s")
     return 1 if failures(jobs) else 0
 

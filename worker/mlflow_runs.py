@@ -19,6 +19,8 @@ from worker.projection import JOB_TAG, STATUS
 T = TypeVar("T")
 METRICS_A_CALL = 800  # MLflow takes 1,000 entities a call, of them 100 params and 100 tags
 SMALL_A_CALL = 100
+AMONG_RUNS = "workflowType=machine_learning"
+"""In an address of MLflow's pages: the run among the others, not on its pages for chats, which list no runs."""
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class Runs:
             self._client.set_terminated(run, STATUS[State(ended.data["state"])], round(ended.at.timestamp() * 1000))
         elif states:
             self._client.update_run(run, status=STATUS[State(states[-1].data["state"])])
-        return f"#/experiments/{self._experiment(job)}/runs/{run}"
+        return f"#/experiments/{self._experiment(job)}/runs/{run}?{AMONG_RUNS}"
 
     def _of(self, job: Job, first: JobEvent) -> str:
         run = self._runs.get(job.id)

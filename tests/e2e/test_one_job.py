@@ -1,5 +1,6 @@
 """Submit by REST; the accuracy comes out in the job, on the leaderboard and in MLflow, and is the same number."""
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -32,8 +33,8 @@ def run_in_mlflow(stack: Stack, job: Watched, other_than: str | None = None) -> 
         link = job.now().mlflow_url
         if not link or link == other_than:
             return None
-        base, _, place = link.partition("/#/")
-        answer = httpx2.get(f"{base}/api/2.0/mlflow/runs/get", params={"run_id": place.rpartition("/")[2]}, timeout=30)
+        base, run_id = re.fullmatch(r"(.+)/#/experiments/\d+/runs/(\w+)\?workflowType=machine_learning", link).groups()
+        answer = httpx2.get(f"{base}/api/2.0/mlflow/runs/get", params={"run_id": run_id}, timeout=30)
         run = answer.raise_for_status().json()["run"]
         return run if run["info"]["status"] == "FINISHED" else None
 

@@ -166,7 +166,7 @@ def test_a_job_becomes_a_run_with_its_settings_curves_result_and_files(mlflow: M
     assert {file.path for file in mlflow.list_artifacts(run.info.run_id)} == {"adapter.safetensors", "spec.json"}
     (data,) = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("vtab-1k/cifar", "d" * 36)
-    place = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    place = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
     assert service.links == {"job_whole": f"http://mlflow.test/{place}"}
 
 
