@@ -17,17 +17,21 @@ TARGET = Path("docs/leaderboard.svg")
 COMMAND = ("pace", "leaderboard", "vtab-mini")
 
 
+def picture(printed: str, title: str) -> str:
+    """What a terminal shows of these lines, colours included, as SVG."""
+    text = Text.from_ansi(printed)
+    console = Console(record=True, width=max(map(len, text.plain.splitlines())), file=io.StringIO())
+    console.print(text)
+    drawn = console.export_svg(title=title)
+    # without the fonts that a reader's browser would fetch from elsewhere: its own monospace serves
+    return re.sub(r"@font-face \{.*?\}\n", "", drawn, flags=re.DOTALL)
+
+
 def main() -> int:
     pace = Path(sys.executable).with_name(COMMAND[0])
     coloured = os.environ | {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
     done = subprocess.run([pace, *COMMAND[1:]], env=coloured, stdout=subprocess.PIPE, text=True, check=True)
-    text = Text.from_ansi(done.stdout)
-    width = max(map(len, text.plain.splitlines()))
-    console = Console(record=True, width=width, file=io.StringIO())
-    console.print(text)
-    drawn = console.export_svg(title=" ".join(COMMAND))
-    # without the fonts that a reader's browser would fetch from elsewhere: its own monospace serves
-    TARGET.write_text(re.sub(r"@font-face \{.*?\}\n", "", drawn, flags=re.DOTALL))
+    TARGET.write_text(picture(done.stdout, " ".join(COMMAND)), encoding="utf-8")
     print(f"wrote {TARGET}")
     return 0
 
