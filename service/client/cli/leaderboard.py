@@ -23,9 +23,14 @@ def leaderboard(benchmark: Annotated[str, typer.Argument(help="Such as vtab-mini
 
 
 def print_leaderboard(board: Leaderboard) -> None:
-    """Percentages, mean ± standard deviation (runs); `*` marks the best of a column, notes stand below."""
+    """Percentages, mean ± standard deviation; `*` marks the best of a column, notes stand below.
+
+    The number of runs stands behind every mean, or once at the top where it is the same for all.
+    """
     console = out()
-    console.print(f"[bold]{plain(board.title)}[/]  {board.metric} in percent, mean ± std (runs); * best of its column")
+    counts = {cell.runs for row in board.rows for cell in row.cells.values() if cell.runs}
+    said = f"{board.metric} in percent{_over(counts)}; * best of its column"
+    console.print(f"[bold]{plain(board.title)}[/]  {said}")
     if not board.rows:
         console.print(f"no runs yet; `pace catalogue recipes` lists what there is to run on {plain(board.benchmark)}")
         return
@@ -38,7 +43,7 @@ def print_leaderboard(board: Leaderboard) -> None:
     published = [row for row in board.rows if row.kind == "published"]
     for rows in (measured, published):
         for row in rows:
-            shown.add_row(*_row(board, row, notes))
+            shown.add_row(*_row(board, row, notes, counted=len(counts) > 1))
         if rows is measured and published:
             shown.add_section()
     print_table(shown)
@@ -50,16 +55,29 @@ def print_leaderboard(board: Leaderboard) -> None:
         console.print(f"  published: {plain(source)}")
 
 
-def _row(board: Leaderboard, row: RowView, notes: list[str]) -> list[str]:
+def _over(counts: set[int]) -> str:
+    """What the numbers are means of, by the numbers of runs that occur."""
+    match sorted(counts):
+        case []:
+            return ""
+        case [1]:
+            return ", one run each"
+        case [same]:
+            return f", mean ± std of {same} runs each"
+        case _:
+            return ", mean ± std (runs)"
+
+
+def _row(board: Leaderboard, row: RowView, notes: list[str], counted: bool) -> list[str]:
     label = plain(row.label) + (" [dim](published)[/]" if row.kind == "published" else "")
     texts = [label + _marks(row.notes, notes)]
     for group in board.groups:
-        texts += [_cell(row.cells.get(task), notes) for task in group.tasks]
+        texts += [_cell(row.cells.get(task), notes, counted) for task in group.tasks]
         texts.append(_mean(row.groups.get(group.name)))
     return [*texts, _mean(row.mean)]
 
 
-def _cell(cell: CellView | None, notes: list[str]) -> str:
+def _cell(cell: CellView | None, notes: list[str], counted: bool) -> str:
     if cell is None:
         return "–"
     if cell.mean is None:
@@ -67,7 +85,7 @@ def _cell(cell: CellView | None, notes: list[str]) -> str:
     text = f"{100 * cell.mean:.1f}"
     if cell.std is not None:
         text += f" ± {100 * cell.std:.1f}"
-    if cell.runs:
+    if counted and cell.runs:
         text += f" ({cell.runs})"
     if cell.published is not None:
         text += f" [dim]paper {100 * cell.published:.1f}[/]"

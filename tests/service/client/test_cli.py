@@ -240,17 +240,31 @@ async def test_watching_ends_with_the_jobs_and_tells_by_its_exit_code(pace: Pace
 
 async def test_a_leaderboard_is_printed_with_its_best_and_its_notes(pace: Pace, api: Api) -> None:
     for row, seed, accuracy in (("LoRA_add", 0, 0.4), ("LoRA_add", 1, 0.6), ("Linear", 0, 0.3)):
-        await _submitted(pace, "submit", "--recipe", "vtab-mini", "--row", row, "--task", "digits", "--seed", str(seed))
-        await api.finish(accuracy)
+        await _measured(pace, api, row, seed, accuracy)
     said = await pace("leaderboard", "vtab-mini")
     assert said.code == 0
     assert "50.0 ± 14.1 (2)*" in said.out
     assert "30.0 (1)" in said.out
     assert "30.0 (1)*" not in said.out
     assert max(len(line) for line in said.out.splitlines()) > 80
+    assert "mean ± std (runs)" in said.out
     unknown = await pace("leaderboard", "vtab-maxi")
     assert unknown.code == 1
     assert "vtab-mini" in unknown.err
+
+
+async def test_a_number_of_runs_that_is_the_same_for_all_is_said_once(pace: Pace, api: Api) -> None:
+    await _measured(pace, api, "Linear", 0, 0.3)
+    assert "accuracy in percent, one run each" in (await pace("leaderboard", "vtab-mini")).out
+    await _measured(pace, api, "Linear", 1, 0.5)
+    said = (await pace("leaderboard", "vtab-mini")).out
+    assert "mean ± std of 2 runs each" in said
+    assert "40.0 ± 14.1* " in said
+
+
+async def _measured(pace: Pace, api: Api, row: str, seed: int, accuracy: float) -> None:
+    await _submitted(pace, "submit", "--recipe", "vtab-mini", "--row", row, "--task", "digits", "--seed", str(seed))
+    await api.finish(accuracy)
 
 
 async def test_the_resolved_spec_is_shown_without_submitting(pace: Pace) -> None:
