@@ -28,7 +28,7 @@ from worker.settings import Settings
 from worker.slots import Adopted, Place
 
 LOOK_S = 5.0
-"""Between two looks at the cluster: heartbeats, and slots for nodes that joined."""
+"""At most between two looks at the cluster: heartbeats, and slots for nodes that joined."""
 AGAIN_S = 5.0
 """After something failed that another try may mend, such as an actor that could not be made."""
 NEEDED_GPU_BYTES = 1 << 30
@@ -51,6 +51,7 @@ class Dispatcher:
             service, f"{socket.gethostname()}:{port}", lambda: [relay.holding for relay in self._relays.values()]
         )
         self._serving: dict[str, asyncio.Task[None]] = {}
+        self._begun_or_ended = asyncio.Event()
 
     async def run(self) -> None:
         """Works until cancelled; the actors live on."""
@@ -79,7 +80,9 @@ class Dispatcher:
             busy = f"{len(self._relays)} of {len(places)} slots at work"
             group.create_task(self._say(Heartbeat(part="ray", ok=bool(places), detail=f"{nodes} node(s) with slots")))
             group.create_task(self._say(Heartbeat(part="dispatcher", ok=True, detail=busy)))
-            await asyncio.sleep(LOOK_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._begun_or_ended.wait(), LOOK_S)
+            self._begun_or_ended.clear()
 
     async def _say(self, heartbeat: Heartbeat) -> None:
         try:
@@ -133,10 +136,12 @@ class Dispatcher:
     async def _relay(self, place: Place, relay: Relay) -> bool:
         """Carries the attempt to its end; whether the actor is fit for another."""
         self._relays[place.name] = relay
+        self._begun_or_ended.set()
         try:
             reason = await relay.until_end()
         finally:
             del self._relays[place.name]
+            self._begun_or_ended.set()
         log.info("%s: %s/%d ended: %s", place.name, relay.holding.job, relay.holding.attempt, reason)
         if relay.result:
             data_hash = relay.result["provenance"]["data_hash"]
