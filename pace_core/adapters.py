@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from pace_core import methods, storage
 from pace_core.backbones import vision
+from pace_core.data._cache import decode
 from pace_core.methods._inject import family_of, head_prefix
 from pace_core.methods._residual import NoisedHead, plain_linear, residuals
 from pace_core.spec import RunError, RunSpec
@@ -143,17 +142,15 @@ class Predictor:
 
     def of_files(self, paths: Sequence[str]) -> list[tuple[str, float]]:
         """The likeliest class of each image file, with its probability. Raises RunError for an unreadable file."""
-        size = (self._preprocessing.image_size, self._preprocessing.image_size)
-        pixels = torch.stack([torch.from_numpy(_pixels(Path(path), size)) for path in paths])
+        pixels = torch.stack([_pixels(Path(path), self._preprocessing.image_size) for path in paths])
         best = self.probabilities(pixels).max(1)
         return [(self.class_names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
 
-def _pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
+def _pixels(path: Path, size: int) -> Tensor:
     try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB").resize(size, Image.Resampling.BICUBIC))
+        return torch.from_numpy(decode(path, size).copy())
     except FileNotFoundError as error:
         raise RunError("data_missing", f"there is no file {path}") from error
-    except OSError as error:
-        raise RunError("data_corrupt", f"{path} cannot be decoded ({error})") from error
+    except Exception as error:  # decoders fail in many ways; each means that this file is no image we can read
+        raise RunError("data_corrupt", f"{path} cannot be decoded ({str(error) or type(error).__name__})") from error

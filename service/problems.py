@@ -113,6 +113,8 @@ def install(app: FastAPI) -> None:
 
     async def http(_: Request, error: Exception) -> JSONResponse:
         error = cast(HTTPException, error)
+        if error.status_code == 400:  # what no parser could take in, such as nesting beyond all bounds
+            return _answer(Invalid(f"the request cannot be read: {error.detail}"))
         document = _blank(error.status_code, error.detail, error.detail)
         return JSONResponse(document, error.status_code, headers=error.headers, media_type=_MEDIA)
 

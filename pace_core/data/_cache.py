@@ -29,7 +29,7 @@ def decoded(listed: Sequence[Listed], size: int, reporter: Reporter) -> NDArray[
 
     def fill(i: int) -> tuple[bool, str] | None:
         try:
-            images[i] = _read(listed[i].path, size)
+            images[i] = decode(listed[i].path, size)
         except FileNotFoundError:
             return True, f"{listed[i].origin}: there is no file {listed[i].path}"
         except Exception as error:  # decoders fail in many ways; each means that this file is no image we can read
@@ -66,8 +66,14 @@ def in_one_message(faults: Sequence[str]) -> str:
     return "\n".join([*faults[:_NAMED_FAULTS], *([f"and {more} more like these"] if more > 0 else [])])
 
 
-def _read(path: Path, size: int) -> NDArray[np.uint8]:
+def decode(path: Path, size: int) -> NDArray[np.uint8]:
+    """An image file as [size, size, 3], RGB; what training reads is what a prediction reads.
+
+    Raises FileNotFoundError, and whatever the decoder stumbles over where the file is no image we can read.
+    """
     with Image.open(path) as image:
+        if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):  # Pillow scales a PPM's to 16 bits
+            raise ValueError(f"mode {image.mode} does not say how bright white is; save it with 8 or 16 bits")
         if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips instead of scaling
             image = Image.fromarray((np.asarray(image, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8))
         return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))

@@ -6,6 +6,7 @@ taken from the training rows in code-point order. Without validation rows, a par
 
 import csv
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +105,8 @@ def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
     file = file.expanduser()
     reader = csv.reader(io.StringIO(text(file, f"task.{field}")), delimiter="\t" if file.suffix == ".tsv" else ",")
     header = next(reader, [])
+    if not any(header):
+        raise RunError("data_corrupt", f"{file} is empty; its first line must name the columns")
     wanted = [params.path_column, params.label_column, *([params.split_column] if params.split_column else [])]
     if absent := [column for column in wanted if column not in header]:
         message = (
@@ -111,6 +114,8 @@ def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
             "name yours in path_column, label_column and split_column"
         )
         raise RunError("data_corrupt", message)
+    if twice := [column for column in wanted if header.count(column) > 1]:
+        raise RunError("data_corrupt", f"{file} line 1: more than one column is called {', '.join(twice)}")
     root = Path(params.root).expanduser() if params.root else file.parent
     rows, faults = [], []
     for cells in reader:
@@ -121,6 +126,9 @@ def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
             faults.append(f"{origin}: has {len(cells)} values for {len(header)} columns")
             continue
         said = dict(zip(header, (cell.strip() for cell in cells), strict=True))
+        if empty := [column for column in wanted if not said[column]]:
+            faults.append(f"{origin}: has no {' and no '.join(empty)}")
+            continue
         row_split = SPLIT_WORDS.get(said[params.split_column].lower()) if params.split_column else split
         if row_split is None:
             faults.append(f"{origin}: split {said[params.split_column or '']!r} is none of train, val, test")
@@ -130,6 +138,8 @@ def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
         )
     if faults:
         raise RunError("data_corrupt", in_one_message(faults))
+    if not rows:
+        raise RunError("data_missing", f"{file} has no rows below its header")
     return rows
 
 
@@ -139,7 +149,7 @@ def _class_names(train_labels: list[str], num_classes: int | None, path: str) ->
         raise RunError(
             "data_corrupt", f"{path}: the training rows have {len(names)} different labels; at least two are needed"
         )
-    if all(name.isdecimal() and str(int(name)) == name for name in names):
+    if _numbers(names):
         if num_classes is None and len(names) != max(map(int, names)) + 1:
             message = (
                 f"{path}: the labels are numbers, but not all of 0..{max(map(int, names))} occur; say task.num_classes"
@@ -150,7 +160,12 @@ def _class_names(train_labels: list[str], num_classes: int | None, path: str) ->
     return tuple(names)
 
 
+def _numbers(names: Iterable[str]) -> bool:
+    """Whether these are class numbers; `001` is a name."""
+    return all(name.isdecimal() and str(int(name)) == name for name in names)
+
+
 def _label_fault(row: Row, class_names: tuple[str, ...]) -> str:
-    if all(name.isdecimal() for name in class_names):
+    if _numbers(class_names):
         return f"{row.origin}: label {row.label!r} is out of range 0..{len(class_names) - 1}"
     return f"{row.origin}: label {row.label!r} is none of the {len(class_names)} classes of the training rows"

@@ -86,7 +86,8 @@ def _class_names(root: Path) -> tuple[str, ...]:
             f"task.path: {root} holds {len(names)} class folders with images; put each class's images in its own folder"
         )
         raise RunError("data_missing", message)
-    return tuple(sorted(names, key=int if all(name.isdecimal() for name in names) else str))
+    numbers = all(name.isdecimal() for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
 
 
 def _files_of(root: Path, class_names: tuple[str, ...]) -> list[Listed]:
@@ -104,4 +105,11 @@ def _files_of(root: Path, class_names: tuple[str, ...]) -> list[Listed]:
 
 
 def _images(class_folder: Path) -> list[Path]:
-    return sorted(p for p in class_folder.rglob("*") if p.suffix.lower() in ENDINGS and not p.name.startswith("."))
+    """Also in folders below; what is hidden, such as a notebook's copies in .ipynb_checkpoints, is passed over."""
+    return sorted(
+        path
+        for path in class_folder.rglob("*")
+        if path.suffix.lower() in ENDINGS
+        and not any(part.startswith(".") for part in path.relative_to(class_folder).parts)
+        and not path.is_dir()
+    )

@@ -27,7 +27,7 @@ async def cancel(request: Request, session: Transaction, caller: User, job_id: s
     elif job.state in (State.QUEUED, State.PAUSED):
         await ledger.cancel_idle(session, job.id)
     elif job.state != State.CANCELLED:
-        raise Conflict(f"the job has {job.state} already")
+        raise Conflict(f"the job has ended already ({job.state})")
     return await _now(request, session, job)
 
 
@@ -42,7 +42,7 @@ async def pause(request: Request, session: Transaction, caller: User, job_id: st
     elif job.state == State.QUEUED:
         await ledger.hold(session, job.id)
     elif job.state != State.PAUSED:
-        raise Conflict(f"the job has {job.state} already")
+        raise Conflict(f"the job has ended already ({job.state})")
     return await _now(request, session, job)
 
 
@@ -51,7 +51,7 @@ async def resume(request: Request, session: Transaction, caller: User, job_id: s
     """Takes back a pause that no worker has followed yet; a job that was not paused stays as it is."""
     job = await find(session, job_id, caller, lock=True)
     if State(job.state).ended:
-        raise Conflict(f"the job has {job.state} already; `retry` runs it again as a new job")
+        raise Conflict(f"the job has ended already ({job.state}); `retry` runs it again as a new job")
     if job.state == State.PAUSED:
         await ledger.resume(session, job.id)
     elif State(job.state).leased:

@@ -110,7 +110,7 @@ async def get_job(
 async def patch_job(request: Request, session: Transaction, caller: User, job_id: str, body: JobPatch) -> JobView:
     job = await find(session, job_id, caller, lock=True)
     if body.priority is not None and State(job.state).ended:
-        raise Conflict(f"the job has {job.state}; its priority changes nothing any more")
+        raise Conflict(f"the job has ended ({job.state}); its priority changes nothing any more")
     for name, value in body.model_dump(exclude_none=True).items():
         setattr(job, name, value)
     await session.flush()

@@ -3,15 +3,19 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from typer.testing import CliRunner, Result
 
 from pace_core import storage
-from pace_core.__main__ import app
 from pace_core.adapters import Predictor, adapter_bytes, read_adapter
+from pace_core.commands import app
+from pace_core.data._cache import decoded
+from pace_core.data._listing import Listed
 from pace_core.methods import lora_mul_vpt_add
 from pace_core.run import run
 from pace_core.spec import RunError, RunSpec
@@ -128,6 +132,29 @@ def test_the_command_line_names_every_fault(tmp_path: Path) -> None:
 
 def core(*arguments: str) -> Result:
     return CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
+
+
+def test_a_file_is_read_for_a_prediction_as_it_was_for_training(make_spec: MakeSpec, tmp_path: Path) -> None:
+    uri, _ = trained(make_spec(task__phase="final", training={"epochs": 1}), tmp_path)
+    predictor = Predictor(read_adapter(uri))
+    grey = np.random.default_rng(0).integers(0, 65536, (16, 16), dtype=np.uint16)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    as_trained = torch.from_numpy(decoded([Listed(tmp_path / "deep.png", 0, "here")], 16, Told()))
+    expected = float(predictor.probabilities(as_trained).max())
+    assert predictor.of_files([str(tmp_path / "deep.png")])[0][1] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_broken_file_is_named_whatever_the_decoder_says(make_spec: MakeSpec, tmp_path: Path) -> None:
+    uri, _ = trained(make_spec(task__phase="final", training={"epochs": 1}), tmp_path)
+    Image.new("RGB", (20, 20)).save(tmp_path / "broken.png")
+    content = bytearray((tmp_path / "broken.png").read_bytes())
+    at = content.index(b"IDAT")
+    content[at : at + 4] = b"\x00\xff\x00\xff"  # for Pillow a SyntaxError
+    (tmp_path / "broken.png").write_bytes(content)
+    done = core("predict", uri, str(tmp_path / "broken.png"))
+    assert done.exit_code == 1
+    assert "broken.png cannot be decoded" in done.stderr
+    assert isinstance(done.exception, SystemExit)
 
 
 def test_gradients_are_not_kept_by_a_predictor(make_spec: MakeSpec, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import typer
 
 from pace_core.spec.benchmarks import load_benchmarks
 from pace_core.spec.catalogue import Entry, load_catalogue
-from pace_core.spec.errors import Fault, SpecError
 from pace_core.spec.recipes import load_recipes
 from pace_core.spec.suggest import did_you_mean
 from service.catalogue.schemas import Kind
@@ -24,13 +23,15 @@ def catalogue(
     name: Annotated[str | None, typer.Argument(help="One method, regularizer or source: its parameters.")] = None,
 ) -> None:
     """List methods, regularizers, sources, backbones, benchmarks or recipes."""
+    if name is not None:
+        return _parameters(_named(kind, name))
     match kind:
         case Kind.METHODS:
-            _entries(load_catalogue().methods, name)
+            _entries(load_catalogue().methods)
         case Kind.REGULARIZERS:
-            _entries(load_catalogue().regularizers, name)
+            _entries(load_catalogue().regularizers)
         case Kind.SOURCES:
-            _entries(load_catalogue().sources, name)
+            _entries(load_catalogue().sources)
         case Kind.BACKBONES:
             _backbones()
         case Kind.BENCHMARKS:
@@ -39,13 +40,23 @@ def catalogue(
             _recipes()
 
 
-def _entries(entries: Mapping[str, Entry], name: str | None) -> None:
-    if name is not None:
-        if name not in entries:
-            message = f"there is no {name!r}{did_you_mean(name, entries)}"
-            raise SpecError([Fault(pointer="", code="unknown_name", message=message)])
-        _parameters(entries[name])
-        return
+def _named(kind: Kind, name: str) -> Entry:
+    catalogue = load_catalogue()
+    with_parameters: dict[Kind, Mapping[str, Entry]] = {
+        Kind.METHODS: catalogue.methods,
+        Kind.REGULARIZERS: catalogue.regularizers,
+        Kind.SOURCES: catalogue.sources,
+    }
+    if kind not in with_parameters:
+        raise typer.BadParameter(f"{kind} are listed whole; a name goes with {', '.join(with_parameters)}")
+    entries = with_parameters[kind]
+    if name not in entries:
+        hint = did_you_mean(name, entries) or f"; `pace catalogue {kind}` lists what there is"
+        raise typer.BadParameter(f"there is no {name!r} among the {kind}{hint}")
+    return entries[name]
+
+
+def _entries(entries: Mapping[str, Entry]) -> None:
     shown = table("name", "title", "parameters", "paper")
     wrapped = [name for name in entries if name.startswith("peft:")]
     for entry in entries.values():

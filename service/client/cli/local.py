@@ -5,7 +5,7 @@ import importlib.util
 import os
 import sys
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +25,9 @@ def install(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(down)
     app.command()(status)
-    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
+    # no help of its own: `--help` goes on to the command that it becomes
+    passed_on: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    app.command(context_settings=passed_on)(train)
     tracking = typer.Typer(help="The MLflow side.", no_args_is_help=True)
     tracking.command("rebuild")(rebuild)
     tracking.callback()(lambda: None)

@@ -98,3 +98,35 @@ def test_a_number_of_classes_that_contradicts_the_labels_is_refused(tmp_path: Pa
     file = write(tmp_path / "all.csv", [f"{i}.png,{'ab'[i % 2]}" for i in range(6)])
     with pytest.raises(RunError, match=r"task\.num_classes: is 3, but .* has 2 classes"):
         load(file, num_classes=3)
+
+
+def test_zero_padded_names_are_told_as_names_where_a_row_has_another(tmp_path: Path) -> None:
+    rows = ["a.png,001,train", "b.png,002,train", "c.png,007,test"]
+    file = write(tmp_path / "padded.csv", rows, header="path,label,split")
+    with pytest.raises(RunError, match=r"line 4: label '007' is none of the 2 classes of the training rows"):
+        load(file, "final", split_column="split")
+
+
+def test_rows_that_leave_out_path_or_label_are_named(tmp_path: Path) -> None:
+    (tmp_path / "holes.csv").write_text("path,label\na.png,\n,x\n,\nb.png,y\n")
+    with pytest.raises(RunError) as refused:
+        load(tmp_path / "holes.csv")
+    assert refused.value.message.splitlines() == [
+        "holes.csv line 2: has no label",
+        "holes.csv line 3: has no path",
+        "holes.csv line 4: has no path and no label",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is empty; its first line must name the columns"),
+        ("path,label\n", "has no rows below its header"),
+        ("path,label,label\na.png,1,2\n", "line 1: more than one column is called label"),
+    ],
+)
+def test_a_file_without_rows_or_clear_columns_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "odd.csv").write_text(content)
+    with pytest.raises(RunError, match=said):
+        load(tmp_path / "odd.csv")

@@ -10,6 +10,7 @@ from torchvision.transforms import InterpolationMode, Resize
 
 from pace_core.data._cache import decoded
 from pace_core.data._listing import Listed
+from pace_core.spec import RunError
 from tests.pace_core.data.writing import Silent, write_image
 
 
@@ -36,6 +37,14 @@ def test_every_colour_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     image.save(path)
     assert (read(path) >= 254).all()
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("F", np.float32), ("I", np.int32)])
+def test_pixels_without_a_known_white_are_refused_and_not_read_as_black(tmp_path: Path, kind: str, dtype: type) -> None:
+    Image.fromarray(np.ones((9, 9), dtype=dtype)).save(tmp_path / "a.tiff")
+    with pytest.raises(RunError, match=f"a.tiff cannot be decoded .mode {kind} .* 8 or 16 bits") as refused:
+        read(tmp_path / "a.tiff")
+    assert refused.value.reason == "data_corrupt"
 
 
 def test_order_is_the_lists_and_progress_is_told(tmp_path: Path) -> None:

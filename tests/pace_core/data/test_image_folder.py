@@ -33,6 +33,24 @@ def test_classes_are_folders_in_code_point_order(flowers: Path) -> None:
         assert (100, 50, 200)[label] <= image[0, 0, 0] < (110, 60, 210)[label]
 
 
+def test_hidden_folders_and_folders_named_like_images_are_passed_over(flowers: Path) -> None:
+    before = image_folder.fingerprint(image_folder.Params(path=str(flowers)), phase="final")
+    write_image(flowers / "rose" / ".ipynb_checkpoints" / "0-checkpoint.png", 3)
+    (flowers / "daisy" / "folder.png").mkdir()
+    assert image_folder.fingerprint(image_folder.Params(path=str(flowers)), phase="final") == before
+    write_image(flowers / "rose" / "more" / "0.png", 3)
+    assert image_folder.fingerprint(image_folder.Params(path=str(flowers)), phase="final") != before
+
+
+def test_folders_whose_numbers_are_equal_are_in_the_order_of_their_names(tmp_path: Path) -> None:
+    assert load(write_classes(tmp_path, {"1": 1, "01": 20, "10": 40, "001": 60})).class_names == (
+        "001",
+        "01",
+        "1",
+        "10",
+    )
+
+
 def test_folders_named_by_numbers_are_in_the_order_of_the_numbers(tmp_path: Path) -> None:
     root = write_classes(tmp_path, {str(i): 10 * i for i in range(12)}, per_class=5)
     assert load(root).class_names == tuple(map(str, range(12)))

@@ -283,8 +283,10 @@ async def test_the_catalogue_is_known_without_a_service(nowhere: Pace, kind: str
 async def test_a_methods_parameters_are_explained(nowhere: Pace) -> None:
     assert "rank" in (await nowhere("catalogue", "methods", "lora_add")).out
     misspelt = await nowhere("catalogue", "methods", "lora_ad")
-    assert misspelt.code == 1
-    assert "did you mean 'lora_add'?" in misspelt.err
+    assert misspelt.code == 2
+    assert "did you mean" in misspelt.err
+    assert "lora_add" in misspelt.err
+    assert "listed whole" in (await nowhere("catalogue", "recipes", "vtab-mini")).err
 
 
 def test_settings_are_read_as_yaml() -> None:
@@ -318,7 +320,9 @@ def became(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 async def test_training_here_needs_no_service(nowhere: Pace, became: list[list[str]]) -> None:
     assert (await nowhere("train", "spec.yaml", "--out", "there")).code == 0
-    assert became == [[sys.executable, "-m", "pace_core", "train", "spec.yaml", "--out", "there"]]
+    assert (await nowhere("train", "--help")).code == 0
+    train = [sys.executable, "-m", "pace_core", "train"]
+    assert became == [[*train, "spec.yaml", "--out", "there"], [*train, "--help"]]
 
 
 async def test_mlflow_is_filled_again_with_the_workers_key(
