@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -142,15 +143,6 @@ class Predictor:
 
     def of_files(self, paths: Sequence[str]) -> list[tuple[str, float]]:
         """The likeliest class of each image file, with its probability. Raises RunError for an unreadable file."""
-        pixels = torch.stack([_pixels(Path(path), self._preprocessing.image_size) for path in paths])
-        best = self.probabilities(pixels).max(1)
+        pixels = np.stack([decode(Path(path), self._preprocessing.image_size) for path in paths])
+        best = self.probabilities(torch.from_numpy(pixels)).max(1)
         return [(self.class_names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
-
-
-def _pixels(path: Path, size: int) -> Tensor:
-    try:
-        return torch.from_numpy(decode(path, size).copy())
-    except FileNotFoundError as error:
-        raise RunError("data_missing", f"there is no file {path}") from error
-    except Exception as error:  # decoders fail in many ways; each means that this file is no image we can read
-        raise RunError("data_corrupt", f"{path} cannot be decoded ({str(error) or type(error).__name__})") from error

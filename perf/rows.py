@@ -75,7 +75,7 @@ def whole_numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
 
 
-def pages(link: str) -> str:
+def experiment_page(link: str) -> str:
     """The page of all runs of the experiment that a run's address in MLflow belongs to."""
     return re.sub(r"/runs/\w+", "", link)
 
@@ -107,7 +107,7 @@ async def main() -> int:
         )
         jobs = await run_all(client, requests)
         print_leaderboard(await client.leaderboard(RECIPE))
-        for page in sorted({pages(job.mlflow_url) for job in jobs if job.mlflow_url}):
+        for page in sorted({experiment_page(job.mlflow_url) for job in jobs if job.mlflow_url}):
             console.print(f"these runs in MLflow, to compare: {page}", highlight=False, soft_wrap=True)
     console.print(f"{len(jobs) - failures(jobs)} of {len(jobs)} jobs succeeded in {time.monotonic() - begun:.0f} s")
     return 1 if failures(jobs) else 0

@@ -30,13 +30,8 @@ def decoded(listed: Sequence[Listed], size: int, reporter: Reporter) -> NDArray[
     def fill(i: int) -> tuple[bool, str] | None:
         try:
             images[i] = decode(listed[i].path, size)
-        except FileNotFoundError:
-            return True, f"{listed[i].origin}: there is no file {listed[i].path}"
-        except Exception as error:  # decoders fail in many ways; each means that this file is no image we can read
-            return (
-                False,
-                f"{listed[i].origin}: {listed[i].path} cannot be decoded ({str(error) or type(error).__name__})",
-            )
+        except RunError as error:
+            return error.reason == "data_missing", f"{listed[i].origin}: {error.message}"
         return None
 
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as threads:  # Pillow decodes outside the GIL
@@ -69,11 +64,20 @@ def in_one_message(faults: Sequence[str]) -> str:
 def decode(path: Path, size: int) -> NDArray[np.uint8]:
     """An image file as [size, size, 3], RGB; what training reads is what a prediction reads.
 
-    Raises FileNotFoundError, and whatever the decoder stumbles over where the file is no image we can read.
+    Raises RunError, data_missing or data_corrupt.
     """
-    with Image.open(path) as image:
-        if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):  # Pillow scales a PPM's to 16 bits
-            raise ValueError(f"mode {image.mode} does not say how bright white is; save it with 8 or 16 bits")
-        if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips instead of scaling
-            image = Image.fromarray((np.asarray(image, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8))
-        return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+    try:
+        with Image.open(path) as image:
+            return _pixels(image, size)
+    except FileNotFoundError as error:
+        raise RunError("data_missing", f"there is no file {path}") from error
+    except Exception as error:  # decoders fail in many ways; each means that this file is no image we can read
+        raise RunError("data_corrupt", f"{path} cannot be decoded ({str(error) or type(error).__name__})") from error
+
+
+def _pixels(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):  # Pillow scales a PPM's to 16 bits
+        raise ValueError(f"mode {image.mode} does not say how bright white is; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips instead of scaling
+        image = Image.fromarray((np.asarray(image, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))

@@ -146,14 +146,13 @@ def test_a_file_is_read_for_a_prediction_as_it_was_for_training(make_spec: MakeS
 
 def test_a_broken_file_is_named_whatever_the_decoder_says(make_spec: MakeSpec, tmp_path: Path) -> None:
     uri, _ = trained(make_spec(task__phase="final", training={"epochs": 1}), tmp_path)
-    Image.new("RGB", (20, 20)).save(tmp_path / "broken.png")
-    content = bytearray((tmp_path / "broken.png").read_bytes())
-    at = content.index(b"IDAT")
-    content[at : at + 4] = b"\x00\xff\x00\xff"  # for Pillow a SyntaxError
-    (tmp_path / "broken.png").write_bytes(content)
-    done = core("predict", uri, str(tmp_path / "broken.png"))
+    Image.new("RGB", (20, 20)).save(tmp_path / "broken.bmp")
+    content = bytearray((tmp_path / "broken.bmp").read_bytes())
+    content[18:26] = 2 * (60_000).to_bytes(4, "little")  # width and height: Pillow's own kind of error, no OSError
+    (tmp_path / "broken.bmp").write_bytes(content)
+    done = core("predict", uri, str(tmp_path / "broken.bmp"))
     assert done.exit_code == 1
-    assert "broken.png cannot be decoded" in done.stderr
+    assert "broken.bmp cannot be decoded" in done.stderr
     assert isinstance(done.exception, SystemExit)
 
 

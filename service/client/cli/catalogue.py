@@ -10,7 +10,7 @@ from pace_core.spec.catalogue import Entry, load_catalogue
 from pace_core.spec.recipes import load_recipes
 from pace_core.spec.suggest import did_you_mean
 from service.catalogue.schemas import Kind
-from service.client.cli.output import out, plain, print_table, table
+from service.client.cli.output import failed, out, plain, print_table, table
 
 
 def install(app: typer.Typer) -> None:
@@ -48,11 +48,11 @@ def _named(kind: Kind, name: str) -> Entry:
         Kind.SOURCES: catalogue.sources,
     }
     if kind not in with_parameters:
-        raise typer.BadParameter(f"{kind} are listed whole; a name goes with {', '.join(with_parameters)}")
+        raise failed(f"{kind} are listed whole; a name goes with {', '.join(with_parameters)}")
     entries = with_parameters[kind]
     if name not in entries:
         hint = did_you_mean(name, entries) or f"; `pace catalogue {kind}` lists what there is"
-        raise typer.BadParameter(f"there is no {name!r} among the {kind}{hint}")
+        raise failed(f"there is no {name!r} among the {kind}{hint}")
     return entries[name]
 
 

@@ -11,7 +11,7 @@ import typer
 
 from service.client import Client, NoService
 from service.client.address import find_address, state_folder
-from service.client.cli.output import ago, err, out, plain, print_table, table
+from service.client.cli.output import ago, failed, out, plain, print_table, table
 from service.local.identity import alive
 from service.local.readiness import wait_ready as wait_for_parts
 from service.local.record import Folder, Record
@@ -140,6 +140,5 @@ def _require(*needs: str, extra: str) -> None:
     """Ends the command where a package is not installed."""
     lacking = [name for name in needs if importlib.util.find_spec(name) is None]
     if lacking:
-        why = f"this command needs {', '.join(lacking)}; install them with `pip install 'pace-finetune[{extra}]'`"
-        err().print(f"[red]error:[/] {plain(why)}")
-        raise typer.Exit(1)
+        cure = f"install them with `pip install 'pace-finetune[{extra}]'`"
+        raise failed(f"this command needs {', '.join(lacking)}; {cure}")

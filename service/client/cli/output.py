@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -29,6 +30,12 @@ def out() -> Console:
 def err() -> Console:
     """Where errors go."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def failed(message: str) -> typer.Exit:
+    """What a command raises to end with an error, which is told here."""
+    err().print(f"[red]error:[/] {plain(message)}")
+    return typer.Exit(1)
 
 
 def table(*columns: str) -> Table:

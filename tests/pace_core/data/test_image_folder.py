@@ -43,12 +43,8 @@ def test_hidden_folders_and_folders_named_like_images_are_passed_over(flowers: P
 
 
 def test_folders_whose_numbers_are_equal_are_in_the_order_of_their_names(tmp_path: Path) -> None:
-    assert load(write_classes(tmp_path, {"1": 1, "01": 20, "10": 40, "001": 60})).class_names == (
-        "001",
-        "01",
-        "1",
-        "10",
-    )
+    root = write_classes(tmp_path, {"1": 1, "01": 20, "10": 40, "001": 60})
+    assert load(root).class_names == ("001", "01", "1", "10")
 
 
 def test_folders_named_by_numbers_are_in_the_order_of_the_numbers(tmp_path: Path) -> None:

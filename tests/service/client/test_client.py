@@ -103,10 +103,14 @@ async def test_a_job_is_submitted_and_waited_for(client: AsyncClient, api: Api) 
     assert done.result.value("test") == 0.75
 
 
-async def test_waiting_goes_on_though_a_poll_held_for_long_lost_its_answer(
-    base_url: str, api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that tries again for less than a second."""
     monkeypatch.setattr("service.client.connection.PATIENCE_S", 0.3)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_waiting_goes_on_though_a_poll_held_for_long_lost_its_answer(base_url: str, api: Api) -> None:
     job = await api.submit()
     async with AsyncClient(base_url, api.keys.admin, transport=Unlucky("GET", lost=1)) as client:
         waiting = asyncio.create_task(client.jobs.wait(job))
@@ -115,10 +119,8 @@ async def test_waiting_goes_on_though_a_poll_held_for_long_lost_its_answer(
         assert (await waiting).state == "succeeded"
 
 
-async def test_a_service_that_stays_away_is_told_after_a_while(
-    base_url: str, api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("service.client.connection.PATIENCE_S", 0.3)
+@pytest.mark.usefixtures("impatient")
+async def test_a_service_that_stays_away_is_told_after_a_while(base_url: str, api: Api) -> None:
     job = await api.submit()
     async with AsyncClient(base_url, api.keys.admin, transport=Unlucky("GET", lost=1_000)) as client:
         with pytest.raises(NoService, match="does not answer"):
