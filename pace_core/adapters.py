@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from pace_core import methods, storage
 from pace_core.backbones import vision
-from pace_core.data._cache import decode
-from pace_core.methods._inject import family_of, head_prefix
-from pace_core.methods._residual import NoisedHead, plain_linear, residuals
+from pace_core.data import decode
+from pace_core.network.parts import head_prefix, network_family
+from pace_core.network.residual import NoisedHead, plain_linear, residuals
 from pace_core.spec import RunError, RunSpec
 from pace_core.tensors import pack, unpack
 from pace_core.training.batches import Preprocessing
@@ -74,7 +74,7 @@ def adapt(model: nn.Module, spec: RunSpec, rng: torch.Generator) -> None:
 
     The catalogue refuses what it knows; a backbone from a hub or a file it does not.
     """
-    method, family = methods.find(spec.method.name), family_of(model)
+    method, family = methods.find(spec.method.name), network_family(model)
     if family not in method.FITS:
         fits = ", ".join(sorted(method.FITS))
         message = f"method.name: {method.NAME} cannot adapt {spec.backbone.name} ({family}); it fits {fits}"

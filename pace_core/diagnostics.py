@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pace_core.data import ImageSet
-from pace_core.methods._inject import block_linears
-from pace_core.methods._pretrained import Pretrained
-from pace_core.methods._residual import merged_weights
+from pace_core.network.parts import block_linears
+from pace_core.network.pretrained import Pretrained
+from pace_core.network.residual import merged_weights
 from pace_core.noise import keyed_seed
 
 Inputs = Callable[[ImageSet], Iterator[tuple[Tensor, Tensor]]]

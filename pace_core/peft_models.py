@@ -19,10 +19,10 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from pace_core import registry, regularizers
-from pace_core.methods._inject import HEADS
-from pace_core.methods._peft_layers import follow_head, follow_layers
+from pace_core.network.parts import HEADS
+from pace_core.network.peft_layers import follow_head, follow_layers
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers._step import Batch, Regularizer, Setting
+from pace_core.regularizers import Batch, Regularizer, Setting
 from pace_core.spec import Fault, RunError, SpecError, load_catalogue
 from pace_core.spec.checks import check_parameters
 from pace_core.spec.suggest import did_you_mean

@@ -15,8 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from pace_core.noise import Pass, SeededSource
 from pace_core.peft_models import follow
-from pace_core.regularizers._adapter_noise import attach
-from pace_core.regularizers._step import consistency
+from pace_core.regularizers import attach_noise, consistency
 from pace_core.regularizers.pace import Params
 from pace_core.spec import RunError
 
@@ -41,7 +40,7 @@ class PaceCallback(TrainerCallback):
             raise RunError("spec_invalid", message)
         model: nn.Module = given["model"]
         current = Pass(SeededSource(args.seed))
-        attach(follow(model), current, self._params)
+        attach_noise(follow(model), current, self._params)
         own, forward = model.__dict__.get("forward"), model.forward
         passes = state.global_step * args.gradient_accumulation_steps
 

@@ -13,7 +13,7 @@ from pace_core.adapters import AdapterFile, save_adapter
 from pace_core.backbones import vision
 from pace_core.data import ImageSet
 from pace_core.diagnostics import Diagnostics
-from pace_core.methods._inject import head_prefix
+from pace_core.network.parts import head_prefix
 from pace_core.provenance import peak_memory_bytes, provenance
 from pace_core.search import inherit, search, searches, with_architecture
 from pace_core.spec import REASONS, Adapter, Metric, Reporter, RunError, RunResult, RunSpec

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from pace_core import methods
 from pace_core.backbones import vision
 from pace_core.data import ImageSet
-from pace_core.methods._search_space import Architecture, SearchParams, Space
+from pace_core.network.search_space import Architecture, SearchParams, Space
 from pace_core.noise import keyed_seed
-from pace_core.regularizers._step import Batch, Regularizer, Step
+from pace_core.regularizers import Batch, Regularizer, Step
 from pace_core.spec import Directive, Interrupted, Reporter, RunSpec
 from pace_core.stage import Ground, adapted, batches, load_data, regularized
 from pace_core.training.checkpoint import Checkpoint, Progress, State, save_checkpoint

@@ -9,7 +9,7 @@ from pace_core import data, registry, regularizers
 from pace_core.adapters import adapt, start_from
 from pace_core.data import ImageSet, Phase, Splits
 from pace_core.noise import Pass, SeededSource, keyed_seed
-from pace_core.regularizers._step import Regularizer, Setting
+from pace_core.regularizers import Regularizer, Setting
 from pace_core.spec import Reporter, RunError, RunSpec
 from pace_core.training.batches import Batches, Preprocessing, decoded_size
 from pace_core.training.precision import Precision

@@ -15,7 +15,7 @@ from rich.table import Table
 from pace_core import methods, registry, regularizers
 from pace_core.backbones import vision
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers._step import Batch, Setting
+from pace_core.regularizers import Batch, Setting
 from pace_core.spec import Backbone, Optimizer
 from pace_core.training.optimizer import build_optimizer
 

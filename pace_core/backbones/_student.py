@@ -14,8 +14,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pace_core.backbones._mini import ARCHITECTURE, MEAN, STD
 from pace_core.backbones._teacher import TARGETS
+from pace_core.backbones.mini import ARCHITECTURE, MEAN, STD
 
 GRID = 8
 TEMPERATURE = 2.0

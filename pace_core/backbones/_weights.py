@@ -10,7 +10,7 @@ import torch
 from timm.models import deit, load_state_dict, swin_transformer, swin_transformer_v2, vision_transformer
 from torch import Tensor, nn
 
-from pace_core.backbones._build import size_argument
+from pace_core.backbones.build import size_argument
 from pace_core.spec import RunError
 
 _CLASSIFIERS = ("head.", "head_dist.", "fc.")

@@ -25,11 +25,11 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from pace_core.backbones._mini import WEIGHTS
 from pace_core.backbones._muon import Muon
 from pace_core.backbones._student import GRID, Heads, build_student, encode, save_student
 from pace_core.backbones._teacher import TARGETS, Teacher
 from pace_core.backbones._views import SIZE, views
+from pace_core.backbones.mini import WEIGHTS
 
 SEED = 0
 BATCH, TEACHER_BATCH = 64, 16

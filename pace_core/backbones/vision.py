@@ -12,9 +12,9 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
-from pace_core.backbones import _mini
-from pace_core.backbones._build import Family, Triple, build, family_of, input_of
+from pace_core.backbones import mini
 from pace_core.backbones._weights import fill_from_file, fill_from_hub, hash_of, require_file, require_hub_weights
+from pace_core.backbones.build import Family, Triple, build, input_of, timm_family
 from pace_core.spec import Backbone, RunError
 
 _INIT_SEED = 0
@@ -57,22 +57,22 @@ def load(backbone: Backbone, num_classes: int, drop_path: float) -> Loaded:
             mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         case "weights":
             pass
-    return Loaded(model, mean, std, image_size, weights_hash, family_of(backbone.name))
+    return Loaded(model, mean, std, image_size, weights_hash, timm_family(backbone.name))
 
 
 def _origin(backbone: Backbone) -> tuple[str | Path, tuple[int, int] | None]:
     """`hub`, `none` or a file, and what tells one state of that file from the next."""
-    weights, ships = backbone.weights, backbone.name == _mini.NAME
+    weights, ships = backbone.weights, backbone.name == mini.NAME
     if weights == "auto":
         weights = "bundled" if ships else "hub"
     if weights == "bundled" and not ships:
         message = f"backbone.weights: no weights of {backbone.name} ship; use hub, none or the path of a file"
         raise RunError("spec_invalid", message)
     if weights == "hub" and ships:
-        raise RunError("spec_invalid", f"backbone.weights: {_mini.NAME} is on no hub; its weights ship: use bundled")
+        raise RunError("spec_invalid", f"backbone.weights: {mini.NAME} is on no hub; its weights ship: use bundled")
     if weights in ("hub", "none"):
         return weights, None
-    path = _mini.WEIGHTS if weights == "bundled" else Path(weights).expanduser()
+    path = mini.WEIGHTS if weights == "bundled" else Path(weights).expanduser()
     try:
         stat = path.stat()
     except OSError:
@@ -85,7 +85,7 @@ def _origin(backbone: Backbone) -> tuple[str | Path, tuple[int, int] | None]:
 def _pretrained(
     name: str, origin: str | Path, version: tuple[int, int] | None, image_size: int | None, drop_path: float
 ) -> tuple[nn.Module, str]:
-    family_of(name)
+    timm_family(name)
     if isinstance(origin, Path):
         require_file(origin)
     elif origin == "hub":

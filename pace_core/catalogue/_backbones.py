@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pace_core.backbones import _mini
-from pace_core.backbones._build import build, family_of, input_of
-from pace_core.methods._inject import block_linears, block_of
+from pace_core.backbones import mini
+from pace_core.backbones.build import build, input_of, timm_family
+from pace_core.network.parts import block_linears, block_of
 from pace_core.spec.catalogue import BackboneEntry
 
 _TITLES = {
-    _mini.NAME: _mini.TITLE,
+    mini.NAME: mini.TITLE,
     "vit_base_patch16_224.orig_in21k": "ViT-B/16, ImageNet-21k (Dosovitskiy et al. 2021)",
     "vit_base_patch16_224.augreg_in21k": "ViT-B/16, ImageNet-21k, AugReg (Steiner et al. 2022)",
     "vit_small_patch16_224.augreg_in21k": "ViT-S/16, ImageNet-21k, AugReg (Steiner et al. 2022)",
@@ -38,12 +38,12 @@ def _entry(name: str, title: str) -> BackboneEntry:
     return BackboneEntry(
         name=name,
         title=title,
-        family=family_of(name),
+        family=timm_family(name),
         image_size=side,
         depth=len({block_of(layer) for layer in linears}),
         width=model.num_features,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         gflops=round(counter.get_total_flops() / 1e9, 3),
-        bundled=name == _mini.NAME,
+        bundled=name == mini.NAME,
         layers={layer: (linear.in_features, linear.out_features) for layer, linear in linears.items()},
     )

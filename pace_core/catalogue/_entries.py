@@ -8,7 +8,6 @@ import pace_core.data
 import pace_core.methods
 import pace_core.regularizers
 from pace_core import registry
-from pace_core.methods import _peft
 from pace_core.spec.catalogue import MethodEntry, RegularizerEntry, SourceEntry
 
 
@@ -22,7 +21,7 @@ def methods() -> list[MethodEntry]:
             starts_pretrained=module.STARTS_PRETRAINED,
             **_present(module, "stages"),
         )
-        for name, module in [*_of(pace_core.methods), *sorted(_peft.tuners().items())]
+        for name, module in [*_of(pace_core.methods), *sorted(pace_core.methods.peft_tuners().items())]
     ]
 
 

@@ -6,6 +6,7 @@ A source module has `Params` and
 With phase `search`, `load` opens no file of the test split.
 """
 
+from pace_core.data._cache import decode
 from pace_core.data._splits import ImageSet, Phase, Splits
 
-__all__ = ["ImageSet", "Phase", "Splits"]
+__all__ = ["ImageSet", "Phase", "Splits", "decode"]

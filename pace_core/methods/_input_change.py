@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from pace_core.methods._residual import ResidualLinear
+from pace_core.network.residual import ResidualLinear
 
 
 class InputChange(ResidualLinear):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pace_core.methods._residual import scaled_xavier
+from pace_core.methods._parameters import xavier_uniform
 
 
 class LowRank(nn.Module):
@@ -20,7 +20,7 @@ class LowRank(nn.Module):
         super().__init__()
         self.out, self.parts, self.scale = out, parts, scale
         self.A = nn.ParameterList([nn.Parameter(torch.zeros(stop - start, rank)) for start, stop in parts])
-        self.B = nn.ParameterList([scaled_xavier((rank, wide), rng) for _ in parts])
+        self.B = nn.ParameterList([xavier_uniform((rank, wide), rng) for _ in parts])
 
     def matrix(self) -> Tensor:
         """The whole matrix, shape (out, in)."""

@@ -8,7 +8,7 @@ from pace_core.methods._lora_params import LoraParams
 from pace_core.methods._low_rank import LowRank, output_parts
 from pace_core.methods._noised_product import NoisedProduct
 from pace_core.methods._prompt import Prompt
-from pace_core.methods._residual import ResidualLinear
+from pace_core.network.residual import ResidualLinear
 
 
 class MultipliedLayer(ResidualLinear):

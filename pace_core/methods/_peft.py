@@ -16,8 +16,9 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pydantic import Field, TypeAdapter, create_model
 from torch import nn
 
-from pace_core.methods._inject import block_linears, freeze, head_prefix
-from pace_core.methods._peft_layers import follow_layers
+from pace_core.methods._inject import freeze
+from pace_core.network.parts import block_linears, head_prefix
+from pace_core.network.peft_layers import follow_layers
 from pace_core.spec import ParamsModel, RunError
 
 # what needs calls of its own in the training loop, another package, tokens, or several tasks

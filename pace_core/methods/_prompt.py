@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pace_core.methods._residual import scaled_xavier
+from pace_core.methods._parameters import xavier_uniform
 
 
 class Prompt(nn.Module):
@@ -14,7 +14,7 @@ class Prompt(nn.Module):
         self.factored = form == "factored"
         self.P = nn.Parameter(torch.zeros(wide, rank if self.factored else 1))
         if self.factored:
-            self.q = scaled_xavier((rank, 1), rng)
+            self.q = xavier_uniform((rank, 1), rng)
 
     def shift(self, weight: Tensor) -> Tensor:
         """W0 p for a weight (out, in), shape (out,)."""

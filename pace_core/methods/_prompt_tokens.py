@@ -8,7 +8,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from pace_core.methods._residual import Switched
+from pace_core.network.residual import Switched
 
 
 class PromptTokens(Switched):

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from pace_core.methods._residual import Residual
+from pace_core.network.residual import Residual
 
 
 class ScaleShift(Residual):

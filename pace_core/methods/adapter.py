@@ -8,8 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pace_core.methods._bottleneck import Bottleneck
-from pace_core.methods._inject import block_linears, block_of, blocks_of, freeze
-from pace_core.methods._residual import Residual
+from pace_core.methods._inject import freeze
+from pace_core.network.parts import block_linears, block_of, blocks_of
+from pace_core.network.residual import Residual
 from pace_core.spec import ParamsModel, RunError
 
 NAME = "adapter"

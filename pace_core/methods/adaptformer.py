@@ -10,8 +10,9 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from pace_core.methods._bottleneck import Bottleneck
-from pace_core.methods._inject import blocks_of, freeze
-from pace_core.methods._residual import Residual
+from pace_core.methods._inject import freeze
+from pace_core.network.parts import blocks_of
+from pace_core.network.residual import Residual
 from pace_core.spec import ParamsModel, RunError
 
 NAME = "adaptformer"

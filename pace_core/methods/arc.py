@@ -7,10 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pace_core.methods._inject import block_linears, freeze
+from pace_core.methods._inject import freeze
 from pace_core.methods._input_change import InputChange
-from pace_core.methods._owned import attach
-from pace_core.methods._residual import scaled_xavier
+from pace_core.methods._parameters import xavier_uniform
+from pace_core.methods._shared import register_shared
+from pace_core.network.parts import block_linears
 from pace_core.spec import ParamsModel
 
 NAME = "arc"
@@ -40,7 +41,7 @@ class Projection(nn.Module):
 
     def __init__(self, width: int, rank: int, rng: torch.Generator) -> None:
         super().__init__()
-        self.U = scaled_xavier((width, rank), rng)
+        self.U = xavier_uniform((width, rank), rng)
 
 
 class Layer(InputChange):
@@ -74,7 +75,7 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     freeze(model, rng)
     starts: dict[str, Callable[[], nn.Parameter]] = {"attn.qkv": lambda: nn.Parameter(torch.zeros(params.rank))}
     if params.positions == "both":
-        starts["mlp.fc1"] = lambda: nn.Parameter(scaled_xavier((1, params.rank), rng).detach().squeeze(0))
+        starts["mlp.fc1"] = lambda: nn.Parameter(xavier_uniform((1, params.rank), rng).detach().squeeze(0))
     projections: dict[tuple[str, int], Projection] = {}
     for name, linear in block_linears(model).items():
         place = ".".join(name.split(".")[-2:])
@@ -86,5 +87,5 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
         first = key not in projections
         if first:
             projections[key] = Projection(linear.in_features, params.rank, rng)
-        attach(layer, "projection", projections[key], owned=first)
+        register_shared(layer, "projection", projections[key], owned=first)
         model.set_submodule(name, layer)

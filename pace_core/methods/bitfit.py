@@ -5,8 +5,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from pace_core.methods._inject import freeze, head_prefix
-from pace_core.methods._residual import Residual, ResidualLinear
+from pace_core.methods._inject import freeze
+from pace_core.network.parts import head_prefix
+from pace_core.network.residual import Residual, ResidualLinear
 from pace_core.spec import ParamsModel
 
 NAME = "bitfit"

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pace_core.methods._inject import adapt_linears, freeze
 from pace_core.methods._lora_params import TargetParams
-from pace_core.methods._residual import ResidualLinear
 from pace_core.methods._rotation import cayley, skew, turned
+from pace_core.network.residual import ResidualLinear
 from pace_core.spec import RunError
 
 NAME = "boft"

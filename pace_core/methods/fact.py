@@ -7,9 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pace_core.methods._inject import block_linears, freeze
-from pace_core.methods._owned import attach
-from pace_core.methods._residual import ResidualLinear
+from pace_core.methods._inject import freeze
+from pace_core.methods._parameters import uniform
+from pace_core.methods._shared import register_shared
+from pace_core.network.parts import block_linears
+from pace_core.network.residual import ResidualLinear
 from pace_core.spec import ParamsModel, RunError
 
 NAME = "fact"
@@ -47,10 +49,10 @@ class Factors(nn.Module):
     def __init__(self, width: int, params: Params, rng: torch.Generator) -> None:
         super().__init__()
         rank = params.rank
-        self.U = _uniform((rank, width), 1 / math.sqrt(width), rng)
+        self.U = uniform((rank, width), 1 / math.sqrt(width), rng)
         self.V = nn.Parameter(torch.zeros(width, rank))
         if params.form == "tk":
-            self.C = _uniform((rank, rank, rank), math.sqrt(3) / rank, rng)  # Xavier
+            self.C = uniform((rank, rank, rank), math.sqrt(3) / rank, rng)  # Xavier
 
 
 class Layer(ResidualLinear):
@@ -65,9 +67,9 @@ class Layer(ResidualLinear):
         self.scale, rank = params.scale, params.rank
         shape = (self.rows, self.columns, rank)
         if params.form == "tt":
-            self.core = _uniform((*shape, rank), 1 / math.sqrt(self.columns * rank), rng)
+            self.core = uniform((*shape, rank), 1 / math.sqrt(self.columns * rank), rng)
         else:
-            self.mixing = _uniform(shape, math.sqrt(6 / (matrices + rank)), rng)  # Xavier over all layers
+            self.mixing = uniform(shape, math.sqrt(6 / (matrices + rank)), rng)  # Xavier over all layers
         self.dropout = nn.Dropout(params.dropout)
 
     def cores(self) -> Tensor:
@@ -90,10 +92,6 @@ class Layer(ResidualLinear):
         return self.base(x) + self.delta(x)  # thin products, no gradient of a whole weight
 
 
-def _uniform(shape: tuple[int, ...], bound: float, rng: torch.Generator) -> nn.Parameter:
-    return nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=rng))
-
-
 def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     """Freezes the backbone and adapts every linear layer of the blocks.
 
@@ -112,5 +110,5 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     for position, (name, linear) in enumerate(linears.items()):
         assert isinstance(linear, nn.Linear)
         layer = Layer(linear, name, width, matrices, params, rng)
-        attach(layer, "factors", factors, owned=position == 0)
+        register_shared(layer, "factors", factors, owned=position == 0)
         model.set_submodule(name, layer)

@@ -7,9 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pace_core.methods._inject import adapt_linears, block_linears, freeze
-from pace_core.methods._residual import ResidualLinear, scaled_xavier
-from pace_core.methods._search_space import Architecture, SearchParams
+from pace_core.methods._inject import adapt_linears, freeze
+from pace_core.methods._parameters import xavier_uniform
+from pace_core.network.parts import block_linears
+from pace_core.network.residual import ResidualLinear
+from pace_core.network.search_space import Architecture, SearchParams
 from pace_core.spec import RunError
 
 NAME = "glora"
@@ -54,7 +56,7 @@ class Support(nn.Module):
         self.rows, self.columns, self.rank, self.form = rows, columns, rank, form
         shapes = {"lora": (rows, rank), "vector": (rows, 1), "scalar": (1, 1)}
         self.down = nn.Parameter(torch.zeros(shapes[form])) if form != "none" else None
-        self.up = scaled_xavier((rank, columns), rng) if form == "lora" else None
+        self.up = xavier_uniform((rank, columns), rng) if form == "lora" else None
 
     def matrix(self) -> Tensor | None:
         """What broadcasts to (rows, columns)."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pace_core.methods._inject import adapt_linears, freeze
 from pace_core.methods._lora_params import LoraParams
 from pace_core.methods._low_rank import LowRank, output_parts
-from pace_core.methods._residual import ResidualLinear
+from pace_core.network.residual import ResidualLinear
 
 NAME = "lora_add"
 TITLE = "LoRA (additive)"

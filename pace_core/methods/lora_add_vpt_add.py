@@ -7,7 +7,7 @@ from pace_core.methods._inject import adapt_linears, freeze
 from pace_core.methods._lora_params import LoraParams, PromptParams
 from pace_core.methods._low_rank import LowRank, output_parts
 from pace_core.methods._prompt import Prompt
-from pace_core.methods._residual import ResidualLinear
+from pace_core.network.residual import ResidualLinear
 
 NAME = "lora_add_vpt_add"
 TITLE = "LoRA (additive) + VPT (additive)"

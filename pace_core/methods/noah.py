@@ -9,9 +9,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from pace_core.methods._inject import freeze
+from pace_core.methods._parameters import xavier_uniform
 from pace_core.methods._prompt_tokens import PromptTokens, prompt
-from pace_core.methods._residual import Residual, ResidualLinear, scaled_xavier
-from pace_core.methods._search_space import Architecture, SearchParams
+from pace_core.network.residual import Residual, ResidualLinear
+from pace_core.network.search_space import Architecture, SearchParams
 from pace_core.spec import ParamsModel, RunError
 
 NAME = "noah"
@@ -108,7 +109,7 @@ class Lora(ResidualLinear):
     def __init__(self, base: nn.Linear, name: str, rank: int, dropout: float, rng: torch.Generator) -> None:
         super().__init__(base, name)
         self.A = nn.Parameter(torch.zeros(self.out_features, rank))
-        self.B = scaled_xavier((rank, self.in_features), rng)
+        self.B = xavier_uniform((rank, self.in_features), rng)
         self.size = rank
         self.dropout = nn.Dropout(dropout)
 
@@ -141,7 +142,7 @@ class Adapter(Residual):
     ) -> None:
         super().__init__(name)
         self.mlp = mlp
-        self.W1, self.b1 = scaled_xavier((hidden, width), rng), nn.Parameter(torch.zeros(hidden))
+        self.W1, self.b1 = xavier_uniform((hidden, width), rng), nn.Parameter(torch.zeros(hidden))
         self.W2, self.b2 = nn.Parameter(torch.zeros(width, hidden)), nn.Parameter(torch.zeros(width))
         self.size = hidden
         self.dropout = nn.Dropout(dropout)
@@ -224,7 +225,7 @@ def adapt(model: VisionTransformer, params: Params, rng: torch.Generator) -> Non
     every = zip(model.blocks, given.prompt, given.lora, given.adapter, strict=True)
     for number, (block, length, rank, hidden) in enumerate(every):
         if length:
-            tokens = scaled_xavier((length, model.embed_dim), rng).detach()
+            tokens = xavier_uniform((length, model.embed_dim), rng).detach()
             prompt(block, block, PromptTokens(tokens, model.num_prefix_tokens, params.dropout))
         if rank:
             block.attn.qkv = Lora(block.attn.qkv, f"blocks.{number}.attn.qkv", rank, params.dropout, rng)

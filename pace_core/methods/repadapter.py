@@ -6,9 +6,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pace_core.methods._inject import block_linears, freeze
+from pace_core.methods._inject import freeze
 from pace_core.methods._input_change import InputChange
-from pace_core.methods._residual import scaled_xavier
+from pace_core.methods._parameters import xavier_uniform
+from pace_core.network.parts import block_linears
 from pace_core.spec import ParamsModel, RunError
 
 NAME = "repadapter"
@@ -45,7 +46,7 @@ class Layer(InputChange):
         super().__init__(base, name)
         wide, groups = self.in_features, params.groups
         self.scale = params.scale
-        self.down = scaled_xavier((params.width, wide), rng)
+        self.down = xavier_uniform((params.width, wide), rng)
         self.down_bias = nn.Parameter(torch.zeros(params.width))
         self.up = nn.Parameter(torch.zeros(groups, wide // groups, params.width // groups))
         self.up_bias = nn.Parameter(torch.zeros(wide))

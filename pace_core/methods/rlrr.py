@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pace_core.methods._inject import adapt_linears, block_of, freeze
-from pace_core.methods._residual import ResidualLinear
+from pace_core.methods._inject import adapt_linears, freeze
 from pace_core.methods._scale_shift import ScaleShift
+from pace_core.network.parts import block_of
+from pace_core.network.residual import ResidualLinear
 from pace_core.spec import ParamsModel
 
 NAME = "rlrr"

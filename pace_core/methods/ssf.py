@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from pace_core.methods._inject import freeze
-from pace_core.methods._residual import ResidualLinear
 from pace_core.methods._scale_shift import ScaleShift, start
+from pace_core.network.residual import ResidualLinear
 from pace_core.spec import ParamsModel
 
 NAME = "ssf"

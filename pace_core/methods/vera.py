@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from pace_core.methods._inject import block_linears, freeze, is_target
+from pace_core.methods._inject import freeze, is_target
 from pace_core.methods._lora_params import TargetParams
 from pace_core.methods._low_rank import output_parts
-from pace_core.methods._owned import attach
-from pace_core.methods._residual import ResidualLinear
+from pace_core.methods._shared import register_shared
+from pace_core.network.parts import block_linears
+from pace_core.network.residual import ResidualLinear
 
 NAME = "vera"
 TITLE = "VeRA"
@@ -106,5 +107,5 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     for position, (name, linear) in enumerate(layers.items()):
         assert isinstance(linear, nn.Linear)
         layer = Layer(linear, name, params, parts[name])
-        attach(layer, "projections", projections, owned=position == 0)
+        register_shared(layer, "projections", projections, owned=position == 0)
         model.set_submodule(name, layer)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pace_core.methods._inject import adapt_linears, freeze
 from pace_core.methods._lora_params import PromptParams, TargetParams
 from pace_core.methods._prompt import Prompt
-from pace_core.methods._residual import ResidualLinear
+from pace_core.network.residual import ResidualLinear
 
 NAME = "vpt_add"
 TITLE = "VPT (additive)"

@@ -7,8 +7,8 @@ from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pace_core.methods._inject import block_of, blocks_of, family_of, head_name
-from pace_core.methods._residual import Noised, residuals
+from pace_core.network.parts import block_of, blocks_of, head_name, network_family
+from pace_core.network.residual import Noised, residuals
 from pace_core.noise import Pass
 from pace_core.regularizers._noise_params import Depth, NoiseParams
 
@@ -45,7 +45,7 @@ def sigma_by_layer(model: nn.Module, sigma: float, depth: Depth = "decreasing") 
     return {name: std(name) for name in residuals(model)} | {head_name(model): sigmas[-1]}
 
 
-def attach(model: nn.Module, current: Pass, params: NoiseParams) -> None:
+def attach_noise(model: nn.Module, current: Pass, params: NoiseParams) -> None:
     """Makes the model's adapted layers, its head, drop paths and dropouts follow `current`."""
     for name, std in sigma_by_layer(model, params.sigma, params.depth).items():
         layer = model.get_submodule(name)
@@ -120,4 +120,4 @@ def _follow(current: Pass, _block: nn.Module, args: tuple[Any, ...], kwargs: dic
 
 
 def _skipped(model: nn.Module) -> int:
-    return 0 if family_of(model) == "swin" else 1
+    return 0 if network_family(model) == "swin" else 1

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pace_core.methods._pretrained import Pretrained
+from pace_core.network.pretrained import Pretrained
 from pace_core.regularizers._step import Batch, Setting, consistency
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pace_core.methods._inject import head_prefix
-from pace_core.methods._residual import residual_layers
+from pace_core.network.parts import head_prefix
+from pace_core.network.residual import residual_layers
 
 
 class WeightChange:

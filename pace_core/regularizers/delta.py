@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pace_core.methods._inject import blocks_of
-from pace_core.methods._pretrained import Pretrained
+from pace_core.network.parts import blocks_of
+from pace_core.network.pretrained import Pretrained
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step, accumulate, classification
 from pace_core.spec import ParamsModel
 

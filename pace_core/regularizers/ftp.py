@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pace_core.methods._inject import head_prefix
+from pace_core.network.parts import head_prefix
 from pace_core.regularizers._plain import plain_step
 from pace_core.regularizers._step import Batch, Setting, Step
 from pace_core.spec import ParamsModel

@@ -1,6 +1,6 @@
 """Noise on the adapters without the consistency term."""
 
-from pace_core.regularizers._adapter_noise import attach
+from pace_core.regularizers._adapter_noise import attach_noise
 from pace_core.regularizers._draws import step_of_one_draw
 from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step
@@ -22,7 +22,7 @@ class Regularizer(Stateless):
 
     def __init__(self, params: Params, setting: Setting) -> None:
         self.setting = setting
-        attach(setting.model, setting.current, params)
+        attach_noise(setting.model, setting.current, params)
 
     def step(self, batch: Batch, step: int) -> Step:
         return step_of_one_draw(self.setting, batch, step)

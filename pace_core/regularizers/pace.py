@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from pace_core.regularizers._adapter_noise import attach
+from pace_core.regularizers._adapter_noise import attach_noise
 from pace_core.regularizers._draws import step_of_draws
 from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step
@@ -29,7 +29,7 @@ class Regularizer(Stateless):
 
     def __init__(self, params: Params, setting: Setting) -> None:
         self.setting, self.weight, self.networks = setting, params.weight, params.networks
-        attach(setting.model, setting.current, params)
+        attach_noise(setting.model, setting.current, params)
 
     def step(self, batch: Batch, step: int) -> Step:
         return step_of_draws(self.setting, batch, step, self.weight, self.networks)

@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pace_core.regularizers._adapter_noise import attach
+from pace_core.regularizers._adapter_noise import attach_noise
 from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
 from pace_core.regularizers._step import Batch, Setting, Step, accumulate, classification, consistency
 
@@ -28,7 +28,7 @@ class Regularizer:
 
     def __init__(self, params: Params, setting: Setting) -> None:
         self.setting, self.weight = setting, params.weight
-        attach(setting.model, setting.current, params)
+        attach_noise(setting.model, setting.current, params)
         like = next(p for p in setting.model.parameters() if p.requires_grad)
         self.history = torch.zeros(setting.train_samples, setting.num_classes, dtype=like.dtype, device=like.device)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pace_core.data import ImageSet
 from pace_core.noise import keyed_seed
-from pace_core.regularizers._step import Batch
+from pace_core.regularizers import Batch
 
 _SHARE_OF_FREE_MEMORY = 0.25
 

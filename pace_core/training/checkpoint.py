@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pace_core import storage
-from pace_core.regularizers._step import Regularizer
+from pace_core.regularizers import Regularizer
 from pace_core.spec import RunError, RunSpec
 from pace_core.tensors import pack, unpack
 from pace_core.training.optimizer import load_optimizer_state, optimizer_state, trainable

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pace_core.data import ImageSet
-from pace_core.methods._residual import merged_weights
+from pace_core.network.residual import merged_weights
 from pace_core.spec import RunError
 from pace_core.training.batches import Preprocessing
 from pace_core.training.precision import Precision

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pace_core.methods._search_space import Architecture, SearchParams, Space
+from pace_core.network.search_space import Architecture, SearchParams, Space
 from pace_core.spec import RunError
 
 _TRIES = 10  # for each architecture that is wanted: new ones within the budget can be rare

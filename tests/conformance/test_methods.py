@@ -11,15 +11,9 @@ from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from pace_core import methods, registry
 from pace_core.adapters import load_trained, merge
-from pace_core.methods._inject import block_linears, head_name
-from pace_core.methods._residual import (
-    Noised,
-    Residual,
-    merged_weights,
-    pretrained_weights,
-    residual_layers,
-    residuals,
-)
+from pace_core.network.parts import block_linears, head_name
+from pace_core.network.pretrained import pretrained_weights
+from pace_core.network.residual import Noised, Residual, merged_weights, residual_layers, residuals
 from pace_core.training.optimizer import trainable
 from tests.networks import images, stirred, tiny_roberta, tiny_swin, tiny_vit
 

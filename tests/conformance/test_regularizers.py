@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pace_core import methods, registry, regularizers
-from pace_core.methods._inject import head_name
-from pace_core.methods._residual import residual_layers
+from pace_core.network.parts import head_name
+from pace_core.network.residual import residual_layers
 from pace_core.noise import Pass, SeededSource
+from pace_core.regularizers import Batch, Regularizer, Setting
 from pace_core.regularizers._adapter_noise import SharedDropPath, depth_sigmas, sigma_by_layer
-from pace_core.regularizers._step import Batch, Regularizer, Setting
 from pace_core.regularizers.delta import attention
 from pace_core.training.optimizer import trainable
 from tests.networks import images, stirred, tiny_swin, tiny_vit

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
 
 from pace_core import methods, registry
-from pace_core.methods._inject import block_of, family_of, head_name
-from pace_core.methods._residual import NoisedHead, residual_layers, residuals
+from pace_core.network.parts import block_of, head_name, network_family
+from pace_core.network.residual import NoisedHead, residual_layers, residuals
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers._adapter_noise import attach, sigma_by_layer
+from pace_core.regularizers._adapter_noise import attach_noise, sigma_by_layer
 from pace_core.regularizers.pace import Params as Pace
 from pace_core.spec import RunError
 from pace_core.training.optimizer import trainable
@@ -56,7 +56,7 @@ def sentences() -> dict[str, Tensor]:
 
 def noised(model: nn.Module, sigma: float = 1.2) -> Pass:
     current = Pass(SeededSource(7))
-    attach(model, current, Pace(sigma=sigma))
+    attach_noise(model, current, Pace(sigma=sigma))
     return current
 
 
@@ -74,7 +74,7 @@ def test_the_whole_classifier_begins_anew_and_is_trained(kind: str, head: str, l
     first, again = (build(config(**SIZES)) for _ in range(2))
     for model in (first, again):
         METHODS["linear"].adapt(model, METHODS["linear"].Params(), torch.Generator().manual_seed(0))
-    assert family_of(first) == "text"
+    assert network_family(first) == "text"
     assert head_name(first) == head
     assert isinstance(first.get_submodule(head), NoisedHead)
     assert len(trainable(first)) == 2 * layers
@@ -139,7 +139,7 @@ def test_the_networks_own_dropout_is_the_same_in_all_draws(kind: str) -> None:
 
 
 def test_a_network_of_no_known_family_is_refused() -> None:
-    with pytest.raises(RunError, match=r"backbone: Sequential has no blocks that are known; use a ViT"):
-        family_of(nn.Sequential(nn.Linear(2, 2)))
+    with pytest.raises(RunError, match=r"backbone: Sequential has no blocks of a known kind; use a ViT"):
+        network_family(nn.Sequential(nn.Linear(2, 2)))
     with pytest.raises(RunError, match=r"backbone: Sequential has no classifier"):
         head_name(nn.Sequential(nn.Linear(2, 2)))

@@ -17,11 +17,11 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from pace_core import methods, registry, regularizers
-from pace_core.methods._inject import head_name
-from pace_core.methods._residual import merged_weights
+from pace_core.network.parts import head_name
+from pace_core.network.residual import merged_weights
 from pace_core.noise import Pass
+from pace_core.regularizers import Batch, Regularizer, Setting
 from pace_core.regularizers._adapter_noise import SharedDropPath, depth_sigmas, sigma_by_layer
-from pace_core.regularizers._step import Batch, Regularizer, Setting
 from pace_core.spec import Optimizer, Training
 from pace_core.training.optimizer import build_optimizer, trainable
 from pace_core.training.schedule import learning_rate

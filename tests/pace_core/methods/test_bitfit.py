@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from pace_core.methods import bitfit
-from pace_core.methods._residual import residuals
+from pace_core.network.residual import residuals
 from tests.networks import tiny_swin, tiny_vit
 
 

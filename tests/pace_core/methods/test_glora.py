@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from pace_core.adapters import merge
 from pace_core.methods import glora
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers import pace
-from pace_core.regularizers._step import Batch, Setting
+from pace_core.regularizers import Batch, Setting, pace
 from pace_core.search import inherit
 from pace_core.spec import RunError
 from pace_core.training.optimizer import trainable

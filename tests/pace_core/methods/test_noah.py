@@ -8,10 +8,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from pace_core.methods import noah
-from pace_core.methods._residual import residuals
+from pace_core.network.residual import residuals
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers import noise
-from pace_core.regularizers._step import Batch, Setting
+from pace_core.regularizers import Batch, Setting, noise
 from pace_core.search import inherit
 from pace_core.spec import RunError
 from pace_core.training.optimizer import trainable

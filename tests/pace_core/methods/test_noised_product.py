@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pace_core.methods._residual import ResidualLinear
 from pace_core.methods.lora_mul_vpt_add import Params, adapt
+from pace_core.network.residual import ResidualLinear
 from pace_core.noise import Pass, SeededSource
 
 

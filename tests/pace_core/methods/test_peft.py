@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from pace_core import methods
 from pace_core.adapters import load_trained, merge
-from pace_core.methods._inject import head_prefix
 from pace_core.methods._peft import tuners
-from pace_core.methods._residual import Residual, pretrained_weights, residuals
+from pace_core.network.parts import head_prefix
+from pace_core.network.pretrained import pretrained_weights
+from pace_core.network.residual import Residual, residuals
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers import pace
-from pace_core.regularizers._step import Batch, Setting
+from pace_core.regularizers import Batch, Setting, pace
 from pace_core.spec import RunError, SpecError, validate
 from pace_core.training.optimizer import trainable
 from tests.networks import images, stirred, tiny_vit

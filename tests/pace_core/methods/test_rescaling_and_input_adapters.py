@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pace_core.methods import arc, fact, repadapter, rlrr
-from pace_core.methods._residual import residual_layers, residuals
 from pace_core.methods._scale_shift import ScaleShift
+from pace_core.network.residual import residual_layers, residuals
 from pace_core.spec import RunError
 from pace_core.training.optimizer import trainable
 from tests.networks import stirred, tiny_swin, tiny_vit

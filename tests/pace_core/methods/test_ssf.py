@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pace_core.methods import ssf
-from pace_core.methods._residual import residuals
+from pace_core.network.residual import residuals
 from tests.networks import images, tiny_swin, tiny_vit
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from pace_core.adapters import merge
 from pace_core.methods import boft, coft, vera
-from pace_core.methods._inject import head_prefix
-from pace_core.methods._residual import residual_layers
 from pace_core.methods._rotation import cayley, skew
+from pace_core.network.parts import head_prefix
+from pace_core.network.residual import residual_layers
 from pace_core.spec import RunError
 from pace_core.training.optimizer import trainable
 from tests.networks import images, stirred, tiny_vit

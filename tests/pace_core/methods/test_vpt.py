@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from pace_core.adapters import merge
 from pace_core.methods import vpt_deep, vpt_shallow
-from pace_core.methods._residual import pretrained_weights
+from pace_core.network.pretrained import pretrained_weights
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers._step import Batch, Setting
+from pace_core.regularizers import Batch, Setting
 from pace_core.regularizers.none import Params, Regularizer
 from pace_core.training.optimizer import trainable
 from tests.networks import images, tiny_vit

@@ -197,11 +197,6 @@ def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     return linear
 
 
-def scaled_xavier(shape: tuple[int, int], rng: torch.Generator) -> nn.Parameter:
-    """A trained matrix, Xavier-uniform."""
-    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(shape), generator=rng))
-
-
 @contextmanager
 def merged_weights(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Within it every adapted linear layer is one product with its merged weight; yields those weights by name.
@@ -218,16 +213,3 @@ def merged_weights(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     finally:
         for layer in layers.values():
             layer.fixed = None
-
-
-@contextmanager
-def pretrained_weights(model: nn.Module) -> Iterator[None]:
-    """Within it everything adapted is the pretrained network's again (the head stays as trained)."""
-    parts = [module for module in model.modules() if isinstance(module, Switched)]
-    try:
-        for part in parts:
-            part.pretrained = True
-        yield
-    finally:
-        for part in parts:
-            part.pretrained = False

@@ -7,7 +7,7 @@ from typing import Any, cast
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from pace_core.methods._residual import Noised, Residual, Switched
+from pace_core.network.residual import Noised, Residual, Switched
 
 
 class PeftLayer(Residual):

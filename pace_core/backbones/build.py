@@ -7,7 +7,7 @@ from timm.models import is_model_in_modules
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from pace_core.backbones import _mini
+from pace_core.backbones import mini
 from pace_core.spec import RunError
 from pace_core.spec.suggest import did_you_mean
 
@@ -20,13 +20,13 @@ _FAMILIES: dict[Family, tuple[str, ...]] = {
 }  # timm's modules
 
 
-def family_of(name: str) -> Family:
+def timm_family(name: str) -> Family:
     """Raises RunError `spec_invalid` for a name that is no ViT or Swin of timm."""
-    if name == _mini.NAME:
+    if name == mini.NAME:
         return "vit"
     if not timm.is_model(name):
         known = [
-            _mini.NAME,
+            mini.NAME,
             *(model for modules in _FAMILIES.values() for m in modules for model in timm.list_models(module=m)),
         ]
         message = f"backbone.name: timm {timm.__version__} has no model {name!r}{did_you_mean(name, known)}"
@@ -44,11 +44,11 @@ def family_of(name: str) -> Family:
 
 def build(name: str, image_size: int | None, drop_path: float) -> Any:
     """A timm network with random weights and no classifier. Raises RunError `spec_invalid` where it cannot be built."""
-    family_of(name)
+    timm_family(name)
     sizes = size_argument(image_size)
     try:
-        if name == _mini.NAME:
-            own = {**_mini.ARCHITECTURE, **sizes}
+        if name == mini.NAME:
+            own = {**mini.ARCHITECTURE, **sizes}
             model: Any = VisionTransformer(**own, num_classes=0, drop_path_rate=drop_path)
         else:
             model = timm.create_model(name, num_classes=0, drop_path_rate=drop_path, **sizes)
@@ -67,8 +67,8 @@ def size_argument(image_size: int | None) -> dict[str, Any]:
 def input_of(name: str, model: Any) -> tuple[int, Triple, Triple]:
     """Side of the square input, mean and std that the network's weights were trained with."""
     side = int(model.patch_embed.img_size[0])
-    if name == _mini.NAME:
-        return side, _mini.MEAN, _mini.STD
+    if name == mini.NAME:
+        return side, mini.MEAN, mini.STD
     return side, tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
 
 

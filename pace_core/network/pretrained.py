@@ -1,11 +1,14 @@
 """The network as it was before fine-tuning, whatever a method did to it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pace_core.methods._inject import head_prefix
-from pace_core.methods._residual import Switched, pretrained_weights
+from pace_core.network.parts import head_prefix
+from pace_core.network.residual import Switched
 
 
 class Pretrained:
@@ -35,3 +38,16 @@ def starting_values(model: nn.Module) -> dict[str, Tensor]:
     apart = (*switched, head_prefix(model))
     with torch.no_grad():
         return {n: p.clone() for n, p in model.named_parameters() if p.requires_grad and not n.startswith(apart)}
+
+
+@contextmanager
+def pretrained_weights(model: nn.Module) -> Iterator[None]:
+    """Within it everything adapted is the pretrained network's again (the head stays as trained)."""
+    parts = [module for module in model.modules() if isinstance(module, Switched)]
+    try:
+        for part in parts:
+            part.pretrained = True
+        yield
+    finally:
+        for part in parts:
+            part.pretrained = False

@@ -1,0 +1,69 @@
+"""Names of the parts of a transformer: its blocks, their linear layers, and the classification head.
+
+Three families of networks are known: timm's ViT, timm's Swin, and the sequence classifiers of `transformers` that are
+built as BERT or RoBERTa.
+"""
+
+import re
+from typing import Literal
+
+from torch import nn
+
+from pace_core.network.residual import Noised, ResidualLinear
+from pace_core.spec import RunError
+
+Family = Literal["vit", "swin", "text"]
+
+_BLOCK = re.compile(r"^(?:(?:layers\.\d+\.)?blocks|\w+\.encoder\.layer)\.\d+(?=\.)")
+HEADS = ("head", "head.fc", "classifier", "classifier.out_proj")
+
+
+def blocks_of(model: nn.Module) -> list[str]:
+    """Returns the names of the blocks in order of depth."""
+    return list(dict.fromkeys(block for name, _ in model.named_modules() if (block := block_of(name))))
+
+
+def block_of(name: str) -> str | None:
+    """Returns the block that a layer belongs to, such as `blocks.3`; None for a layer outside the blocks.
+
+    A Swin's block is named `layers.2.blocks.5`, a RoBERTa's `roberta.encoder.layer.3`.
+    """
+    match = _BLOCK.match(name)
+    return match.group() if match else None
+
+
+def network_family(model: nn.Module) -> Family:
+    """Tells the family of a network by the names of its blocks. Raises RunError `spec_invalid` for an unknown one."""
+    blocks = blocks_of(model)
+    if not blocks:
+        known = "a ViT or Swin of timm, or a BERT or RoBERTa classifier of transformers"
+        raise RunError("spec_invalid", f"backbone: {type(model).__name__} has no blocks of a known kind; use {known}")
+    return "vit" if blocks[0].startswith("blocks.") else "swin" if blocks[0].startswith("layers.") else "text"
+
+
+def block_linears(model: nn.Module) -> dict[str, nn.Module]:
+    """Returns every linear layer inside the blocks, adapted ones included, by its name and in order of depth."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | ResidualLinear) and _BLOCK.match(name)
+    }
+
+
+def head_name(model: nn.Module) -> str:
+    """Returns the name of the layer that computes the logits.
+
+    This is `head` in a ViT, `head.fc` in a Swin, `classifier` or `classifier.out_proj` in a text network. Raises
+    RunError `spec_invalid` for a network without one.
+    """
+    modules = dict(model.named_modules())
+    for name in HEADS:
+        if isinstance(modules.get(name), nn.Linear | Noised):
+            return name
+    message = f"backbone: {type(model).__name__} has no classifier; give it one with your number of classes"
+    raise RunError("spec_invalid", message)
+
+
+def head_prefix(model: nn.Module) -> str:
+    """Returns the prefix of the names of the classifier's parameters; a RoBERTa's classifier has two layers."""
+    return f"{head_name(model).removesuffix('.out_proj')}."
