@@ -1,6 +1,5 @@
 """One section of a spec against its schema: values with defaults filled in, or the faults found."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from pydantic import ValidationError as PydanticError
 from pace_core.spec.catalogue import Entry
 from pace_core.spec.errors import Fault
 from pace_core.spec.suggest import did_you_mean
+from pace_core.spec.text import brief
 
 _KINDS = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
 _LIMITS = {
@@ -31,9 +31,6 @@ def check_parameters(
     properties: dict[str, Any] = entry.params.get("properties", {})
     for error in Draft202012Validator(entry.params).iter_errors(dict(params)):  # pyright: ignore[reportUnknownMemberType]
         faults += _schema_faults(pointer, error, entry, [*properties, *also])
-    for key, value in params.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            faults.append(Fault(pointer=f"{pointer}/{key}", code="out_of_range", message="must be a finite number"))
     filled = {key: schema["default"] for key, schema in properties.items() if "default" in schema}
     return {key: _as_meant(value, properties.get(key, {})) for key, value in (filled | dict(params)).items()}
 
@@ -41,7 +38,9 @@ def check_parameters(
 def check_model(pointer: str, raw: Any, model: type[BaseModel], faults: list[Fault]) -> dict[str, Any] | None:
     """A typed section as JSON data, defaults filled in; None where it was refused. Faults are appended."""
     if not isinstance(raw, Mapping):
-        faults.append(Fault(pointer=pointer, code="wrong_type", message=f"must be an object of fields, not {raw!r}"))
+        faults.append(
+            Fault(pointer=pointer, code="wrong_type", message=f"must be an object of fields, not {brief(raw)}")
+        )
         return None
     try:
         return model.model_validate(raw).model_dump(mode="json", by_alias=True)
@@ -65,7 +64,11 @@ def model_faults(pointer: str, error: PydanticError, model: type[BaseModel]) -> 
         else:
             code = "wrong_type" if kind.endswith(("_type", "_parsing", "from_float")) else "out_of_range"
             said = message.removeprefix("Input should be ")
-            text = f"must be {said}, not {item['input']!r}" if said != message else message
+            text = (
+                f"must be {said}, not {brief(item['input'])}"
+                if said != message
+                else message.removeprefix("Value error, ")
+            )
             faults.append(Fault(pointer=where, code=code, message=text))
     return faults
 
@@ -73,8 +76,11 @@ def model_faults(pointer: str, error: PydanticError, model: type[BaseModel]) -> 
 def _as_meant(value: Any, schema: Mapping[str, Any]) -> Any:
     branches: Sequence[Mapping[str, Any]] = schema.get("anyOf", [])
     kinds = {schema.get("type"), *(branch.get("type") for branch in branches)}
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if whole and "number" in kinds and "integer" not in kinds else value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if "integer" in kinds:  # 4.0 is a whole number in JSON
+        return int(value) if float(value).is_integer() else value
+    return float(value) if "number" in kinds else value
 
 
 def _schema_faults(pointer: str, error: ValidationError, entry: Entry, known: list[str]) -> list[Fault]:
@@ -101,13 +107,13 @@ def _schema_faults(pointer: str, error: ValidationError, entry: Entry, known: li
             branches = [e for e in error.context or [] if (e.validator, e.validator_value) != ("type", "null")]
             return _schema_faults(pointer, branches[0], entry, known) if branches else []
         case "type":
-            message = f"must be {_KINDS.get(str(limit), limit)}, not {given!r}"
+            message = f"must be {_KINDS.get(str(limit), limit)}, not {brief(given)}"
             return [Fault(pointer=where, code="wrong_type", message=message)]
         case "enum":
-            message = f"{given!r} is not one of {', '.join(str(choice) for choice in limit)}"
+            message = f"{brief(given)} is not one of {', '.join(str(choice) for choice in limit)}"
             return [Fault(pointer=where, code="out_of_range", message=message)]
         case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
-            message = f"must be {_LIMITS[keyword]} {limit}, not {given!r}"
+            message = f"must be {_LIMITS[keyword]} {limit}, not {brief(given)}"
             return [Fault(pointer=where, code="out_of_range", message=message)]
         case _:
             return [Fault(pointer=where, code="out_of_range", message=error.message)]

@@ -1,9 +1,29 @@
 """The base of every typed set of hyperparameters."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 
-class ParamsModel(BaseModel):
+class Section(BaseModel):
+    """Base class of a spec's parts: neither `true` nor "7" is a number, though pydantic takes them for one."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+        if isinstance(value, bool | str) and kinds & {int, float} and type(value) not in kinds:
+            what = "a whole number" if int in kinds else "a number"
+            raise PydanticCustomError("number_type", "Input should be {what}", {"what": what})
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    return {annotation}.union(*(_kinds(part) for part in get_args(annotation)))
+
+
+class ParamsModel(Section):
     """Frozen hyperparameters: unknown keys are refused, a docstring under a field becomes its description.
 
     JSON keys are the paper's symbols; where a symbol is a Python keyword the field carries it as alias (`lambda`).

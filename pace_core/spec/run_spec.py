@@ -2,17 +2,18 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
-from pace_core.spec.params import ParamsModel
+from pace_core.spec.params import ParamsModel, Section
+from pace_core.spec.text import LONGEST_NAME, is_one_line
 
 
-class Chosen(BaseModel):
+class Chosen(Section):
     """Something chosen by name, with its own parameters beside the name (checked against the catalogue)."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    name: str
+    name: str = Field(min_length=1, max_length=LONGEST_NAME)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -27,8 +28,15 @@ class Task(Chosen):
     """A data source of the catalogue, such as `image_folder`; filled in for a benchmark's task."""
     phase: Literal["search", "final"] = "final"
     """search: train on train, measure on val, the test split stays closed. final: train on train+val, test once."""
-    num_classes: int | None = Field(default=None, ge=2)
+    num_classes: int | None = Field(default=None, ge=2, le=1_000_000)
     """Fixed for a benchmark's task; taken from the training data where None."""
+
+    @field_validator("name")
+    @classmethod
+    def _one_line(cls, name: str) -> str:
+        if not is_one_line(name) or not name.strip():
+            raise ValueError("must be one line of visible text, as tables and MLflow show it")
+        return name
 
 
 class Backbone(ParamsModel):
@@ -60,8 +68,8 @@ class Training(ParamsModel):
 
     epochs: int = Field(default=100, ge=0, le=10_000)
     """0 evaluates the pretrained model."""
-    batch_size: int = Field(default=64, ge=1)
-    micro_batch: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=64, ge=1, le=1_000_000)
+    micro_batch: int | None = Field(default=None, ge=1, le=1_000_000)
     """Samples per forward pass, for little memory; the gradient is that of the whole batch. None: all at once."""
     warmup_epochs: float = Field(default=10, ge=0)
     """Epochs of linear warm-up from warmup_lr to optimizer.lr."""
@@ -76,9 +84,9 @@ class Training(ParamsModel):
     """Of training images: none as VTAB-1K, or random crop and flip as FGVC and few-shot."""
     precision: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
     """auto: bfloat16 autocast on GPUs that have it, else float32."""
-    eval_every: int = Field(default=10, ge=1)
+    eval_every: int = Field(default=10, ge=1, le=1_000_000)
     """Epochs between evaluations on validation data (phase search); the last epoch is always evaluated."""
-    checkpoint_every_steps: int = Field(default=50, ge=1)
+    checkpoint_every_steps: int = Field(default=50, ge=1, le=1_000_000_000)
     diagnostics: bool = False
     """Also measure, at every evaluation, gradient norms, FP-distance and loss on held-out data, accuracy and loss on
     the training images without noise (costs extra passes)."""
@@ -90,11 +98,11 @@ class Resources(ParamsModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(default=1, ge=1, le=256)
     """CPU threads of the training process."""
-    memory_gib: float | None = Field(default=None, gt=0)
+    memory_gib: float | None = Field(default=None, gt=0, le=100_000)
     """Free memory a slot must have to be given the run; estimated where None."""
 
 
-class RunSpec(BaseModel):
+class RunSpec(Section):
     """One run of the core. Build it with `validate`, which fills defaults and finds every fault."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,6 +1,8 @@
 """Specs on disk: YAML, and JSON, which is YAML too."""
 
+import os
 import re
+from collections.abc import Hashable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -9,9 +11,22 @@ import yaml
 
 from pace_core.spec.errors import Fault, SpecError
 
+WEIGHT_FILES = (".safetensors", ".pth", ".npz")
+
 
 class _Loader(yaml.SafeLoader):
     """YAML in which 1e-3 is a number, as in JSON and in YAML 1.2; PyYAML follows YAML 1.1, where it is text."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Refuses a key given twice, of which YAML would keep the last in silence."""
+        given: set[str] = set()
+        for key, _ in cast(list[tuple[yaml.Node, yaml.Node]], node.value):
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in given:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands there twice", key.start_mark)
+            given.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]
@@ -25,15 +40,53 @@ def read_spec_file(path: str | PathLike[str]) -> dict[str, Any]:
         raw = parse_yaml(Path(path).read_text("utf-8"))
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except RecursionError as error:
+        raise _unreadable(path, "it is nested too deeply") from error
+    except (ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, a date that is none, a number without end
         raise _unreadable(path, f"it is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise _unreadable(path, "it holds no object of sections, such as `task:` and `method:`")
     return cast(dict[str, Any], raw)
 
 
+def with_absolute_paths(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the spec with its paths made absolute: `~` is the user's home, others count from the working folder.
+
+    Paths are the task's `path`, `root` and fields that end in `_path`, `backbone.weights` where it is no word such as
+    `hub`, and `init_from` where it is no job's id. URLs are left as they are, and so is whatever is no text.
+    """
+    said = dict(raw)
+    if isinstance(raw.get("task"), Mapping):
+        task = cast(Mapping[str, Any], raw["task"])
+        said["task"] = {key: _absolute(value) if _names_a_path(key) else value for key, value in task.items()}
+    if isinstance(raw.get("backbone"), Mapping):
+        backbone = cast(Mapping[str, Any], raw["backbone"])
+        if _is_file(backbone.get("weights")):
+            said["backbone"] = {**backbone, "weights": _absolute(backbone["weights"])}
+    if _is_file(raw.get("init_from")):
+        said["init_from"] = _absolute(raw["init_from"])
+    return said
+
+
+def _names_a_path(key: Any) -> bool:
+    return key in ("path", "root") or str(key).endswith("_path")
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, str) and ("/" in value or value.startswith("~") or value.endswith(WEIGHT_FILES))
+
+
+def _absolute(value: Any) -> Any:
+    if not isinstance(value, str) or not value or "://" in value:
+        return value
+    try:
+        return os.path.abspath(Path(value).expanduser())
+    except RuntimeError:  # ~name of a user whom this machine does not know
+        return value
+
+
 def parse_yaml(text: str) -> Any:
-    """The value that the text means, numbers such as 1e-3 included. Raises yaml.YAMLError."""
+    """The value that the text means, numbers such as 1e-3 included. Raises YAMLError, ValueError, RecursionError."""
     return yaml.load(text, Loader=_Loader)
 
 

@@ -11,8 +11,11 @@ from pace_core.spec.benchmarks import find_task, load_benchmarks
 from pace_core.spec.catalogue import BackboneEntry, Catalogue, Entry, MethodEntry, load_catalogue
 from pace_core.spec.checks import check_model, check_parameters, model_faults
 from pace_core.spec.errors import Fault, SpecError
+from pace_core.spec.plain import plain
 from pace_core.spec.run_spec import Backbone, Optimizer, Resources, RunSpec, Task, Training
+from pace_core.spec.spec_file import WEIGHT_FILES
 from pace_core.spec.suggest import did_you_mean
+from pace_core.spec.text import brief
 
 _TYPED: dict[str, type[BaseModel]] = {
     "backbone": Backbone,
@@ -22,7 +25,6 @@ _TYPED: dict[str, type[BaseModel]] = {
 }
 _TIMM_FAMILIES = re.compile(r"^(vit|deit3?|swin|swinv2)_")
 _WEIGHT_WORDS = ("auto", "bundled", "hub", "none")
-_WEIGHT_FILES = (".safetensors", ".pth", ".npz")
 
 
 def validate(raw: Mapping[str, Any], catalogue: Catalogue | None = None) -> RunSpec:
@@ -34,6 +36,9 @@ def validate(raw: Mapping[str, Any], catalogue: Catalogue | None = None) -> RunS
     catalogue = catalogue or load_catalogue()
     if not isinstance(raw, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  (what a user's file holds)
         raise SpecError([Fault(pointer="", code="wrong_type", message="a spec is an object of named sections")])
+    raw, unfit = plain(raw)
+    if unfit:  # nothing below is made for numbers and texts of any size
+        raise SpecError(unfit)
     faults = [
         Fault(
             pointer=f"/{key}",
@@ -80,7 +85,7 @@ def _task(raw: Any, catalogue: Catalogue, faults: list[Fault]) -> dict[str, Any]
         fixed = {"source": entry.source, "num_classes": entry.num_classes, **entry.params}
         for key, value in fixed.items():
             if key in task and task[key] is not None and task[key] != value:
-                message = f"{benchmark.name}/{entry.name} has {value!r}, not {task[key]!r}; leave the field out"
+                message = f"{benchmark.name}/{entry.name} has {value!r}, not {brief(task[key])}; leave the field out"
                 faults.append(Fault(pointer=f"/task/{key}", code="conflict", message=message))
             task[key] = value
         task["name"] = f"{benchmark.name}/{entry.name}"
@@ -89,17 +94,17 @@ def _task(raw: Any, catalogue: Catalogue, faults: list[Fault]) -> dict[str, Any]
         benchmark = load_benchmarks().get(benchmark_name)
         if benchmark:
             hint = did_you_mean(task_name, [t.name for t in benchmark.tasks])
-            message = f"{benchmark_name} has no task {task_name!r}{hint}"
+            message = f"{benchmark_name} has no task {brief(task_name)}{hint}"
         else:
             names = [f"{b.name}/{t.name}" for b in load_benchmarks().values() for t in b.tasks]
             hint = did_you_mean(task["name"], names) if slash else ""
             cure = "your own data needs task.source, such as image_folder"
-            message = f"{task['name']!r} is no benchmark's task{hint}; {cure}"
+            message = f"{brief(task['name'])} is no benchmark's task{hint}; {cure}"
         faults.append(Fault(pointer="/task/name", code="unknown_name", message=message))
         return None
     source = catalogue.sources.get(task["source"]) if isinstance(task["source"], str) else None
     if source is None:
-        message = f"there is no source {task['source']!r}{did_you_mean(str(task['source']), catalogue.sources)}"
+        message = f"there is no source {brief(task['source'])}{did_you_mean(str(task['source']), catalogue.sources)}"
         faults.append(Fault(pointer="/task/source", code="unknown_name", message=message))
         return None
     own = {key: value for key, value in task.items() if key not in Task.model_fields}
@@ -120,7 +125,7 @@ def _chosen(section: str, raw: Any, entries: Mapping[str, Entry], faults: list[F
         return None
     entry = entries.get(raw["name"])
     if entry is None:
-        message = f"there is no {section} {raw['name']!r}{did_you_mean(raw['name'], entries)}"
+        message = f"there is no {section} {brief(raw['name'])}{did_you_mean(raw['name'], entries)}"
         faults.append(Fault(pointer=f"/{section}/name", code="unknown_name", message=message))
         return None
     own = {key: value for key, value in raw.items() if key != "name"}
@@ -134,7 +139,7 @@ def _named(section: str, raw: Any, faults: list[Fault]) -> bool:
         message = f"a spec needs a {section}: an object with a name and its parameters"
         faults.append(Fault(pointer=f"/{section}", code="missing", message=message))
     elif not isinstance(raw, Mapping):
-        message = f"must be an object with a name and its parameters, such as {{name: …}}, not {raw!r}"
+        message = f"must be an object with a name and its parameters, such as {{name: …}}, not {brief(raw)}"
         faults.append(Fault(pointer=f"/{section}", code="wrong_type", message=message))
     elif not isinstance(cast(Mapping[str, Any], raw).get("name"), str):
         faults.append(Fault(pointer=f"/{section}/name", code="missing", message="a name is needed"))
@@ -174,7 +179,7 @@ def _backbone_faults(
     entry = catalogue.backbones.get(name)
     if entry is None and not _TIMM_FAMILIES.match(name):
         hint = did_you_mean(name, catalogue.backbones)
-        message = f"{name!r} is neither the network that ships nor a timm ViT or Swin{hint}"
+        message = f"{brief(name)} is neither the network that ships nor a timm ViT or Swin{hint}"
         faults.append(Fault(pointer="/backbone/name", code="unknown_name", message=message))
     if weights == "bundled" and not (entry and entry.bundled):
         message = f"no weights of {name} ship; use hub, none or the path of a file"
@@ -182,9 +187,9 @@ def _backbone_faults(
     elif weights == "hub" and entry and entry.bundled:
         message = f"{name} is on no hub; its weights ship: use bundled"
         faults.append(Fault(pointer="/backbone/weights", code="conflict", message=message))
-    elif weights not in _WEIGHT_WORDS and not weights.endswith(_WEIGHT_FILES):
+    elif weights not in _WEIGHT_WORDS and not weights.endswith(WEIGHT_FILES):
         message = (
-            f"must be {', '.join(_WEIGHT_WORDS)} or the path of a {', '.join(_WEIGHT_FILES)} file, not {weights!r}"
+            f"must be {', '.join(_WEIGHT_WORDS)} or the path of a {', '.join(WEIGHT_FILES)} file, not {brief(weights)}"
         )
         faults.append(Fault(pointer="/backbone/weights", code="out_of_range", message=message))
     if entry and method:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pace_core.spec import SpecError
-from pace_core.spec.spec_file import read_spec_file
+from pace_core.spec.spec_file import read_spec_file, with_absolute_paths
 
 
 def test_a_rate_such_as_1e_3_is_a_number(tmp_path: Path) -> None:
@@ -24,3 +24,63 @@ def test_what_cannot_be_read_is_a_fault_that_names_the_file(tmp_path: Path, text
     with pytest.raises(SpecError, match=says) as refused:
         read_spec_file(file)
     assert "spec.yaml" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed: 1\nseed: 2\n", "'seed' stands there twice"),
+        ("task: {name: a, name: b}", "'name' stands there twice"),
+        ("seed: " + "9" * 5000, "no YAML"),
+        ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("a: 2024-13-45", "no YAML"),
+    ],
+    ids=["a section twice", "a field twice", "a number without end", "nested", "no such day"],
+)
+def test_what_yaml_would_take_in_silence_or_stumble_over_is_a_fault_too(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "spec.yaml").write_text(text, "utf-8")
+    with pytest.raises(SpecError, match=says):
+        read_spec_file(tmp_path / "spec.yaml")
+
+
+def test_paths_count_from_the_working_folder_and_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ann")
+    raw = {
+        "task": {
+            "name": "flowers",
+            "source": "csv",
+            "path": "lists/../a.csv",
+            "root": "~/photos",
+            "val_path": "/v.csv",
+        },
+        "backbone": {"name": "vit", "weights": "net.pth"},
+        "init_from": "run/adapter.safetensors",
+        "seed": 1,
+    }
+    assert with_absolute_paths(raw) == {
+        "task": {
+            "name": "flowers",
+            "source": "csv",
+            "path": f"{tmp_path}/a.csv",
+            "root": "/home/ann/photos",
+            "val_path": "/v.csv",
+        },
+        "backbone": {"name": "vit", "weights": f"{tmp_path}/net.pth"},
+        "init_from": f"{tmp_path}/run/adapter.safetensors",
+        "seed": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"backbone": {"name": "vit", "weights": "hub"}, "init_from": "job_0198"},
+        {"task": {"path": "s3://bucket/photos"}, "init_from": "s3://bucket/a.safetensors"},
+        {"task": {"path": 7}, "backbone": None, "init_from": ["a"]},
+        {"task": {"path": "~nobody-here/photos"}},
+        {},
+    ],
+)
+def test_words_ids_urls_and_what_is_no_path_stay_as_they_are(raw: dict[str, object]) -> None:
+    assert with_absolute_paths(raw) == raw
