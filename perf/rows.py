@@ -15,10 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pace_core.spec import load_benchmarks, load_recipes
 from service.client import AsyncClient, Job, JobRequest, RecipeChoice
+from service.client.cli.jobs import accuracy, standing
 from service.client.cli.leaderboard import print_leaderboard
+from service.client.cli.output import cell, duration
 
 RECIPE = "vtab-mini"
-console = Console(width=None if Console().is_terminal else 200)
+TELL_EVERY_S = 10.0
+console = Console(width=None if Console().is_terminal else 200, emoji=False)
 
 
 def request(row: str, task: str, seed: int, overrides: dict[str, Any] | None = None, **fields: Any) -> JobRequest:
@@ -33,28 +36,63 @@ async def run_all(client: AsyncClient, requests: Sequence[JobRequest], reuse: bo
     reuse: take a succeeded job with the same resolved spec for the request's own.
     """
     jobs = [await _submit(client, asked, reuse) for asked in requests]
+    begun, done = time.monotonic(), 0
     bars = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
     )
+
+    async def ended(job: Job) -> Job:
+        nonlocal done
+        reused = job.state.ended
+        job = job if reused else await client.jobs.wait(job.id)
+        done += 1
+        bars.advance(bar)
+        console.print(f"{cell(f'{job.task:<22} {job.row:<18}')} seed {job.seed}  {_outcome(job)}", highlight=False)
+        if not console.is_terminal and not reused:
+            console.print(f"  {how_far(done, len(jobs), time.monotonic() - begun)}", highlight=False)
+        return job
+
     with bars:
         bar = bars.add_task("jobs", total=len(jobs))
+        telling = asyncio.create_task(_tell(client, {job.id for job in jobs}))
+        try:
+            return list(await asyncio.gather(*(ended(job) for job in jobs)))
+        finally:
+            telling.cancel()
 
-        async def ended(job: Job) -> Job:
-            job = job if job.state.ended else await client.jobs.wait(job.id)
-            bars.advance(bar)
-            found = job.result.value("test") or job.result.value("val") if job.result else None
-            said = f"{100 * found:5.1f} %" if found is not None else f"{job.state}: {job.message}"
-            bars.console.print(f"{job.task:<22} {job.row:<18} seed {job.seed}  {said}  {job.id}", highlight=False)
-            return job
 
-        return list(await asyncio.gather(*(ended(job) for job in jobs)))
+def how_far(done: int, of: int, seconds: float) -> str:
+    """How many jobs are done, and how long the others will take at that pace."""
+    left = f", about {duration(seconds / done * (of - done))} left" if 0 < done < of else ""
+    return f"{done} of {of} jobs done after {duration(seconds)}{left}"
+
+
+async def _tell(client: AsyncClient, ids: set[str]) -> None:
+    """Without a terminal, which has bars: a line now and then of each job that runs, so that nobody waits blindly."""
+    while not console.is_terminal:
+        await asyncio.sleep(TELL_EVERY_S)
+        async for job in client.jobs.list(state=["starting", "running"]):
+            if job.id in ids:
+                console.print(
+                    f"  {cell(f'{job.task} / {job.row} / seed {job.seed}')}: {job.state} {standing(job)}".rstrip(),
+                    highlight=False,
+                )
+
+
+def _outcome(job: Job) -> str:
+    return f"{accuracy(job.result)}  {job.id}" if job.result else f"{job.state}: {cell(job.message)}  {job.id}"
 
 
 async def _submit(client: AsyncClient, asked: JobRequest, reuse: bool) -> Job:
     if reuse:
         checked = await client.jobs.check(asked)
         filters = {"state": "succeeded", "task": checked.spec["task"]["name"], "row": checked.row}
-        async for job in client.jobs.find(**filters):
+        async for job in client.jobs.list(**filters):
             if job.spec == checked.spec:
                 return job
     return await client.jobs.submit(asked)

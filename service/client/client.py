@@ -62,7 +62,7 @@ class Jobs(Face[AsyncJobs]):
     submit = call(AsyncJobs.submit)
     check = call(AsyncJobs.check)
     get = call(AsyncJobs.get)
-    find = iterate(AsyncJobs.find)
+    list = iterate(AsyncJobs.list)
     wait = call(AsyncJobs.wait)
     change = call(AsyncJobs.change)
     cancel = call(AsyncJobs.cancel)

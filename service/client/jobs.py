@@ -6,7 +6,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -53,20 +53,6 @@ class AsyncJobs:
     async def get(self, job: str) -> Job:
         """The job as it is now."""
         return Job.model_validate(await self._connection.json("GET", f"/v1/jobs/{job}"))
-
-    async def find(self, limit: int | None = None, **filters: str | list[str] | None) -> AsyncGenerator[Job]:
-        """Jobs, newest first, all pages; filters as in `GET /v1/jobs`: state, task, benchmark, row, project, …"""
-        after: str | None = None
-        left = limit
-        while left is None or left > 0:
-            query = {**filters, "after": after, "limit": PAGE if left is None else min(left, PAGE)}
-            page = await self._connection.json("GET", "/v1/jobs", query=query)
-            for job in page["data"]:
-                yield Job.model_validate(job)
-            left = None if left is None else left - len(page["data"])
-            after = page["next_cursor"]
-            if not page["has_more"]:
-                return
 
     async def wait(self, job: str, timeout_s: float | None = None) -> Job:
         """The job when it has ended. Raises TimeoutError."""
@@ -209,6 +195,23 @@ class AsyncJobs:
                     return
                 yield JobEvent.model_validate(data)
         raise httpx2.ReadError("the stream broke off")
+
+    async def list(self, limit: int | None = None, **filters: str | Sequence[str] | None) -> AsyncGenerator[Job]:
+        """Jobs, newest first, page after page as they are asked for.
+
+        Filters as in `GET /v1/jobs`: state, task, benchmark, row, tag, owner, project, since, search.
+        """
+        after: str | None = None
+        left = limit
+        while left is None or left > 0:
+            query = {**filters, "after": after, "limit": PAGE if left is None else min(left, PAGE)}
+            page = await self._connection.json("GET", "/v1/jobs", query=query)
+            for job in page["data"]:
+                yield Job.model_validate(job)
+            left = None if left is None else left - len(page["data"])
+            after = page["next_cursor"]
+            if not page["has_more"]:
+                return
 
 
 def _json(request: JobRequest) -> dict[str, Any]:

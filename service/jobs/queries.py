@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -33,6 +33,8 @@ class JobFilters(BaseModel):
     owner: str | None = None
     tag: list[str] = []
     """`key` or `key=value`; all of these."""
+    since: AwareDatetime | None = None
+    """Submitted then or later; with its offset, such as 2026-11-27T09:30:00Z."""
     search: str | None = None
     """Part of the name, the row, the task or the id, whatever the case."""
     limit: int = Field(default=20, ge=1, le=200)
@@ -82,6 +84,8 @@ def _filtered(filters: JobFilters, caller: Caller) -> Select[Job]:
     for tag in filters.tag:
         key, equals, value = tag.partition("=")
         query = query.where(Job.tags.contains({key: value}) if equals else Job.tags.has_key(key))
+    if filters.since is not None:
+        query = query.where(Job.created_at >= filters.since)
     if filters.search:
         wanted = filters.search
         query = query.where(

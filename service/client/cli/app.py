@@ -7,7 +7,7 @@ import typer
 from pace_core.spec.errors import SpecError
 from service.client.address import NoService
 from service.client.cli import catalogue, jobs, leaderboard, local, submit, watch
-from service.client.cli.output import err, plain
+from service.client.cli.output import print_error, settle_streams
 from service.client.jobs import DownloadError
 from service.client.problems import ProblemError
 from service.local.readiness import StackError
@@ -25,6 +25,7 @@ for module in (local, submit, jobs, watch, leaderboard, catalogue):
 
 def main() -> None:
     """Runs the command line; every error that a user can cause is a sentence on stderr and an exit code above zero."""
+    settle_streams()
     try:
         app()
     except SpecError as error:
@@ -32,11 +33,10 @@ def main() -> None:
         _fail(f"the spec has {count} fault{'s' if count > 1 else ''}:", *(f"  {fault}" for fault in error.faults))
     except (ProblemError, NoService, DownloadError, StackError) as error:
         _fail(*str(error).splitlines())
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def _fail(*lines: str) -> None:
-    console = err()
-    console.print(f"[red]error:[/] {plain(lines[0])}")
-    for line in lines[1:]:
-        console.print(plain(line))
+    print_error(*lines)
     sys.exit(1)

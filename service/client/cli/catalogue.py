@@ -4,13 +4,28 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
 
 from pace_core.spec.benchmarks import load_benchmarks
 from pace_core.spec.catalogue import Entry, load_catalogue
 from pace_core.spec.recipes import load_recipes
 from pace_core.spec.suggest import did_you_mean
 from service.catalogue.schemas import Kind
-from service.client.cli.output import failed, out, plain, print_table, table
+from service.client.cli.output import (
+    AsCsv,
+    AsJson,
+    Form,
+    cell,
+    failed,
+    form,
+    out,
+    plain,
+    print_csv,
+    print_json,
+    print_table,
+    print_text,
+    table,
+)
 
 
 def install(app: typer.Typer) -> None:
@@ -21,32 +36,129 @@ def install(app: typer.Typer) -> None:
 def catalogue(
     kind: Annotated[Kind, typer.Argument()] = Kind.METHODS,
     name: Annotated[str | None, typer.Argument(help="One method, regularizer or source: its parameters.")] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """List methods, regularizers, sources, backbones, benchmarks or recipes."""
-    if name is not None:
-        return _parameters(_named(kind, name))
+    shape = form(as_json, as_csv)
+    entry = None if name is None else _named(kind, name)
+    match shape:
+        case Form.JSON if entry:
+            print_json(entry.model_dump(mode="json"))
+        case Form.JSON:
+            print_json([model.model_dump(mode="json") for model in _models(kind)])
+        case Form.CSV if entry:
+            print_csv([{"parameter": key, **field} for key, field in _fields(entry).items()], _PARAMETER_COLUMNS)
+        case Form.CSV:
+            rows = _rows(kind)
+            print_csv(rows, tuple(rows[0]))
+        case Form.TABLE if entry:
+            _parameters(entry)
+        case Form.TABLE:
+            _print(kind)
+
+
+_PARAMETER_COLUMNS = ("parameter", "type", "default", "description")
+
+
+def _models(kind: Kind) -> list[BaseModel]:
+    known = load_catalogue()
+    models: dict[Kind, Mapping[str, BaseModel]] = {
+        Kind.METHODS: known.methods,
+        Kind.REGULARIZERS: known.regularizers,
+        Kind.SOURCES: known.sources,
+        Kind.BACKBONES: known.backbones,
+        Kind.BENCHMARKS: load_benchmarks(),
+        Kind.RECIPES: load_recipes(),
+    }
+    return list(models[kind].values())
+
+
+def _rows(kind: Kind) -> list[dict[str, object]]:
+    """What a table of that kind shows, a line each."""
     match kind:
-        case Kind.METHODS:
-            _entries(load_catalogue().methods)
-        case Kind.REGULARIZERS:
-            _entries(load_catalogue().regularizers)
-        case Kind.SOURCES:
-            _entries(load_catalogue().sources)
         case Kind.BACKBONES:
-            _backbones()
+            return [
+                {
+                    "name": entry.name,
+                    "title": entry.title,
+                    "image": entry.image_size,
+                    "depth": entry.depth,
+                    "width": entry.width,
+                    "parameters": entry.parameters,
+                    "GFLOP/image": round(entry.gflops, 2),
+                    "weights": "ships" if entry.bundled else "hub or a file",
+                }
+                for entry in load_catalogue().backbones.values()
+            ]
         case Kind.BENCHMARKS:
-            _benchmarks()
+            return [
+                {
+                    "task": f"{benchmark.name}/{task.name}",
+                    "group": task.group,
+                    "classes": task.num_classes,
+                    "source": task.source,
+                    "title": task.title,
+                }
+                for benchmark in load_benchmarks().values()
+                for task in benchmark.tasks
+            ]
         case Kind.RECIPES:
-            _recipes()
+            return [
+                {
+                    "recipe": r.name,
+                    "row": row.label,
+                    "benchmark": r.benchmark,
+                    "settings are": r.origin,
+                    "title": r.title,
+                }
+                for r in load_recipes().values()
+                for row in r.rows
+            ]
+        case _:
+            return [
+                {
+                    "name": entry.name,
+                    "title": entry.title,
+                    "parameters": ", ".join(_parameter(key, field) for key, field in _fields(entry).items()),
+                    "paper": entry.paper,
+                }
+                for entry in _with_parameters()[kind].values()
+            ]
+
+
+def _print(kind: Kind) -> None:
+    rows = [row for row in _rows(kind) if not str(row.get("name")).startswith("peft:")]
+    numbers = [key for key, value in rows[0].items() if isinstance(value, int | float)]
+    texts = ("title", "parameters", "paper")
+    columns = [f">{key}" if key in numbers else f"~{key}" if key in texts else key for key in rows[0]]
+    shown = table(*columns)
+    for row in rows:
+        shown.add_row(
+            *(f"{value:,}" if key == "parameters" and key in numbers else cell(value) for key, value in row.items())
+        )
+    print_table(shown)
+    wrapped = [name for name in load_catalogue().methods if name.startswith("peft:")]
+    if kind is Kind.METHODS and wrapped:
+        names = ", ".join(wrapped)
+        print_text(f"and {len(wrapped)} tuners of HF peft, with its own configurations: {names}")
+    notes = {
+        Kind.METHODS: "one's parameters: pace catalogue methods lora_add",
+        Kind.REGULARIZERS: "one's parameters: pace catalogue regularizers pace",
+        Kind.BACKBONES: "any other timm ViT or Swin works by its name",
+        Kind.RECIPES: "submit one with `pace submit --recipe RECIPE --row ROW --task TASK`",
+    }
+    if kind in notes:
+        print_text(notes[kind])
+
+
+def _with_parameters() -> dict[Kind, Mapping[str, Entry]]:
+    known = load_catalogue()
+    return {Kind.METHODS: known.methods, Kind.REGULARIZERS: known.regularizers, Kind.SOURCES: known.sources}
 
 
 def _named(kind: Kind, name: str) -> Entry:
-    catalogue = load_catalogue()
-    with_parameters: dict[Kind, Mapping[str, Entry]] = {
-        Kind.METHODS: catalogue.methods,
-        Kind.REGULARIZERS: catalogue.regularizers,
-        Kind.SOURCES: catalogue.sources,
-    }
+    with_parameters = _with_parameters()
     if kind not in with_parameters:
         raise failed(f"{kind} are listed whole; a name goes with {', '.join(with_parameters)}")
     entries = with_parameters[kind]
@@ -56,25 +168,11 @@ def _named(kind: Kind, name: str) -> Entry:
     return entries[name]
 
 
-def _entries(entries: Mapping[str, Entry]) -> None:
-    shown = table("name", "title", "parameters", "paper")
-    wrapped = [name for name in entries if name.startswith("peft:")]
-    for entry in entries.values():
-        if entry.name in wrapped:
-            continue
-        parameters = ", ".join(_parameter(key, field) for key, field in _fields(entry).items())
-        shown.add_row(entry.name, plain(entry.title), plain(parameters), plain(entry.paper))
-    print_table(shown)
-    if wrapped:
-        out().print(f"and {len(wrapped)} tuners of HF peft, with its own configurations: {', '.join(wrapped)}")
-        out().print(f"[dim]one's parameters: pace catalogue methods {wrapped[0]}[/]")
-
-
 def _parameters(entry: Entry) -> None:
     out().print(f"[bold]{plain(entry.name)}[/]  {plain(entry.title)}  {plain(entry.paper)}")
     if entry.summary:
-        out().print(plain(entry.summary))
-    shown = table("parameter", "default", "meaning")
+        print_text(entry.summary)
+    shown = table("parameter", "default", "|meaning")
     for key, field in _fields(entry).items():
         default = plain(field["default"]) if "default" in field else "[yellow]needed[/]"
         shown.add_row(plain(key), default, plain(field.get("description", "")))
@@ -87,31 +185,3 @@ def _fields(entry: Entry) -> dict[str, dict[str, Any]]:
 
 def _parameter(key: str, field: Mapping[str, Any]) -> str:
     return f"{key}={field['default']}" if "default" in field else key
-
-
-def _backbones() -> None:
-    shown = table("name", "title", ">image", ">depth", ">width", ">parameters", ">GFLOP/image", "weights")
-    for entry in load_catalogue().backbones.values():
-        sizes = (entry.image_size, entry.depth, entry.width, f"{entry.parameters:,}", f"{entry.gflops:.2f}")
-        weights = "ships" if entry.bundled else "hub or a file"
-        shown.add_row(entry.name, plain(entry.title), *(str(size) for size in sizes), weights)
-    print_table(shown)
-    out().print("any other timm ViT or Swin works by its name")
-
-
-def _benchmarks() -> None:
-    shown = table("benchmark", "group", "task", ">classes", "source", "title")
-    for benchmark in load_benchmarks().values():
-        for task in benchmark.tasks:
-            cells = (task.group, f"{benchmark.name}/{task.name}", str(task.num_classes), task.source)
-            shown.add_row(benchmark.name, *cells, plain(task.title))
-    print_table(shown)
-
-
-def _recipes() -> None:
-    shown = table("recipe", "row", "benchmark", "settings are", "title")
-    for recipe in load_recipes().values():
-        for row in recipe.rows:
-            shown.add_row(recipe.name, plain(row.label), recipe.benchmark, recipe.origin, plain(recipe.title))
-    print_table(shown)
-    out().print("submit one with `pace submit --recipe RECIPE --row ROW --task TASK`")

@@ -11,7 +11,24 @@ from pace_core.spec.lifecycle import State
 from pace_core.spec.result import RunResult
 from pace_core.spec.run_spec import RunSpec
 from service.client import Client, Job
-from service.client.cli.output import ago, duration, out, plain, print_table, shown_state, table
+from service.client.cli import filters
+from service.client.cli.output import (
+    AsCsv,
+    AsJson,
+    Form,
+    age,
+    ago,
+    cell,
+    duration,
+    form,
+    out,
+    plain,
+    print_csv,
+    print_json,
+    print_table,
+    shown_state,
+    table,
+)
 
 _Id = Annotated[str, typer.Argument(metavar="JOB", help="Such as job_01…; `pace jobs` lists them.")]
 _Ids = Annotated[list[str], typer.Argument(metavar="JOB...", help="Such as job_01…; `pace jobs` lists them.")]
@@ -24,42 +41,80 @@ def install(app: typer.Typer) -> None:
 
 
 def jobs(
-    state: Annotated[list[State], typer.Option(help="Only these.")] = [],  # noqa: B006
-    task: Annotated[str | None, typer.Option(help="Such as digits or vtab-mini/digits.")] = None,
-    row: Annotated[str | None, typer.Option(help="Label in tables.")] = None,
-    search: Annotated[str | None, typer.Option(help="Part of name, row, task or id.")] = None,
-    limit: Annotated[int, typer.Option(min=1)] = 20,
+    state: filters.States = [],  # noqa: B006
+    task: filters.TaskName = None,
+    row: filters.RowLabel = None,
+    tag: filters.Tags = [],  # noqa: B006
+    owner: filters.Owner = None,
+    project: filters.Project = None,
+    since: filters.Since = None,
+    search: filters.Search = None,
+    limit: Annotated[int, typer.Option(min=1, help="As many at the most.")] = 20,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """List jobs, newest first."""
-    states = [str(wanted) for wanted in state]
+    shape = form(as_json, as_csv)
+    wanted = filters.Filters(state, tag, task, row, owner, project, since, search).query()
     with Client() as client:
-        found = list(client.jobs.find(limit=limit, state=states or None, task=task, row=row, search=search))
-    if not found:
-        out().print("no jobs; `pace submit --recipe vtab-mini --row PACE --task digits` makes one")
-        return
-    shown = table("job", "task", "row", ">seed", "state", "progress", ">accuracy", "age", "name")
+        found = list(client.jobs.list(limit=limit, **wanted))
+    match shape:
+        case Form.JSON:
+            print_json([job.model_dump(mode="json") for job in found])
+        case Form.CSV:
+            print_csv((record(job) for job in found), COLUMNS)
+        case Form.TABLE if found:
+            _print_jobs(found)
+        case Form.TABLE if any(wanted.values()):
+            out().print("no jobs like that; `pace jobs` lists all")
+        case Form.TABLE:
+            out().print("no jobs; `pace submit --recipe vtab-mini --row PACE --task digits` makes one")
+
+
+COLUMNS = (
+    *("id", "state", "reason", "task", "phase", "row", "seed", "val_accuracy", "test_accuracy", "seconds"),
+    *("owner", "project", "name", "tags", "created_at", "started_at", "ended_at"),
+)
+"""Of a job in CSV."""
+
+
+def record(job: Job) -> dict[str, object]:
+    """A job as one line of a table, its numbers as fractions and seconds."""
+    known: dict[str, object] = job.model_dump(mode="json")
+    measured: dict[str, object] = {
+        "val_accuracy": job.result.value("val") if job.result else None,
+        "test_accuracy": job.result.value("test") if job.result else None,
+        "seconds": job.result.seconds if job.result else None,
+        "tags": " ".join(f"{key}={value}" for key, value in job.tags.items()),
+    }
+    return {name: known.get(name) for name in COLUMNS} | measured
+
+
+def _print_jobs(found: list[Job]) -> None:
+    named = any(job.name for job in found)
+    shown = table("job", "~task", "~row", ">seed", "~~state", "~owner", ">age", *(["~name"] if named else []))
     for job in found:
-        shown.add_row(
-            job.id,
-            plain(job.task),
-            plain(job.row),
-            str(job.seed),
-            shown_state(job.state),
-            plain(standing(job)),
-            accuracy(job.result),
-            ago(job.created_at),
-            plain(job.name),
-        )
+        cells = [job.id, cell(job.task), cell(job.row), str(job.seed), _state(job), cell(job.owner)]
+        shown.add_row(*cells, age(job.created_at), *([cell(job.name)] if named else []))
     print_table(shown)
 
 
-def show(job: _Id) -> None:
+def _state(job: Job) -> str:
+    return " ".join(filter(None, (shown_state(job.state), cell(accuracy(job.result) or standing(job)))))
+
+
+def show(job: _Id, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Show all about a job."""
+    shape = form(as_json, as_csv)
     with Client() as client:
         found = client.jobs.get(job)
         files = client.jobs.artifacts(job) if found.state.ended else []
+    if shape is Form.JSON:
+        return print_json(found.model_dump(mode="json") | {"files": [file.model_dump(mode="json") for file in files]})
+    if shape is Form.CSV:
+        return print_csv([record(found)], COLUMNS)
     console = out()
-    console.print(f"{found.id}  {shown_state(found.state)}  {plain(standing(found))}")
+    console.print(f"{found.id}  {shown_state(found.state)}  {cell(standing(found))}")
     lines: dict[str, object] = {
         "task": f"{found.task} ({found.phase})",
         "row": f"{found.row}, seed {found.seed}",
@@ -77,11 +132,11 @@ def show(job: _Id) -> None:
     }
     for name, value in lines.items():
         if value:
-            console.print(f"  {name:12} {plain(value)}")
+            console.print(f"  {name:12} {cell(value)}")
     if found.result:
         _show_result(found.result)
     for file in files:
-        console.print(f"  file         {plain(file.path)} ({file.bytes:,} bytes)")
+        console.print(f"  file         {cell(file.path)} ({file.bytes:,} bytes)")
     console.print(plain(yaml.safe_dump({"spec": _in_order(found.spec)}, sort_keys=False)))
 
 
@@ -139,7 +194,7 @@ def standing(job: Job) -> str:
         return job.reason if job.reason and job.state is not State.SUCCEEDED else ""
     asked = "cancel asked" if job.cancel_requested else "pause asked" if job.pause_requested else ""
     if job.state is State.QUEUED:
-        return job.waiting_for or ""
+        return f"waits for {job.waiting_for}" if job.waiting_for else ""
     if job.progress and job.progress.epochs:
         unit = "generation" if job.progress.stage == "search" else "epoch"
         done = f"{job.progress.stage} {unit} {job.progress.epoch}/{job.progress.epochs}".lstrip()
@@ -152,14 +207,15 @@ def accuracy(result: RunResult | None) -> str:
     for split in ("test", "val"):
         value = result.value(split) if result else None
         if value is not None:
-            return f"{100 * value:.1f}" + (" (val)" if split == "val" else "")
+            return f"{100 * value:.1f} %" + (" (val)" if split == "val" else "")
     return ""
 
 
 def _show_result(result: RunResult) -> None:
     console = out()
     for metric in result.metrics:
-        console.print(f"  {metric.split + '/' + metric.metric:12} {metric.value:.4f} (epoch {metric.epoch})")
+        value = f"{100 * metric.value:.1f} %" if metric.metric == "accuracy" else f"{metric.value:.4f}"
+        console.print(f"  {metric.split + '/' + metric.metric:12} {value} (epoch {metric.epoch})")
     trained = f"{result.trainable_parameters:,} parameters trained, {result.adapter_parameters:,} without the head"
     console.print(f"  {'trained':12} {trained}")
     console.print(f"  {'training':12} {duration(result.train_seconds)}, {result.images_per_s:.0f} images/s")
@@ -173,4 +229,4 @@ def _each(ids: list[str], act: Callable[[Client, str], Job]) -> None:
         for id in ids:
             job = act(client, id)
             new = f"  (retry of {id})" if job.id != id else ""
-            out().print(f"{job.id}  {shown_state(job.state)}  {plain(standing(job))}{new}")
+            out().print(f"{job.id}  {shown_state(job.state)}  {cell(standing(job))}{new}")

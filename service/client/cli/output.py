@@ -1,6 +1,14 @@
-"""How commands speak: plain text without a terminal, colour and redrawing with one."""
+"""How commands speak: tables for people, JSON and CSV for programs, colour only on a terminal."""
 
+import csv
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
 
 import typer
 from rich import box
@@ -8,8 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from pace_core.spec.lifecycle import State
+
+WIDTH = 100
+"""Columns that tables and errors fit; a wider terminal is used whole."""
+_SHORTEST = 8  # columns that are left of a text, however long its neighbours are
 
 _STYLES = {
     State.QUEUED: "yellow",
@@ -21,36 +34,167 @@ _STYLES = {
     State.CANCELLED: "dim",
 }
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: everything, nothing shortened.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, with a line of column names.")]
+
+
+class Form(StrEnum):
+    """How a list is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def form(as_json: bool, as_csv: bool) -> Form:
+    """What the flags ask for. Raises typer.BadParameter where they ask for two things."""
+    if as_json and as_csv:
+        raise typer.BadParameter("give --json or --csv, not both")
+    return Form.JSON if as_json else Form.CSV if as_csv else Form.TABLE
+
+
+def print_json(value: object) -> None:
+    """Prints plain data as JSON, keys in their order."""
+    write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_csv(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
+    """Prints rows under a line of column names; what is not there is an empty field."""
+    out = csv.DictWriter(sys.stdout, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    out.writeheader()
+    out.writerows(rows)
+
+
+def write(text: str) -> None:
+    """Prints text as it is."""
+    sys.stdout.write(text)
+
 
 def out() -> Console:
     """Where results go; lines are left whole, so that they can be searched and piped."""
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 def err() -> Console:
     """Where errors go."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def failed(message: str) -> typer.Exit:
     """What a command raises to end with an error, which is told here."""
-    err().print(f"[red]error:[/] {plain(message)}")
+    print_error(message)
     return typer.Exit(1)
 
 
+def print_error(*lines: str) -> None:
+    """Prints an error in lines that fit; a path or an address is never broken."""
+    console = err()
+    first, *rest = lines or ("",)
+    console.print(f"[red]error:[/] {plain(_folded(first, indent='  ', before=len('error: ')))}")
+    for line in rest:
+        indent = len(line) - len(line.lstrip())
+        console.print(plain(_folded(line, " " * (indent + 2))))
+
+
+def print_text(text: str) -> None:
+    """Prints a sentence in lines that fit."""
+    out().print(plain(_folded(text, indent="  ")))
+
+
+def _folded(text: str, indent: str, before: int = 0) -> str:
+    """The text in lines of at most WIDTH columns, of which `before` are taken on the first one."""
+    return textwrap.fill(
+        one_line(text),
+        WIDTH,
+        initial_indent=" " * before,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )[before:]
+
+
 def table(*columns: str) -> Table:
-    """An open table; columns whose name begins with `>` are set to the right."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    """An open table.
+
+    Columns whose name begins with `>` are set to the right. Where the table would be too wide, those that begin with
+    `|` are folded onto further lines and those that begin with `~` are shortened, `~~` after all others.
+    """
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
-        made.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", no_wrap=True)
+        made.add_column(
+            name.lstrip(">~|"),
+            justify="right" if name.startswith(">") else "left",
+            no_wrap=not name.startswith("|"),
+            overflow="ellipsis" if name.startswith("~") else "fold",
+            ratio=2 if name.startswith("~~") else 1,
+        )
     return made
 
 
 def print_table(made: Table) -> None:
-    """Prints every cell whole, whatever the terminal's width: a cut id or number is of no use."""
+    """Prints the table within WIDTH columns, or the terminal's width where that is more.
+
+    Texts are shortened first; what is then still too wide is printed in parts one below the other, each with the
+    first column. Ids and numbers are never cut.
+    """
     console = out()
-    natural = Measurement.get(console, console.options.update(max_width=10_000), made).maximum
-    Console(highlight=False, width=max(natural, 1)).print(made, crop=False)
+    width = max(WIDTH, console.width if console.is_terminal else 0)
+    _shorten(made, width, console)
+    for part in _parts(made, width, console):
+        Console(highlight=False, emoji=False, width=max(_width(part, console), 1)).print(part, crop=False)
+
+
+def _width(made: Table, console: Console) -> int:
+    return Measurement.get(console, console.options.update(max_width=10_000), made).maximum
+
+
+def _shorten(made: Table, width: int, console: Console) -> None:
+    over = _width(made, console) - width
+    for order in (1, 2):
+        widths = {
+            index: max(Text.from_markup(str(text)).cell_len for text in (column.header, *column.cells))
+            for index, column in enumerate(made.columns)
+            if (column.overflow == "ellipsis" or not column.no_wrap) and column.ratio == order
+        }
+        while over > 0 and (widest := max(widths, key=lambda index: widths[index], default=None)) is not None:
+            next_widest = max((size for index, size in widths.items() if index != widest), default=0)
+            target = max(_SHORTEST, widths[widest] - over, next_widest - 1)
+            if target >= widths[widest]:
+                break
+            over -= widths[widest] - target
+            widths[widest] = made.columns[widest].max_width = target
+
+
+def _parts(made: Table, width: int, console: Console) -> list[Table]:
+    if _width(made, console) <= width or len(made.columns) < 3:
+        return [made]
+    rows = [[str(cell) for cell in row] for row in zip(*(column.cells for column in made.columns), strict=True)]
+    first, *others = range(len(made.columns))
+    parts: list[Table] = []
+    chosen = [first]
+    for index in others:
+        if len(chosen) > 1 and _width(_of_columns(made, rows, [*chosen, index]), console) > width:
+            parts.append(_of_columns(made, rows, chosen))
+            chosen = [first]
+        chosen.append(index)
+    return [*parts, _of_columns(made, rows, chosen)]
+
+
+def _of_columns(made: Table, rows: list[list[str]], chosen: list[int]) -> Table:
+    part = Table(box=made.box, pad_edge=False, padding=made.padding)
+    for index in chosen:
+        column = made.columns[index]
+        part.add_column(
+            column.header,
+            justify=column.justify,
+            no_wrap=column.no_wrap,
+            overflow=column.overflow,
+            max_width=column.max_width,
+            ratio=column.ratio,
+        )
+    for row, whole in zip(rows, made.rows, strict=True):
+        part.add_row(*(row[index] for index in chosen), end_section=whole.end_section)
+    return part
 
 
 def shown_state(state: State) -> str:
@@ -60,17 +204,40 @@ def shown_state(state: State) -> str:
 
 def ago(at: datetime | None) -> str:
     """How long ago, in one unit."""
-    return duration((datetime.now(UTC) - at).total_seconds()) + " ago" if at else ""
+    return age(at) + " ago" if at else ""
+
+
+def age(at: datetime) -> str:
+    """The time since then, in one unit."""
+    return duration((datetime.now(UTC) - at).total_seconds())
 
 
 def duration(seconds: float) -> str:
     """`43 s`, `12 min`, `3.4 h`, `5 days`."""
-    for limit, unit, form in ((120, 1, "{:.0f} s"), (7200, 60, "{:.0f} min"), (172800, 3600, "{:.1f} h")):
+    for limit, unit, shape in ((120, 1, "{:.0f} s"), (7200, 60, "{:.0f} min"), (172800, 3600, "{:.1f} h")):
         if seconds < limit:
-            return form.format(seconds / unit)
+            return shape.format(seconds / unit)
     return f"{seconds / 86400:.0f} days"
 
 
 def plain(text: object) -> str:
-    """Text that Rich prints as it is."""
-    return escape(str(text))
+    """Text that Rich prints as it is, without the control characters that would redraw a terminal."""
+    return escape("".join(char for char in str(text) if char.isprintable() or char == "\n"))
+
+
+def one_line(text: object) -> str:
+    """The text with a blank for each of its line breaks."""
+    return re.sub(r"[\r\n\t\v\f\u2028\u2029]+", " ", str(text))
+
+
+def cell(text: object) -> str:
+    """Text of one line, for a table."""
+    return plain(one_line(text))
+
+
+def settle_streams() -> None:
+    """Lets letters that the terminal's encoding lacks be printed as escapes, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:
+            reconfigure(errors="backslashreplace")

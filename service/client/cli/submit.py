@@ -10,7 +10,7 @@ from pace_core.spec.recipes import merged, spec_of_recipe
 from pace_core.spec.spec_file import parse_yaml, read_spec_file
 from pace_core.spec.validate import validate
 from service.client import Client, JobRequest, RecipeChoice
-from service.client.cli.output import duration, out, plain
+from service.client.cli.output import cell, duration, out, plain
 
 
 def install(app: typer.Typer) -> None:
@@ -53,9 +53,9 @@ def submit(
             _show_check(client, request)
             return
         job = client.jobs.submit(request)
-    out().print(f"[green]submitted[/] {job.id}  {plain(job.task)} / {plain(job.row)} / seed {job.seed}  ({job.state})")
+    out().print(f"[green]submitted[/] {job.id}  {cell(job.task)} / {cell(job.row)} / seed {job.seed}  ({job.state})")
     if job.waiting_for:
-        out().print(f"  [yellow]waits[/]: {plain(job.waiting_for)}")
+        out().print(f"  [yellow]waits[/] for {plain(job.waiting_for)}")
     for line in (
         f"pace logs -f {job.id}     what it says",
         f"pace watch {job.id}       its progress",
@@ -115,4 +115,4 @@ def _show_check(client: Client, request: JobRequest) -> None:
     if said.epochs != check.spec["training"]["epochs"]:
         out().print(f"all stages together about {said.epochs:.0f} epochs")
     if check.waiting_for:
-        out().print(f"[yellow]would wait[/]: {plain(check.waiting_for)}")
+        out().print(f"[yellow]would wait[/] for {plain(check.waiting_for)}")

@@ -10,7 +10,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from pace_core.spec.events import EventType
 from service.client import AsyncClient, Client, Job, JobEvent
 from service.client.cli.jobs import accuracy, standing
-from service.client.cli.output import out, plain, shown_state
+from service.client.cli.output import AsCsv, Form, cell, form, out, plain, print_csv, shown_state, write
+from service.client.models import LogLine
 
 _LEVELS = {"warning": "yellow", "error": "red"}
 _LOOK_S = 1.0
@@ -25,12 +26,23 @@ def install(app: typer.Typer) -> None:
 def logs(
     job: Annotated[str, typer.Argument(metavar="JOB")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")] = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Print a job's log."""
+    shape = form(as_json, as_csv)
+    if shape is not Form.TABLE and follow:
+        raise typer.BadParameter("--follow prints lines for people; leave it out, or --json and --csv")
     with Client() as client:
         last = 0
-        for line in client.jobs.logs(job):
-            _print_line(line.at, line.level, line.message)
+        lines = client.jobs.logs(job)
+        if shape is Form.CSV:
+            return print_csv((line.model_dump(mode="json") for line in lines), tuple(LogLine.model_fields))
+        for line in lines:
+            if shape is Form.JSON:
+                write(line.model_dump_json() + "\n")
+            else:
+                _print_line(line.at, line.level, line.message)
             last = line.number
         if follow:
             for event in client.jobs.events(job, after=last):
@@ -52,7 +64,7 @@ async def _watch(ids: list[str]) -> list[Job]:
     async with AsyncClient() as client:
         if not ids:
             waiting = ["queued", "starting", "running", "paused"]
-            ids = [job.id async for job in client.jobs.find(state=waiting)][::-1]
+            ids = [job.id async for job in client.jobs.list(state=waiting)][::-1]
         if not ids:
             out().print("no job is waiting or running")
             return []
@@ -79,14 +91,14 @@ async def _follow(client: AsyncClient, id: str, bars: Progress, row: TaskID) -> 
         progress, result = job.progress, accuracy(job.result)
         bars.update(
             row,
-            description=f"{plain(job.task)} / {plain(job.row)} / {job.seed}",
+            description=f"{cell(job.task)} / {cell(job.row)} / {job.seed}",
             total=1 if job.state.ended else progress.steps if progress and progress.steps else None,
             completed=1 if job.state.ended else progress.step if progress else 0,
-            standing=" ".join(filter(None, (shown_state(job.state), plain(standing(job)), result and f"{result} %"))),
+            standing=" ".join(filter(None, (shown_state(job.state), cell(standing(job)), result))),
         )
         now = f"{job.state} {standing(job)}"
         if bars.disable and now != said:
-            out().print(f"{job.id}  {job.task} / {job.row} / {job.seed}  {now} {result}".rstrip(), markup=False)
+            out().print(cell(f"{job.id}  {job.task} / {job.row} / {job.seed}  {now} {result}".rstrip()))
             said = now
         if job.state.ended:
             return job

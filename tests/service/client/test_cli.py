@@ -1,9 +1,11 @@
 """The command line `pace` against a real API over a real Postgres."""
 
 import asyncio
+import csv
 import io
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -13,10 +15,11 @@ from pathlib import Path
 import pytest
 import structlog
 import yaml
+from rich.cells import cell_len
 
 from service.client.cli import main
 from service.client.cli.submit import parse_overrides
-from tests.service.api import SPEC, Api, log, result
+from tests.service.api import CPU, SPEC, Api, log, result
 
 LORA = ("submit", "--recipe", "vtab-mini", "--row", "LoRA_add", "--task", "digits")
 
@@ -28,6 +31,11 @@ class Said:
     code: int
     out: str
     err: str
+
+    @property
+    def told(self) -> str:
+        """The error as one line, however it was folded."""
+        return " ".join(self.err.split())
 
 
 Pace = Callable[..., Awaitable[Said]]
@@ -98,10 +106,10 @@ async def test_all_faults_are_told_without_a_service(nowhere: Pace, tmp_path: Pa
     said = await nowhere("submit", file)
     assert said.code == 1
     assert said.err.splitlines()[0] == "error: the spec has 3 faults:"
-    assert "task.name: " in said.err
-    assert "did you mean 'digits'?" in said.err
-    assert "method.rnak: " in said.err
-    assert "seed: " in said.err
+    assert "task.name: " in said.told
+    assert "did you mean 'digits'?" in said.told
+    assert "method.rnak: " in said.told
+    assert "seed: " in said.told
 
 
 @pytest.mark.parametrize(
@@ -115,8 +123,8 @@ async def test_a_file_that_is_no_spec_is_named(nowhere: Pace, tmp_path: Path, te
         file.write_text(text)
     said = await nowhere("submit", file)
     assert said.code == 1
-    assert str(file) in said.err
-    assert why in said.err
+    assert str(file) in said.told
+    assert why in said.told
 
 
 @pytest.mark.parametrize(
@@ -132,37 +140,100 @@ async def test_a_file_that_is_no_spec_is_named(nowhere: Pace, tmp_path: Path, te
 async def test_a_command_that_lacks_something_says_what(nowhere: Pace, arguments: tuple[str, ...]) -> None:
     said = await nowhere(*arguments)
     assert said.code == 2
-    assert "Invalid value" in said.err
+    assert "Invalid value" in said.told
 
 
 async def test_without_a_service_the_cure_is_told(nowhere: Pace, monkeypatch: pytest.MonkeyPatch) -> None:
     said = await nowhere("jobs")
-    assert (said.code, said.err) == (
-        1,
-        "error: no service runs here; start one with `pace up`, or set PACE_URL and PACE_API_KEY\n",
-    )
+    assert said.code == 1
+    assert said.told == "error: no service runs here; start one with `pace up`, or set PACE_URL and PACE_API_KEY"
     monkeypatch.setenv("PACE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("PACE_API_KEY", "pace_x")
-    assert "no service answers at http://127.0.0.1:9; start one with `pace up`" in (await nowhere("jobs")).err
+    assert "no service answers at http://127.0.0.1:9; start one with `pace up`" in (await nowhere("jobs")).told
 
 
 async def test_a_wrong_key_is_told(pace: Pace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PACE_API_KEY", "pace_wrong")
     said = await pace("jobs")
     assert said.code == 1
-    assert "unknown or revoked" in said.err
+    assert "unknown or revoked" in said.told
 
 
-async def test_jobs_are_listed_whole_where_no_terminal_is(pace: Pace, api: Api) -> None:
-    name = "a name that is longer than the eighty columns that are assumed where there is no terminal"
-    job = await api.submit(name=name, row="LoRA")
+async def test_a_list_of_jobs_fits_a_hundred_columns_and_cuts_no_id_and_no_number(pace: Pace, api: Api) -> None:
+    for name in ("a" * 200, "宽" * 200, "[red]\x1b[2J\nsecond line", ""):
+        job = await api.submit(name=name, row=(name or "LoRA")[:150])
+        await api.finish(0.5)
+        said = await pace("jobs")
+        line = next(line for line in said.out.splitlines() if job in line)
+        assert "succeeded 50.0 %" in line
+        assert "ada" in line, "whose it is"
+        assert max(cell_len(line) for line in said.out.splitlines()) <= 100
+        assert "\x1b" not in said.out
+
+
+async def test_lists_come_as_json_and_csv_whole_and_in_the_order_of_the_table(pace: Pace, api: Api) -> None:
+    name = '=1+1, "quoted" 宽' * 8
+    first = await api.submit(name=name, tags={"a": "b"})
     await api.finish(0.5)
-    said = await pace("jobs")
-    line = next(line for line in said.out.splitlines() if job in line)
-    assert name in line
-    assert "succeeded" in line
-    assert "50.0" in line
-    assert "\x1b" not in said.out
+    second = await api.submit(seed=1)
+    as_json = json.loads((await pace("jobs", "--json")).out)
+    assert [job["id"] for job in as_json] == [second, first]
+    assert (as_json[1]["name"], as_json[1]["spec"]["method"]["rank"], as_json[1]["tags"]) == (name, 4, {"a": "b"})
+    as_csv = list(csv.DictReader(io.StringIO((await pace("jobs", "--csv")).out)))
+    assert [job["id"] for job in as_csv] == [second, first]
+    assert (as_csv[1]["name"], as_csv[1]["test_accuracy"], as_csv[0]["test_accuracy"]) == (name, "0.5", "")
+    assert json.loads((await pace("show", first, "--json")).out)["result"]["metrics"][0]["value"] == 0.5
+    assert "\n" + first in (await pace("show", first, "--csv")).out
+    messages = [json.loads(line)["message"] for line in (await pace("logs", first, "--json")).out.splitlines()]
+    assert messages[0] == "queued"
+    assert (await pace("logs", first, "--csv")).out.startswith("number,at,attempt,level,message\n1,")
+    both = await pace("jobs", "--json", "--csv")
+    assert (both.code, "not both" in both.told) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "other"),
+    [
+        (("--tag", "sheet=2"), ("--tag", "sheet=3")),
+        (("--tag", "sheet"), ("--tag", "sheets")),
+        (("--row", "mine"), ("--row", "yours")),
+        (("--state", "queued", "--state", "failed"), ("--state", "failed")),
+        (("--task", "vtab-mini/digits"), ("--task", "glyphs")),
+        (("--owner", "ada"), ("--owner", "bob")),
+        (("--project", "default"), ("--project", "nobody")),
+        (("--since", "2h"), ("--since", "2100-01-01")),
+        (("--since", "2020-01-01T10:00"), ("--since", "0m")),
+    ],
+)
+async def test_a_list_is_narrowed(pace: Pace, api: Api, wanted: tuple[str, ...], other: tuple[str, ...]) -> None:
+    job = await api.submit(row="mine", tags={"sheet": "2"})
+    assert [found["id"] for found in json.loads((await pace("jobs", *wanted, "--json")).out)] == [job]
+    assert json.loads((await pace("jobs", *other, "--json")).out) == []
+    assert (await pace("jobs", *other)).out == "no jobs like that; `pace jobs` lists all\n"
+
+
+async def test_a_time_that_is_none_is_told(nowhere: Pace) -> None:
+    for text in ("yesterday", "9999999h", "2026-13-01"):
+        said = await nowhere("jobs", "--since", text)
+        assert (said.code, "a time ago such as 30m" in " ".join(said.told.replace("│", " ").split())) == (2, True)
+
+
+async def test_a_job_that_waits_says_for_what(pace: Pace, api: Api) -> None:
+    await api.submit()
+    assert "queued waits for a worker" in (await pace("jobs")).out
+    await api.lease([], all_slots=[CPU])
+    assert "waits for a free slot" in (await pace("jobs")).out
+
+
+async def test_errors_fit_a_hundred_columns_and_break_no_path(nowhere: Pace, tmp_path: Path) -> None:
+    file = tmp_path / ("x" * 120) / "spec.yaml"
+    said = await nowhere("submit", file)
+    assert str(file) in said.err
+    file = tmp_path / "spec.yaml"
+    file.write_text("task: {name: vtab-mini/digits}\nmethod: {name: full}\nregularizer: {name: pace}\n")
+    said = await nowhere("submit", file)
+    assert "methods that do:" in said.told
+    assert max(len(line) for line in said.err.splitlines()) <= 100
 
 
 async def test_jobs_are_steered(pace: Pace, api: Api) -> None:
@@ -174,7 +245,7 @@ async def test_jobs_are_steered(pace: Pace, api: Api) -> None:
     assert (await pace("delete", job)).code == 0
     gone = await pace("show", job)
     assert gone.code == 1
-    assert job in gone.err
+    assert job in gone.told
 
 
 async def test_a_job_is_shown_with_its_result_and_files(pace: Pace, api: Api) -> None:
@@ -184,7 +255,7 @@ async def test_a_job_is_shown_with_its_result_and_files(pace: Pace, api: Api) ->
     (folder / "adapter.safetensors").write_bytes(b"weights")
     await api.finish(0.5, uri=str(folder / "adapter.safetensors"))
     said = await pace("show", job)
-    assert "test/accuracy 0.5000" in said.out
+    assert "test/accuracy 50.0 %" in said.out
     assert "1/adapter.safetensors (7 bytes)" in said.out
     spec = yaml.safe_load(said.out[said.out.index("spec:") :])["spec"]
     assert spec["method"]["rank"] == 4
@@ -250,7 +321,7 @@ async def test_a_leaderboard_is_printed_with_its_best_and_its_notes(pace: Pace, 
     assert "mean ± std (runs)" in said.out
     unknown = await pace("leaderboard", "vtab-maxi")
     assert unknown.code == 1
-    assert "vtab-mini" in unknown.err
+    assert "vtab-mini" in unknown.told
 
 
 async def test_a_number_of_runs_that_is_the_same_for_all_is_said_once(pace: Pace, api: Api) -> None:
@@ -280,12 +351,43 @@ async def test_the_catalogue_is_known_without_a_service(nowhere: Pace, kind: str
     assert len(said.out.splitlines()) > 4
 
 
+def test_whoever_stops_reading_hears_no_complaint() -> None:
+    code = "from service.client.cli import main; main()"
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, "catalogue", "methods", "--csv"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert running.stdout
+    running.stdout.close()
+    assert running.communicate()[1] == b""
+
+
+def test_letters_that_the_terminal_lacks_end_no_command() -> None:
+    code = "from service.client.cli import main; main()"
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii", "LANG": "C", "NO_COLOR": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "catalogue", "benchmarks"], env=ascii_only, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"vtab-mini/digits" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["methods", "regularizers", "sources", "backbones", "benchmarks", "recipes"])
+async def test_the_catalogue_comes_as_json_and_csv(nowhere: Pace, kind: str) -> None:
+    as_json = json.loads((await nowhere("catalogue", kind, "--json")).out)
+    as_csv = list(csv.DictReader(io.StringIO((await nowhere("catalogue", kind, "--csv")).out)))
+    assert as_json
+    assert len(as_csv) >= len(as_json)
+    table = await nowhere("catalogue", kind)
+    assert max(cell_len(line) for line in table.out.splitlines()) <= 100
+    assert all(row[next(iter(row))] in table.out for row in as_csv if ":" not in row[next(iter(row))])
+
+
 async def test_a_methods_parameters_are_explained(nowhere: Pace) -> None:
     assert "rank" in (await nowhere("catalogue", "methods", "lora_add")).out
     misspelt = await nowhere("catalogue", "methods", "lora_ad")
     assert misspelt.code == 1
-    assert "did you mean 'lora_add'?" in misspelt.err
-    assert "recipes are listed whole" in (await nowhere("catalogue", "recipes", "vtab-mini")).err
+    assert "did you mean 'lora_add'?" in misspelt.told
+    assert "recipes are listed whole" in (await nowhere("catalogue", "recipes", "vtab-mini")).told
 
 
 def test_settings_are_read_as_yaml() -> None:

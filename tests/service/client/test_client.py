@@ -145,7 +145,7 @@ async def test_every_fault_of_a_spec_is_told_at_once(client: AsyncClient) -> Non
 async def test_a_submission_whose_answer_was_lost_makes_one_job(base_url: str, api: Api) -> None:
     async with AsyncClient(base_url, api.keys.admin, transport=Unlucky("POST", lost=2)) as client:
         job = await client.jobs.submit(REQUEST)
-        assert [found.id async for found in client.jobs.find()] == [job.id]
+        assert [found.id async for found in client.jobs.list()] == [job.id]
 
 
 async def test_a_lease_is_never_asked_for_twice_by_itself(base_url: str, api: Api) -> None:
@@ -159,9 +159,9 @@ async def test_a_lease_is_never_asked_for_twice_by_itself(base_url: str, api: Ap
 async def test_jobs_are_found_over_all_pages(client: AsyncClient, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.client.jobs.PAGE", 2)
     made = [await api.submit(name=str(number)) for number in range(5)]
-    assert [job.id async for job in client.jobs.find(task="digits")] == made[::-1]
-    assert [job.id async for job in client.jobs.find(limit=3)] == made[:1:-1]
-    assert [job.id async for job in client.jobs.find(state=["succeeded"])] == []
+    assert [job.id async for job in client.jobs.list(task="digits")] == made[::-1]
+    assert [job.id async for job in client.jobs.list(limit=3)] == made[:1:-1]
+    assert [job.id async for job in client.jobs.list(state=["succeeded"])] == []
 
 
 async def test_jobs_are_steered(client: AsyncClient) -> None:
@@ -266,7 +266,7 @@ async def test_the_same_calls_without_async(base_url: str, api: Api) -> None:
             job = client.jobs.submit(REQUEST)
             client.jobs.cancel(job.id)
             assert [event.number for event in client.jobs.events(job.id)] == [1, 2]
-            return [found.id for found in client.jobs.find()] + [client.jobs.wait(job.id).state]
+            return [found.id for found in client.jobs.list()] + [client.jobs.wait(job.id).state]
 
     assert len(await asyncio.to_thread(use)) == 2
 

@@ -129,7 +129,7 @@ def test_the_data_are_there_when_it_comes_up_again(folder: Folder, port: int) ->
     assert pace(folder, "up", "--detach", port=port).returncode == 0
     assert json.loads(folder.client.read_text())["key"] == key
     with client(folder) as own:
-        assert [job.task for job in own.jobs.find()] == ["digits"]
+        assert [job.task for job in own.jobs.list()] == ["digits"]
     supervisor = record(folder).supervisor
     assert pace(folder, "down").returncode == 0
     assert not alive(supervisor)

@@ -1,0 +1,61 @@
+"""Which jobs a command means: the options that all lists share."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from pace_core.spec.lifecycle import State
+
+_UNITS = {"m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+States = Annotated[list[State], typer.Option("--state", help="Only these; several times for any of several.")]
+Tags = Annotated[list[str], typer.Option("--tag", metavar="key[=value]", help="Only with this tag.")]
+TaskName = Annotated[str | None, typer.Option("--task", help="Such as digits or vtab-mini/digits.")]
+RowLabel = Annotated[str | None, typer.Option("--row", help="Label in tables.")]
+Owner = Annotated[str | None, typer.Option("--owner", help="Whose jobs.")]
+Project = Annotated[str | None, typer.Option("--project", help="Of this project.")]
+Search = Annotated[str | None, typer.Option("--search", help="Part of name, row, task or id.")]
+Since = Annotated[str | None, typer.Option("--since", metavar="2h|3d|date", help="Submitted since then.")]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What `GET /v1/jobs` takes, as a person gives it."""
+
+    state: list[State]
+    tag: list[str]
+    task: str | None
+    row: str | None
+    owner: str | None
+    project: str | None
+    since: str | None
+    search: str | None = None
+
+    def query(self) -> dict[str, str | list[str] | None]:
+        """The request's query. Raises typer.BadParameter where `since` is no time."""
+        return {
+            "state": [str(state) for state in self.state] or None,
+            "tag": self.tag or None,
+            "task": self.task,
+            "row": self.row,
+            "owner": self.owner,
+            "project": self.project,
+            "since": moment(self.since).isoformat() if self.since is not None else None,
+            "search": self.search,
+        }
+
+
+def moment(text: str) -> datetime:
+    """`2h`, `3d` (before now) or a date such as 2026-11-27 or 2026-11-27T09:30, in UTC. Raises typer.BadParameter."""
+    ago = re.fullmatch(r"(\d{1,6})\s*(m|min|h|d|w)", text.strip())
+    try:
+        if ago:
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        at = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError) as error:
+        message = f"--since {text}: must be a time ago such as 30m, 2h or 3d, or a date such as 2026-11-27"
+        raise typer.BadParameter(message) from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
