@@ -1,4 +1,4 @@
-"""`python -m service`: serves the API. `python -m service keys create|revoke`: makes and revokes API keys."""
+"""`python -m service`: serves the API; with `keys create|revoke`: the first key, where there is none to ask with."""
 
 import argparse
 import asyncio
@@ -11,8 +11,9 @@ from fastapi import FastAPI
 from service import log, postgres
 from service.app import create_app
 from service.db import Database
-from service.keys.secrets import create_key, revoke_key
-from service.keys.tables import Role
+from service.keys.roles import Role
+from service.keys.secrets import make_key, revoke
+from service.keys.tables import ApiKey
 from service.migrate import migrate
 from service.settings import Settings
 from service.wake import Wakes
@@ -26,9 +27,10 @@ def main() -> None:
     create = keys.add_parser("create", help="make a key and print it, this once")
     create.add_argument("--role", type=Role, choices=list(Role), default=Role.USER)
     create.add_argument("--project", help="where its jobs go; made where it does not exist (default: default)")
+    create.add_argument("--cluster", help="that a worker's key leases for (default: local)")
     create.add_argument("--owner", required=True, help="whose it is")
-    revoke = keys.add_parser("revoke", help="make a key useless")
-    revoke.add_argument("key")
+    revoke_ = keys.add_parser("revoke", help="make a key useless")
+    revoke_.add_argument("id", help="such as key_01…; `pace key list` names it")
     arguments = parser.parse_args()
     settings = Settings()
     if arguments.command == "keys":
@@ -60,9 +62,11 @@ async def _keys(settings: Settings, arguments: argparse.Namespace) -> None:
     database = Database(url, pool_size=1)
     async with database.transaction() as session:
         if arguments.verb == "create":
-            secret = await create_key(session, arguments.role, arguments.owner, arguments.project)
+            _, secret = await make_key(
+                session, arguments.role, arguments.owner, arguments.project, cluster=arguments.cluster
+            )
             sys.stdout.write(f"{secret}\n")
-        elif not await revoke_key(session, arguments.key):
+        elif not await revoke(session, ApiKey.id == arguments.id):
             sys.exit("there is no such key, or it is revoked already")
     await database.close()
 

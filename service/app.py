@@ -9,20 +9,26 @@ from fastapi_offline import FastAPIOffline
 
 from pace_core.spec import Catalogue, load_catalogue
 from service import postgres, problems, requests
+from service.audit import endpoints as audit
 from service.catalogue import endpoints as catalogue_endpoints
 from service.db import Database
 from service.events import endpoints as events
 from service.health import endpoints as health
 from service.jobs import actions, artifacts, history
 from service.jobs import endpoints as jobs
+from service.keys import endpoints as keys
 from service.leaderboards import endpoints as leaderboards
 from service.leases import endpoints as leases
 from service.leases.reaper import reap_for_ever
 from service.migrate import migrate
+from service.projects import endpoints as projects
 from service.settings import Settings
 from service.wake import Wakes
 
-_ROUTERS = (jobs, actions, history, artifacts, events, leases, leaderboards, catalogue_endpoints, health)
+_ROUTERS = (
+    *(jobs, actions, history, artifacts, events, leases, leaderboards, catalogue_endpoints),
+    *(keys, projects, audit, health),
+)
 
 
 def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalogue] = load_catalogue) -> FastAPI:

@@ -60,24 +60,26 @@ class Wakes:
         return self._closing.is_set()
 
     @contextmanager
-    def waiter(self, topic: str) -> Generator[Waiter]:
+    def waiter(self, *topics: str) -> Generator[Waiter]:
         waiter = Waiter(self._closing)
-        self._waiters[topic].add(waiter)
+        for topic in topics:
+            self._waiters[topic].add(waiter)
         try:
             yield waiter
         finally:
-            self._waiters[topic].discard(waiter)
-            if not self._waiters[topic]:
-                del self._waiters[topic]
+            for topic in topics:
+                self._waiters[topic].discard(waiter)
+                if not self._waiters[topic]:
+                    del self._waiters[topic]
 
-    async def poll(self, topic: str, wait_s: float, look: Callable[[bool], Awaitable[T | None]]) -> T:
-        """A long poll: what `look` finds, at once, when the topic is woken, or after `wait_s`.
+    async def poll(self, topics: tuple[str, ...], wait_s: float, look: Callable[[bool], Awaitable[T | None]]) -> T:
+        """A long poll: what `look` finds, at once, when a topic is woken, or after `wait_s`.
 
         `look` is told whether it is the last look; then it gives its answer, whatever that is, and before that None
         means that there is nothing yet.
         """
         deadline = time.monotonic() + wait_s
-        with self.waiter(topic) as waiter:
+        with self.waiter(*topics) as waiter:
             while True:
                 left = deadline - time.monotonic()
                 answer = await look(left <= 0 or self.closing)

@@ -46,6 +46,11 @@ def find_address(url: str | None = None, key: str | None = None) -> Address:
     return Address(url=url.rstrip("/"), key=key, mlflow_url=mlflow_url, expected=here and folder.running())
 
 
+def find_admin_key() -> str | None:
+    """PACE_API_KEY, else the admin's key of the stack of this state folder; None where there is neither."""
+    return os.environ.get("PACE_API_KEY") or Folder(state_folder()).read_keys().get("admin")
+
+
 def is_loopback(url: str) -> bool:
     """Whether the URL is of this machine, so that no proxy of the environment can know it."""
     return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 import httpx2
 
 from service.client._sync import Face, Loop, call, iterate
+from service.client.access import AsyncAudit, AsyncKeys, AsyncProjects
 from service.client.address import find_address
 from service.client.connection import Connection
 from service.client.jobs import AsyncJobs
@@ -30,6 +31,9 @@ class AsyncClient:
         self._connection = Connection(self.address, transport)
         self.jobs = AsyncJobs(self._connection)
         self.worker = AsyncWorker(self._connection)
+        self.keys = AsyncKeys(self._connection)
+        self.projects = AsyncProjects(self._connection)
+        self.audit = AsyncAudit(self._connection)
 
     async def catalogue(self, kind: Kind) -> list[dict[str, Any]]:
         """Everything of one kind that a spec can name; methods, regularizers and sources with their JSON Schema."""
@@ -89,6 +93,31 @@ class Worker(Face[AsyncWorker]):
     set_cursor = call(AsyncWorker.set_cursor)
 
 
+class Keys(Face[AsyncKeys]):
+    """AsyncKeys with ordinary calls."""
+
+    create = call(AsyncKeys.create)
+    list = call(AsyncKeys.list)
+    revoke = call(AsyncKeys.revoke)
+    revoke_owner = call(AsyncKeys.revoke_owner)
+    rotate = call(AsyncKeys.rotate)
+
+
+class Projects(Face[AsyncProjects]):
+    """AsyncProjects with ordinary calls."""
+
+    create = call(AsyncProjects.create)
+    list = call(AsyncProjects.list)
+    archive = call(AsyncProjects.archive)
+    restore = call(AsyncProjects.restore)
+
+
+class Audit(Face[AsyncAudit]):
+    """AsyncAudit with ordinary calls."""
+
+    list = call(AsyncAudit.list)
+
+
 class Client(Face[AsyncClient]):
     """AsyncClient with ordinary calls."""
 
@@ -99,6 +128,9 @@ class Client(Face[AsyncClient]):
         self.address = self.behind.address
         self.jobs = Jobs(self.behind.jobs, self.loop)
         self.worker = Worker(self.behind.worker, self.loop)
+        self.keys = Keys(self.behind.keys, self.loop)
+        self.projects = Projects(self.behind.projects, self.loop)
+        self.audit = Audit(self.behind.audit, self.loop)
 
     catalogue = call(AsyncClient.catalogue)
     leaderboard = call(AsyncClient.leaderboard)

@@ -9,10 +9,11 @@ from service.db import Database, Transaction
 from service.events.queries import of_all
 from service.events.schemas import CursorUpdate, CursorView, EventPage, EventView
 from service.events.tables import Cursor
-from service.keys.auth import Worker
+from service.keys.auth import Tracking, still_valid
+from service.keys.secrets import topic
 from service.wake import EVENTS, Wakes
 
-router = APIRouter(prefix="/v1", tags=["workers"])
+router = APIRouter(prefix="/v1", tags=["tracking"])
 
 _Name = Annotated[str, Path(pattern=r"^[a-z0-9_.-]{1,100}$")]
 
@@ -20,7 +21,7 @@ _Name = Annotated[str, Path(pattern=r"^[a-z0-9_.-]{1,100}$")]
 @router.get("/events", summary="Events of all jobs, in the order of commits")
 async def get_events(
     request: Request,
-    _: Worker,
+    caller: Tracking,
     after: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
     wait: Annotated[float, Query(ge=0, le=60)] = 0.0,
@@ -31,23 +32,24 @@ async def get_events(
 
     async def look(last: bool) -> EventPage | None:
         async with database.transaction() as session:
+            await still_valid(session, caller)
             found = [EventView.model_validate(row) for row in await of_all(session, after, limit)]
         if not (found or last):
             return None
         return EventPage(data=found, has_more=len(found) == limit, next_cursor=found[-1].id if found else after)
 
-    return await wakes.poll(EVENTS, wait, look)
+    return await wakes.poll((EVENTS, topic(caller.key_id)), wait, look)
 
 
 @router.get("/cursors/{name}", summary="How far a reader has come")
-async def get_cursor(session: Transaction, _: Worker, name: _Name) -> CursorView:
+async def get_cursor(session: Transaction, _: Tracking, name: _Name) -> CursorView:
     """0 for a reader that never said."""
     found = await session.get(Cursor, name)
     return CursorView.model_validate(found) if found else CursorView(name=name, position=0)
 
 
 @router.put("/cursors/{name}", summary="Keep how far a reader has come")
-async def put_cursor(session: Transaction, _: Worker, name: _Name, body: CursorUpdate) -> CursorView:
+async def put_cursor(session: Transaction, _: Tracking, name: _Name, body: CursorUpdate) -> CursorView:
     """A lower number makes the reader read again."""
     kept = insert(Cursor).values(name=name, position=body.position)
     await session.execute(kept.on_conflict_do_update(index_elements=[Cursor.name], set_={"position": body.position}))

@@ -12,11 +12,14 @@ from sqlalchemy.exc import DBAPIError
 from pace_core.spec.leases import Heartbeat
 from service.db import Database, Transaction
 from service.health.tables import PartHeartbeat
-from service.keys.auth import Worker
+from service.keys.auth import Part as PartKey
+from service.keys.roles import Role
+from service.problems import Forbidden
 from service.settings import Settings
 
 router = APIRouter(tags=["health"])
 
+_SPEAKS = {"dispatcher": Role.WORKER, "ray": Role.WORKER, "mlflow": Role.TRACKING, "tracking": Role.TRACKING}
 _PARTS: tuple[str, ...] = get_args(Heartbeat.model_fields["part"].annotation)
 
 
@@ -67,7 +70,10 @@ def _part(heartbeat: PartHeartbeat | None, seen_s: float) -> Part:
 
 
 @router.post("/v1/heartbeats", status_code=204, summary="Say how a part of the stack is", tags=["workers"])
-async def post_heartbeat(session: Transaction, _: Worker, body: Heartbeat) -> None:
+async def post_heartbeat(session: Transaction, caller: PartKey, body: Heartbeat) -> None:
+    """A worker's key speaks for dispatcher and Ray, tracking's for tracking and MLflow."""
+    if caller.role is not _SPEAKS[body.part]:
+        raise Forbidden(f"a key of role {caller.role} does not speak for {body.part}; use one of {_SPEAKS[body.part]}")
     said = {"ok": body.ok, "detail": body.detail, "at": func.now()}
     kept = insert(PartHeartbeat).values(part=body.part, **said)
     await session.execute(kept.on_conflict_do_update(index_elements=[PartHeartbeat.part], set_=said))

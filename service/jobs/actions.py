@@ -5,6 +5,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import RunSpec, State
+from service.audit import log
 from service.db import Transaction
 from service.jobs import ledger
 from service.jobs.queries import find
@@ -14,6 +15,7 @@ from service.jobs.tables import Job
 from service.jobs.views import views
 from service.keys.auth import User
 from service.problems import Conflict
+from service.projects.queries import open_project
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 
@@ -28,6 +30,7 @@ async def cancel(request: Request, session: Transaction, caller: User, job_id: s
         await ledger.cancel_idle(session, job.id)
     elif job.state != State.CANCELLED:
         raise Conflict(f"the job has ended already ({job.state})")
+    log.record(session, request, caller, "job.cancel", job.id, job.project, state=job.state)
     return await _now(request, session, job)
 
 
@@ -43,6 +46,7 @@ async def pause(request: Request, session: Transaction, caller: User, job_id: st
         await ledger.hold(session, job.id)
     elif job.state != State.PAUSED:
         raise Conflict(f"the job has ended already ({job.state})")
+    log.record(session, request, caller, "job.pause", job.id, job.project, state=job.state)
     return await _now(request, session, job)
 
 
@@ -56,6 +60,7 @@ async def resume(request: Request, session: Transaction, caller: User, job_id: s
         await ledger.resume(session, job.id)
     elif State(job.state).leased:
         await ledger.request(session, job.id, pause=False)
+    log.record(session, request, caller, "job.resume", job.id, job.project, state=job.state)
     return await _now(request, session, job)
 
 
@@ -74,7 +79,9 @@ async def retry(request: Request, session: Transaction, caller: User, response: 
         for name in ("project", "owner", "name", "row", "tags", "priority", "max_attempts", "max_runtime_s"):
             setattr(job, name, getattr(old, name))
         job.retry_of = old.id
+        await open_project(session, job.project, "/project")
         await ledger.submit(session, job)
+        log.record(session, request, caller, "job.submit", job.id, job.project, retry_of=old.id, priority=job.priority)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return await _now(request, session, job)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from service.db import Database
 from service.jobs import files
 from service.jobs.queries import find
-from service.keys.auth import AnyCaller
+from service.keys.auth import Reader
 from service.problems import NotFound
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["artifacts"])
@@ -27,7 +27,7 @@ class Artifact(BaseModel):
 
 
 @router.get("/artifacts", summary="A job's files")
-async def list_artifacts(request: Request, caller: AnyCaller, job_id: str) -> dict[str, list[Artifact]]:
+async def list_artifacts(request: Request, caller: Reader, job_id: str) -> dict[str, list[Artifact]]:
     await _seen(request, caller, job_id)
     found = await files.list_files(request.app.state.settings.storage_root, job_id)
     return {"data": [Artifact(path=path, bytes=size) for path, size in found]}
@@ -35,7 +35,7 @@ async def list_artifacts(request: Request, caller: AnyCaller, job_id: str) -> di
 
 @router.get("/artifacts/{path:path}", summary="Download a file", response_class=StreamingResponse, responses=_FILE)
 async def download(
-    request: Request, caller: AnyCaller, job_id: str, path: str, range: Annotated[str | None, Header()] = None
+    request: Request, caller: Reader, job_id: str, path: str, range: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
     """The whole file or one range (`Range: bytes=0-1023`); the header `X-Checksum-Sha256` is the whole file's."""
     await _seen(request, caller, job_id)
@@ -44,7 +44,7 @@ async def download(
 
 @router.get("/adapter", summary="Download the adapter", response_class=StreamingResponse, responses=_FILE)
 async def adapter(
-    request: Request, caller: AnyCaller, job_id: str, range: Annotated[str | None, Header()] = None
+    request: Request, caller: Reader, job_id: str, range: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
     """What the job trained: a safetensors file with its spec, labels and preprocessing inside."""
     result = await _seen(request, caller, job_id)
@@ -56,7 +56,7 @@ async def adapter(
     return await _send(request, job_id, uri.removeprefix("file://").removeprefix(folder), range)
 
 
-async def _seen(request: Request, caller: AnyCaller, job_id: str) -> dict[str, Any] | None:
+async def _seen(request: Request, caller: Reader, job_id: str) -> dict[str, Any] | None:
     database: Database = request.app.state.database
     async with database.transaction() as session:
         return (await find(session, job_id, caller)).result

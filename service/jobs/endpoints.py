@@ -6,6 +6,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from pace_core.spec import State, estimate
+from service.audit import log
 from service.db import Database, Transaction
 from service.jobs.files import delete_files
 from service.jobs.queries import JobFilters, attempts, find, page
@@ -21,7 +22,8 @@ from service.jobs.schemas import (
 from service.jobs.submission import earlier_answer, keep_answer, new_job, resolve, submit
 from service.jobs.tables import Job
 from service.jobs.views import views
-from service.keys.auth import AnyCaller, User, Worker
+from service.keys.auth import Reader, Tracking, User, still_valid
+from service.keys.secrets import topic
 from service.leases.fit import seen_slots
 from service.problems import Conflict
 from service.wake import Wakes
@@ -69,6 +71,7 @@ async def post_job(
             status, content = earlier
             return _made(content, status, replayed=True)
     job = await submit(session, body, caller, catalogue)
+    log.record(session, request, caller, "job.submit", job.id, job.project, priority=job.priority)
     content = (await views(session, [job], state.settings.worker_seen_s))[0].model_dump(mode="json")
     if idempotency_key is not None:
         await keep_answer(session, caller, "POST /v1/jobs", idempotency_key, 202, content)
@@ -82,7 +85,7 @@ def _made(content: dict[str, Any], status: int, replayed: bool) -> Response:
 
 @router.get("", summary="List jobs, newest first")
 async def list_jobs(
-    request: Request, session: Transaction, caller: AnyCaller, filters: Annotated[JobFilters, Query()]
+    request: Request, session: Transaction, caller: Reader, filters: Annotated[JobFilters, Query()]
 ) -> JobPage:
     """Pages by cursor: pass `next_cursor` as `after`, with the same filters."""
     jobs, cursor = await page(session, filters, caller)
@@ -92,7 +95,7 @@ async def list_jobs(
 
 @router.get("/{job_id}", summary="Read a job")
 async def get_job(
-    request: Request, caller: AnyCaller, job_id: str, wait: Annotated[float, Query(ge=0, le=60)] = 0.0
+    request: Request, caller: Reader, job_id: str, wait: Annotated[float, Query(ge=0, le=60)] = 0.0
 ) -> JobView:
     """With `wait`, the answer comes when the job has ended, or after that many seconds."""
     database: Database = request.app.state.database
@@ -100,10 +103,11 @@ async def get_job(
 
     async def look(last: bool) -> JobView | None:
         async with database.transaction() as session:
+            await still_valid(session, caller)
             job = await find(session, job_id, caller)
             return await _view(request, session, job) if State(job.state).ended or last else None
 
-    return await wakes.poll(job_id, wait, look)
+    return await wakes.poll((job_id, topic(caller.key_id)), wait, look)
 
 
 @router.patch("/{job_id}", summary="Change name, priority or tags")
@@ -111,8 +115,11 @@ async def patch_job(request: Request, session: Transaction, caller: User, job_id
     job = await find(session, job_id, caller, lock=True)
     if body.priority is not None and State(job.state).ended:
         raise Conflict(f"the job has ended ({job.state}); its priority changes nothing any more")
-    for name, value in body.model_dump(exclude_none=True).items():
+    changes = body.model_dump(exclude_none=True)
+    was = {name: getattr(job, name) for name in changes}
+    for name, value in changes.items():
         setattr(job, name, value)
+    log.record(session, request, caller, "job.change", job.id, job.project, was=was, now=changes)
     await session.flush()
     return await _view(request, session, job)
 
@@ -125,20 +132,22 @@ async def delete_job(request: Request, caller: User, job_id: str) -> None:
         if not State(job.state).ended:
             raise Conflict(f"the job is {job.state}; cancel it first")
         await session.delete(job)
+        said = {"name": job.name, "task": job.task, "state": job.state, "owner": job.owner}
+        log.record(session, request, caller, "job.delete", job.id, job.project, **said)
     # after the commit: files without a row are only waste, a row without its files would be a lie
     await delete_files(request.app.state.settings.storage_root, job_id)
 
 
 @router.get("/{job_id}/attempts", summary="Every attempt of a job")
-async def get_attempts(session: Transaction, caller: AnyCaller, job_id: str) -> dict[str, list[AttemptView]]:
+async def get_attempts(session: Transaction, caller: Reader, job_id: str) -> dict[str, list[AttemptView]]:
     await find(session, job_id, caller)
     found = await attempts(session, job_id)
     return {"data": [AttemptView.model_validate(attempt, from_attributes=True) for attempt in found]}
 
 
-@router.put("/{job_id}/tracking", summary="Say where the tracking shows a job", tags=["workers"])
+@router.put("/{job_id}/tracking", summary="Say where the tracking shows a job", tags=["tracking"])
 async def put_tracking(
-    request: Request, session: Transaction, caller: Worker, job_id: str, body: TrackingLink
+    request: Request, session: Transaction, caller: Tracking, job_id: str, body: TrackingLink
 ) -> JobView:
     job = await find(session, job_id, caller, lock=True)
     job.mlflow_url = body.url

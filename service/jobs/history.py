@@ -16,7 +16,9 @@ from service.events.schemas import EventPage, EventView
 from service.events.tables import JobEvent
 from service.jobs.queries import find
 from service.jobs.tables import Job
-from service.keys.auth import AnyCaller
+from service.keys.auth import Reader, still_valid
+from service.keys.secrets import topic
+from service.problems import Unauthorized
 from service.wake import Wakes
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["history"])
@@ -45,7 +47,7 @@ class MetricPoint(BaseModel):
 @router.get("/events", summary="A job's events")
 async def get_events(
     session: Transaction,
-    caller: AnyCaller,
+    caller: Reader,
     job_id: str,
     after: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
@@ -57,7 +59,7 @@ async def get_events(
     return EventPage(data=found, has_more=len(found) == limit, next_cursor=found[-1].number if found else after)
 
 
-async def _visible(session: Transaction, caller: AnyCaller, job_id: str) -> None:
+async def _visible(session: Transaction, caller: Reader, job_id: str) -> None:
     await find(session, job_id, caller)
 
 
@@ -65,21 +67,27 @@ async def _visible(session: Transaction, caller: AnyCaller, job_id: str) -> None
 async def stream_events(
     request: Request,
     job_id: str,
+    caller: Reader,
     _: Annotated[None, Depends(_visible)],
     after: Annotated[int, Query(ge=0)] = 0,
     last_event_id: Annotated[int | None, Header(ge=0)] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: the id is the event's number, the event its type, the data the whole event.
 
-    Goes on after `Last-Event-ID` or `after`; closes with `event: end` when the job has ended.
+    Goes on after `Last-Event-ID` or `after`; closes with `event: end` when the job has ended, and without a word when
+    the key has stopped working.
     """
     database: Database = request.app.state.database
     wakes: Wakes = request.app.state.wakes
     last = after if last_event_id is None else last_event_id
     yield ServerSentEvent(retry=3000)
-    with wakes.waiter(job_id) as waiter:
+    with wakes.waiter(job_id, topic(caller.key_id)) as waiter:
         while not wakes.closing:
             async with database.transaction() as session:
+                try:
+                    await still_valid(session, caller)
+                except Unauthorized:
+                    return  # whoever connects again is told
                 job = await session.get(Job, job_id)
                 found = await of_job(session, job_id, last, limit=500)
             for row in found:
@@ -97,7 +105,7 @@ async def stream_events(
 @router.get("/logs", summary="A job's log", responses={200: {"content": {"text/plain": {}, "application/json": {}}}})
 async def get_logs(
     session: Transaction,
-    caller: AnyCaller,
+    caller: Reader,
     job_id: str,
     after: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=1, le=20000)] = 5000,
@@ -134,7 +142,7 @@ def _line(event: JobEvent) -> LogLine:
 @router.get("/metrics", summary="A job's measured curves")
 async def get_metrics(
     session: Transaction,
-    caller: AnyCaller,
+    caller: Reader,
     job_id: str,
     key: Annotated[list[str], Query()] = [],  # noqa: B006
 ) -> dict[str, dict[str, list[MetricPoint]]]:

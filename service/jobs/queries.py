@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from pace_core.spec import Fault, State
 from service.jobs.tables import Attempt, Job
 from service.keys.auth import Caller
-from service.keys.tables import Role
 from service.problems import Invalid, NotFound
 
 
@@ -68,7 +67,7 @@ async def page(session: AsyncSession, filters: JobFilters, caller: Caller) -> tu
 
 def _filtered(filters: JobFilters, caller: Caller) -> Select[Job]:
     query = select(Job)
-    if caller.role is Role.USER:
+    if caller.bounded:
         query = query.where(Job.project == caller.project)
     for name in ("project", "row", "owner", "benchmark"):
         value = getattr(filters, name)

@@ -24,8 +24,9 @@ from service.jobs import ledger
 from service.jobs.schemas import JobRequest
 from service.jobs.tables import IdempotencyKey, Job
 from service.keys.auth import Caller
-from service.keys.tables import Project, Role
+from service.keys.roles import Role
 from service.problems import Invalid, KeyReused
+from service.projects.queries import open_project
 
 
 def resolve(request: JobRequest, catalogue: Catalogue) -> tuple[RunSpec, str]:
@@ -98,12 +99,10 @@ def new_job(spec: RunSpec, catalogue: Catalogue) -> Job:
 async def _project(session: AsyncSession, request: JobRequest, caller: Caller) -> str:
     name = request.project or caller.project
     assert name is not None, "users and admins have a project"
-    if name == caller.project:
-        return name
-    if caller.role is not Role.ADMIN or await session.get(Project, name) is None:
+    if name != caller.project and caller.role is not Role.ADMIN:
         message = f"this key has no project {name!r}; leave the field out for {caller.project!r}"
         raise Invalid("the request has faults", [Fault(pointer="/project", code="unknown_name", message=message)])
-    return name
+    return await open_project(session, name, "/project")
 
 
 async def earlier_answer(

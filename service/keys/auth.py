@@ -1,18 +1,22 @@
 """Who asks, and whether they may."""
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import select
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.db import Database
-from service.keys.secrets import hashed
-from service.keys.tables import ApiKey, Role
+from service.keys.roles import PARTS, Role
+from service.keys.secrets import hashed, usable
+from service.keys.tables import ApiKey
 from service.problems import Forbidden, Unauthorized
 
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer pace_…`")
+_USED_S = 60.0  # last use is written this often, not at every request
 
 
 @dataclass(frozen=True)
@@ -23,43 +27,74 @@ class Caller:
     role: Role
     owner: str
     project: str | None
-    """None for workers."""
+    """None for workers and tracking."""
+    cluster: str | None = None
+    """The cluster of a worker's key."""
 
     def sees(self, project: str) -> bool:
         """Whether that project's jobs exist for this caller."""
-        return self.role is not Role.USER or self.project == project
+        return self.role in (Role.ADMIN, Role.TRACKING) or self.project == project
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the caller is kept to one project."""
+        return self.role in (Role.USER, Role.READER)
 
 
-async def _caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Caller:
-    if given is None:
+async def authenticated(database: Database, secret: str | None) -> Caller:
+    """The holder of that key. Raises Unauthorized where it is unknown, revoked or expired."""
+    if secret is None:
         raise Unauthorized("send your API key as `Authorization: Bearer pace_…`; `pace up` and `pace status` name it")
-    database: Database = request.app.state.database
     async with database.transaction() as session:  # its own, short: a long poll holds no connection
+        late = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _USED_S)
         found = await session.execute(
-            select(ApiKey.id, ApiKey.role, ApiKey.owner, ApiKey.project).where(
-                ApiKey.secret_hash == hashed(given.credentials), ApiKey.revoked_at.is_(None)
+            select(ApiKey, or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < late).label("say")).where(
+                ApiKey.secret_hash == hashed(secret), usable()
             )
         )
         row = found.one_or_none()
-    if row is None:
-        raise Unauthorized("this API key is unknown or revoked")
-    return Caller(row.id, Role(row.role), row.owner, row.project)
+        if row is None:
+            raise Unauthorized("this API key is unknown, expired or revoked")
+        key: ApiKey = row.ApiKey
+        if row.say:
+            await session.execute(update(ApiKey).where(ApiKey.id == key.id).values(last_used_at=func.now()))
+    return Caller(key.id, Role(key.role), key.owner, key.project, key.cluster)
+
+
+async def still_valid(session: AsyncSession, caller: Caller) -> None:
+    """Looks again, within what stays open for long. Raises Unauthorized where the key has stopped working."""
+    found = await session.execute(select(ApiKey.id).where(ApiKey.id == caller.key_id, usable()))
+    if found.first() is None:
+        raise Unauthorized("this API key has expired or was revoked")
+
+
+async def _caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Caller:
+    return await authenticated(request.app.state.database, given.credentials if given else None)
 
 
 AnyCaller = Annotated[Caller, Depends(_caller)]
 
 
-async def _user(caller: AnyCaller) -> Caller:
-    if caller.role is Role.WORKER:
-        raise Forbidden("a worker's key submits and changes no jobs; use a user's")
-    return caller
+def _only(who: str, *roles: Role) -> Callable[[Caller], Coroutine[Any, Any, Caller]]:
+    async def allowed(caller: AnyCaller) -> Caller:
+        if caller.role not in roles:
+            raise Forbidden(f"a key of role {caller.role} may not do this; it takes {who}")
+        return caller
+
+    return allowed
 
 
-async def _worker(caller: AnyCaller) -> Caller:
-    if caller.role is Role.USER:
-        raise Forbidden("only workers do this; use a worker's key (`python -m service keys create --role worker`)")
-    return caller
-
-
-User = Annotated[Caller, Depends(_user)]
-Worker = Annotated[Caller, Depends(_worker)]
+Reader = Annotated[
+    Caller, Depends(_only("a key of role user, reader, tracking or admin", *(set(Role) - {Role.WORKER})))
+]
+"""Who may look at jobs."""
+User = Annotated[Caller, Depends(_only("a key of role user or admin", Role.USER, Role.ADMIN))]
+"""Who may submit and change jobs."""
+Worker = Annotated[Caller, Depends(_only("a worker's key (`pace key create NAME --role worker`)", Role.WORKER))]
+"""Who may lease and report."""
+Tracking = Annotated[Caller, Depends(_only("a key of role tracking or admin", Role.TRACKING, Role.ADMIN))]
+"""Who may read all jobs' events and say where they are shown."""
+Part = Annotated[Caller, Depends(_only("a key of role worker or tracking", *PARTS))]
+"""Who may send heartbeats."""
+Admin = Annotated[Caller, Depends(_only("an admin's key", Role.ADMIN))]
+"""Who may manage keys, projects and clusters."""

@@ -1,17 +1,23 @@
-"""Makes and revokes API keys."""
+"""Makes, rotates and revokes API keys."""
 
 import hashlib
 import secrets
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import func
 
 from service.ids import new_id
-from service.keys.tables import ApiKey, Project, Role
+from service.keys.roles import PARTS, Role
+from service.keys.tables import ApiKey
+from service.projects.tables import Project
+from service.wake import notify
 
 DEFAULT_PROJECT = "default"
+DEFAULT_CLUSTER = "local"
 
 
 def hashed(secret: str) -> str:
@@ -19,40 +25,90 @@ def hashed(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-async def create_key(session: AsyncSession, role: Role, owner: str, project: str | None = None) -> str:
-    """A new key, shown this once; its project (`default` where none is named) is made where it does not exist."""
+def usable() -> ColumnElement[bool]:
+    """Whether a key is neither revoked nor expired, by the database's clock."""
+    return ApiKey.revoked_at.is_(None) & or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
+
+
+def topic(key_id: str) -> str:
+    """What is notified when the key stops working, so that its open streams end."""
+    return f"key {key_id}"
+
+
+async def make_key(
+    session: AsyncSession,
+    role: Role,
+    owner: str,
+    project: str | None = None,
+    *,
+    cluster: str | None = None,
+    name: str = "",
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """A new key and its secret, which is shown this once.
+
+    Its project (`default` where none is named) is made where it does not exist; a worker's cluster is `local` where
+    none is named.
+    """
     secret = f"pace_{secrets.token_hex(20)}"
-    if role is not Role.WORKER:
-        project = project or DEFAULT_PROJECT
-        await session.execute(insert(Project).values(name=project).on_conflict_do_nothing())
-    session.add(
-        ApiKey(
-            id=new_id("key"),
-            secret_hash=hashed(secret),
-            role=role,
-            project=None if role is Role.WORKER else project,
-            owner=owner,
-        )
+    place = await _place(session, role, project, cluster)
+    key = ApiKey(
+        id=new_id("key"),
+        secret_hash=hashed(secret),
+        name=name,
+        role=role,
+        owner=owner,
+        expires_at=expires_at,
+        **place,
     )
+    session.add(key)
     await session.flush()
-    return secret
+    await session.refresh(key)
+    return key, secret
+
+
+async def create_key(
+    session: AsyncSession, role: Role, owner: str, project: str | None = None, *, cluster: str | None = None
+) -> str:
+    """The secret of a new key; see `make_key`."""
+    return (await make_key(session, role, owner, project, cluster=cluster))[1]
 
 
 async def adopt_key(session: AsyncSession, secret: str, role: Role, owner: str) -> None:
     """Stores a key made elsewhere, for a stack whose keys outlive its database; does nothing where it is known."""
-    project = None if role is Role.WORKER else DEFAULT_PROJECT
-    if project:
-        await session.execute(insert(Project).values(name=project).on_conflict_do_nothing())
-    row = {"id": new_id("key"), "secret_hash": hashed(secret), "role": role, "project": project, "owner": owner}
+    place = await _place(session, role, None, None)
+    row = {"id": new_id("key"), "secret_hash": hashed(secret), "role": role, "owner": owner, "name": "local", **place}
     await session.execute(insert(ApiKey).values(**row).on_conflict_do_nothing())
 
 
-async def revoke_key(session: AsyncSession, secret: str) -> bool:
-    """Makes the key useless at once; False where there is no such key."""
-    result = await session.execute(
-        update(ApiKey)
-        .where(ApiKey.secret_hash == hashed(secret), ApiKey.revoked_at.is_(None))
-        .values(revoked_at=func.now())
-        .returning(ApiKey.id)
+async def revoke(session: AsyncSession, *which: ColumnElement[bool]) -> list[str]:
+    """Makes these keys useless at once and ends what is open with them; the ids of those that worked until now."""
+    revoked = await session.execute(
+        update(ApiKey).where(ApiKey.revoked_at.is_(None), *which).values(revoked_at=func.now()).returning(ApiKey.id)
     )
-    return result.first() is not None
+    ids = list(revoked.scalars())
+    for key_id in ids:
+        await notify(session, topic(key_id))
+    return ids
+
+
+async def retire(session: AsyncSession, key_id: str, overlap_s: float) -> None:
+    """Lets the key work for that much longer, and not beyond the expiry that it has."""
+    until = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, overlap_s)
+    await session.execute(
+        update(ApiKey).where(ApiKey.id == key_id).values(expires_at=func.least(ApiKey.expires_at, until))
+    )
+
+
+async def usable_admins(session: AsyncSession) -> set[str]:
+    """Ids of the admins' keys that work, locked against being revoked meanwhile."""
+    found = await session.execute(select(ApiKey.id).where(ApiKey.role == Role.ADMIN, usable()).with_for_update())
+    return set(found.scalars())
+
+
+async def _place(session: AsyncSession, role: Role, project: str | None, cluster: str | None) -> dict[str, Any]:
+    if role in PARTS:
+        return {"project": None, "cluster": (cluster or DEFAULT_CLUSTER) if role is Role.WORKER else None}
+    project = project or DEFAULT_PROJECT
+    await session.execute(insert(Project).values(name=project).on_conflict_do_nothing())
+    return {"project": project, "cluster": None}

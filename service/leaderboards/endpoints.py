@@ -6,8 +6,7 @@ from fastapi import APIRouter, Request
 
 from pace_core.spec import load_benchmarks
 from service.db import Transaction
-from service.keys.auth import AnyCaller
-from service.keys.tables import Role
+from service.keys.auth import Reader
 from service.leaderboards.results import runs_of
 from service.leaderboards.schemas import Leaderboard
 from service.leaderboards.table import leaderboard
@@ -20,7 +19,7 @@ router = APIRouter(prefix="/v1/leaderboards", tags=["leaderboards"])
 async def get_leaderboard(
     request: Request,
     session: Transaction,
-    caller: AnyCaller,
+    caller: Reader,
     benchmark: str,
     project: str | None = None,
     phase: Literal["search", "final"] = "final",
@@ -32,7 +31,7 @@ async def get_leaderboard(
     found = load_benchmarks().get(benchmark)
     if found is None:
         raise NotFound(f"there is no benchmark {benchmark!r}; there are {', '.join(load_benchmarks())}")
-    whose = (project if caller.role is not Role.USER else None) or caller.project
+    whose = (None if caller.bounded else project) or caller.project
     if project is not None and whose != project:
         raise NotFound(f"there is no project {project!r} that this key sees")
     runs = await runs_of(session, found.name, found.metric, phase, whose)

@@ -13,6 +13,8 @@ from service.db import Database
 from service.jobs import ledger
 from service.jobs.ledger import End
 from service.jobs.tables import Attempt, Job
+from service.keys.auth import Caller, still_valid
+from service.keys.secrets import topic
 from service.leases.settle import settle
 from service.leases.tables import Cluster
 from service.settings import Settings
@@ -21,7 +23,9 @@ from service.wake import QUEUE, Wakes
 _IN_FLIGHT_S = 5.0  # the last report of an attempt may still be on its way when its slot is announced free
 
 
-async def lease(database: Database, wakes: Wakes, settings: Settings, request: LeaseRequest) -> LeaseResponse:
+async def lease(
+    database: Database, wakes: Wakes, settings: Settings, caller: Caller, request: LeaseRequest
+) -> LeaseResponse:
     """Waits for jobs that the free slots can take; answers early with what the cluster lost.
 
     A later request of the same dispatcher takes the place of this one, which then takes nothing any more: its answer
@@ -32,6 +36,7 @@ async def lease(database: Database, wakes: Wakes, settings: Settings, request: L
 
     async def look(last: bool) -> LeaseResponse | None:
         async with database.transaction() as session:
+            await still_valid(session, caller)
             if not await _newest(session, request.dispatcher, generation):
                 return LeaseResponse(leases=[], lost=[], lease_s=settings.lease_s)
             taken = await _taken_slots(session, request)
@@ -42,7 +47,7 @@ async def lease(database: Database, wakes: Wakes, settings: Settings, request: L
             return None
         return LeaseResponse(leases=leases, lost=lost, lease_s=settings.lease_s)
 
-    return await wakes.poll(QUEUE, request.wait_s, look)
+    return await wakes.poll((QUEUE, topic(caller.key_id)), request.wait_s, look)
 
 
 async def _announce(session: AsyncSession, request: LeaseRequest) -> int:

@@ -11,10 +11,10 @@ router = APIRouter(prefix="/v1/leases", tags=["workers"])
 
 
 @router.post("", summary="Ask for work for the free slots")
-async def post_lease(request: Request, body: LeaseRequest, _: Worker) -> LeaseResponse:
+async def post_lease(request: Request, body: LeaseRequest, caller: Worker) -> LeaseResponse:
     """Held open for `wait_s` while there is no work."""
     state = request.app.state
-    return await lease(state.database, state.wakes, state.settings, body)
+    return await lease(state.database, state.wakes, state.settings, caller, body)
 
 
 @router.post("/{job}/{attempt}/reports", summary="Hand in an attempt's new events")

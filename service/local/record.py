@@ -43,6 +43,7 @@ class Folder:
         self.storage = self.path / "storage"
         self.logs = self.path / "logs"
         self.client = self.path / "client.json"
+        self.keys = self.path / "keys.json"
         self.ray_token = self.path / "ray-token"
         digest = hashlib.sha256(str(self.path).encode()).hexdigest()[:8]
         # short and outside: the paths of Ray's sockets must fit into 107 bytes
@@ -89,11 +90,19 @@ class Folder:
         self._record.unlink(missing_ok=True)
 
     def read_client(self) -> dict[str, str]:
-        """Addresses and keys; empty where there are none yet."""
-        try:
-            return json.loads(self.client.read_text("utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
-            return {}
+        """Addresses and a user's key: what may be handed over. Empty where there is none yet."""
+        return _read(self.client)
+
+    def read_keys(self) -> dict[str, str]:
+        """The stack's own keys by role, which stay here; empty where there are none yet."""
+        return _read(self.keys)
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
 
 
 def write_private(file: Path, text: str) -> None:

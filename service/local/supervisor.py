@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import psycopg
@@ -79,10 +80,11 @@ class Supervisor:
         if self._own_postgres:
             self._keepers.append(asyncio.create_task(self._keep_postgres(), name="postgres"))
         self._begin(commands.api(folder, self._api_port, database_url, mlflow_url))
-        await self._started("api", lambda: healthy(self._record.url, keys.admin), within_s=120)
+        await self._started("api", lambda: healthy(self._record.url, keys.user), within_s=120)
         self._tell_answering(self._record)
 
         worker = commands.worker_environment(folder, self._record.url, keys.worker)
+        tracking = commands.worker_environment(folder, self._record.url, keys.tracking)
         ray_address = os.environ.get("PACE_RAY_ADDRESS")
         if not ray_address:
             ray_port = free_port()
@@ -97,24 +99,24 @@ class Supervisor:
         self._begin(commands.dispatcher(folder, worker, ray_address, own_ray))
         if mlflow_port:
             await self._begin_mlflow(mlflow_port, database_url)
-        self._begin(commands.tracking(worker, mlflow_url))
+        self._begin(commands.tracking(tracking, mlflow_url))
 
     async def _first_keys(self, database_url: str) -> Keys:
-        known = self._folder.read_client()
-        kept = Keys(admin=known["key"], worker=known["worker_key"]) if {"key", "worker_key"} <= known.keys() else None
         try:
-            return await bootstrap(database_url, kept)
+            keys = await bootstrap(database_url, self._folder.read_keys() or self._keys_of_version_1())
         except (SQLAlchemyError, ValueError) as error:
             named = "PACE_DATABASE_URL" if not self._own_postgres else str(self._folder.postgres)
             raise RuntimeError(f"the database of {named} cannot be used: {error}") from error
+        write_private(self._folder.keys, json.dumps(asdict(keys), indent=2) + "\n")
+        return keys
+
+    def _keys_of_version_1(self) -> dict[str, str]:
+        """What `client.json` held when it held the stack's own keys too."""
+        stored = self._folder.read_client()
+        return {"admin": stored["key"], "worker": stored["worker_key"]} if "worker_key" in stored else {}
 
     def _keep_client(self, keys: Keys) -> None:
-        said = {
-            "url": self._record.url,
-            "key": keys.admin,
-            "worker_key": keys.worker,
-            "mlflow_url": self._record.mlflow_url,
-        }
+        said = {"url": self._record.url, "key": keys.user, "mlflow_url": self._record.mlflow_url}
         write_private(self._folder.client, json.dumps(said, indent=2) + "\n")
 
     def _make_token(self) -> None:

@@ -82,7 +82,11 @@ def test_an_emptied_mlflow_is_filled_again_from_the_events(stack: Stack, job: Wa
         httpx2.post(f"{base}/api/2.0/mlflow/runs/delete", json=body, timeout=30).raise_for_status()
 
     said = stack.folder.read_client()
-    environment = {"PACE_URL": said["url"], "PACE_API_KEY": said["worker_key"], "PATH": "/usr/bin:/bin"}
+    environment = {
+        "PACE_URL": said["url"],
+        "PACE_API_KEY": stack.folder.read_keys()["tracking"],
+        "PATH": "/usr/bin:/bin",
+    }
     rebuild = [sys.executable, "-m", "worker", "track", "--rebuild"]
     subprocess.run(rebuild, env=environment, check=True, capture_output=True, timeout=60)
 

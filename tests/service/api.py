@@ -73,7 +73,7 @@ class Api:
     async def act(self, job: str, verb: str) -> httpx2.Response:
         return await self.call("POST", f"/v1/jobs/{job}/{verb}")
 
-    async def lease(
+    async def ask(
         self,
         slots: list[dict[str, Any]] | None = None,
         *,
@@ -81,7 +81,8 @@ class Api:
         dispatcher: str = "d1",
         holding: list[dict[str, Any]] | None = None,
         all_slots: list[dict[str, Any]] | None = None,
-    ) -> dict[str, Any]:
+    ) -> httpx2.Response:
+        """Asks for work."""
         slots = [CPU] if slots is None else slots
         body = {
             "dispatcher": dispatcher,
@@ -92,7 +93,11 @@ class Api:
             "code_version": "1",
             "wait_s": wait_s,
         }
-        answer = await self.call("POST", "/v1/leases", json=body, key=self.keys.worker)
+        return await self.call("POST", "/v1/leases", json=body, key=self.keys.worker)
+
+    async def lease(self, slots: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
+        """The answer to `ask`."""
+        answer = await self.ask(slots, **more)
         assert answer.status_code == 200, answer.text
         return answer.json()
 

@@ -17,13 +17,15 @@ from service import postgres
 from service.app import create_app
 from service.db import Database
 from service.keys.bootstrap import Keys
+from service.keys.roles import Role
 from service.keys.secrets import create_key
-from service.keys.tables import Role
 from service.migrate import migrate
 from service.schema import METADATA
 from service.settings import Settings
 from tests.service.api import Api
 from tests.service.small_catalogue import small_catalogue
+
+OWNERS = {Role.ADMIN: "ada", Role.USER: "ada", Role.READER: "rita", Role.WORKER: "worker", Role.TRACKING: "tracking"}
 
 
 @pytest.fixture(scope="session")
@@ -85,8 +87,7 @@ async def database(migrated: Database) -> Database:
 @pytest_asyncio.fixture
 async def keys(database: Database) -> Keys:
     async with database.transaction() as session:
-        admin = await create_key(session, Role.ADMIN, "ada")
-        return Keys(admin=admin, worker=await create_key(session, Role.WORKER, "worker"))
+        return Keys(**{str(role): await create_key(session, role, owner) for role, owner in OWNERS.items()})
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 from pace_core.spec import ENDED, LEASED, MOVES, State
 from service.app import create_app
 from service.db import Database
+from service.keys.roles import Role
 from service.keys.secrets import create_key
-from service.keys.tables import Role
 from service.leases.reaper import reap_one
 from service.migrate import migrate
 from service.schema import METADATA
@@ -72,14 +72,18 @@ class Service(RuleBasedStateMachine):
                 for table in reversed(METADATA.sorted_tables):
                     await session.execute(table.delete())
                 admin = await create_key(session, Role.ADMIN, "ada")
+                self.workers = {
+                    name: await create_key(session, Role.WORKER, "worker", cluster=name) for name in ("d1", "d2")
+                }
             transport = httpx2.ASGITransport(app=self.app)
             headers = {"Authorization": f"Bearer {admin}"}
             self.http = httpx2.AsyncClient(transport=transport, base_url="http://service", headers=headers)
 
         self.runner.run(start())
 
-    def post(self, path: str, body: Any = None) -> httpx2.Response:
-        answer = self.runner.run(self.http.post(path, json=body))
+    def post(self, path: str, body: Any = None, cluster: str | None = None) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {self.workers[cluster]}"} if cluster else None
+        answer = self.runner.run(self.http.post(path, json=body, headers=headers))
         assert answer.status_code < 500
         return answer
 
@@ -99,7 +103,7 @@ class Service(RuleBasedStateMachine):
             "code_version": "1",
             "wait_s": 0,
         }
-        answer = self.post("/v1/leases", body).json()
+        answer = self.post("/v1/leases", body, dispatcher).json()
         for lost in answer["lost"]:
             self.holding = [h for h in self.holding if (h.job, h.attempt) != (lost["job"], lost["attempt"])]
         if not arrives:
@@ -128,7 +132,7 @@ class Service(RuleBasedStateMachine):
         self.holding = [other for other in self.holding if other is not held]
 
     def send(self, held: Held, events: list[dict[str, Any]]) -> httpx2.Response:
-        answer = self.post(f"/v1/leases/{held.job}/{held.attempt}/reports", {"events": events})
+        answer = self.post(f"/v1/leases/{held.job}/{held.attempt}/reports", {"events": events}, held.dispatcher)
         current = self.sql("SELECT state FROM jobs WHERE id = %s AND attempt = %s", held.job, held.attempt)
         if not current:
             assert answer.status_code == 409 or not events or answer.json()["directive"] == "stop"

@@ -84,7 +84,7 @@ async def test_a_reader_of_all_events_never_misses_one_that_commits_late(api: Ap
 
 
 async def all_events(api: Api, after: int = 0) -> list[dict[str, Any]]:
-    return (await api.get(f"/v1/events?after={after}", key=api.keys.worker))["data"]
+    return (await api.get(f"/v1/events?after={after}", key=api.keys.tracking))["data"]
 
 
 async def test_all_events_come_in_pages_and_can_be_waited_for(api: Api) -> None:
@@ -93,13 +93,13 @@ async def test_all_events_come_in_pages_and_can_be_waited_for(api: Api) -> None:
     pages: list[dict[str, Any]] = []
     after = 0
     while True:
-        page = await api.get(f"/v1/events?after={after}&limit=2", key=api.keys.worker)
+        page = await api.get(f"/v1/events?after={after}&limit=2", key=api.keys.tracking)
         pages += page["data"]
         after = page["next_cursor"]
         if not page["has_more"]:
             break
     assert [e["number"] for e in pages] == list(range(1, len(pages) + 1))
-    waiting = asyncio.create_task(api.get(f"/v1/events?after={after}&wait=20", key=api.keys.worker))
+    waiting = asyncio.create_task(api.get(f"/v1/events?after={after}&wait=20", key=api.keys.tracking))
     await asyncio.sleep(0.1)
     new = await api.submit()
     async with asyncio.timeout(3):
@@ -108,7 +108,7 @@ async def test_all_events_come_in_pages_and_can_be_waited_for(api: Api) -> None:
 
 
 async def test_a_reader_s_place_is_kept_and_can_be_set_back(api: Api) -> None:
-    worker = api.keys.worker
+    worker = api.keys.tracking
     assert (await api.get("/v1/cursors/mlflow", key=worker))["position"] == 0
     for position in (7, 3):
         await api.call("PUT", "/v1/cursors/mlflow", json={"position": position}, key=worker)

@@ -19,13 +19,14 @@ async def test_the_service_is_ready_without_workers_and_complete_with_them(api: 
     }
     for part in ("dispatcher", "ray", "mlflow", "tracking"):
         beat = Heartbeat(part=part, ok=True, detail="fine").model_dump()
-        assert (await api.call("POST", "/v1/heartbeats", json=beat, key=api.keys.worker)).status_code == 204
+        key = api.keys.worker if part in ("dispatcher", "ray") else api.keys.tracking
+        assert (await api.call("POST", "/v1/heartbeats", json=beat, key=key)).status_code == 204
     assert (await api.http.get("/readyz")).json()["complete"] is True
 
 
 async def test_a_part_that_fails_or_falls_silent_is_named(api: Api) -> None:
     beat = {"part": "mlflow", "ok": False, "detail": "connection refused"}
-    await api.call("POST", "/v1/heartbeats", json=beat, key=api.keys.worker)
+    await api.call("POST", "/v1/heartbeats", json=beat, key=api.keys.tracking)
     part = (await api.http.get("/readyz")).json()["parts"]["mlflow"]
     assert (part["status"], part["detail"]) == ("failing", "connection refused")
     await api.sql("UPDATE heartbeats SET at = now() - interval '10 minutes'")

@@ -196,7 +196,7 @@ async def test_attempts_say_where_they_ran_and_how_they_ended(api: Api) -> None:
 async def test_the_tracking_s_link_is_shown_with_the_job(api: Api) -> None:
     job = await api.submit()
     link = {"url": "http://mlflow/#/experiments/1/runs/2"}
-    await api.call("PUT", f"/v1/jobs/{job}/tracking", json=link, key=api.keys.worker)
+    await api.call("PUT", f"/v1/jobs/{job}/tracking", json=link, key=api.keys.tracking)
     assert (await api.job(job))["mlflow_url"] == link["url"]
 
 

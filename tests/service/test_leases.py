@@ -4,8 +4,8 @@ import asyncio
 import time
 from typing import Any
 
+from service.keys.roles import Role
 from service.keys.secrets import create_key
-from service.keys.tables import Role
 from tests.service.api import CPU, SPEC, Api, log, result
 
 GPU = {"name": "gpu-0", "device": "cuda", "memory_bytes": 80 << 30, "node": "n1"}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from service.keys.roles import Role
 from service.keys.secrets import create_key
-from service.keys.tables import Role
 from tests.service.api import SPEC, Api
 
 

@@ -6,7 +6,7 @@ import typer
 
 from pace_core.spec.errors import SpecError
 from service.client.address import NoService
-from service.client.cli import catalogue, jobs, leaderboard, local, submit, watch
+from service.client.cli import access, catalogue, jobs, leaderboard, local, submit, watch
 from service.client.cli.output import print_error, settle_streams
 from service.client.jobs import DownloadError
 from service.client.problems import ProblemError
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (local, submit, jobs, watch, leaderboard, catalogue):
+for module in (local, submit, jobs, watch, leaderboard, catalogue, access):
     module.install(app)
 
 

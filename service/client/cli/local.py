@@ -106,8 +106,9 @@ def train(context: typer.Context) -> None:
 
 def rebuild() -> None:
     """Fill MLflow again from the first event on."""
-    stored = Folder(state_folder()).read_client()
-    given = {"PACE_URL": "url", "PACE_API_KEY": "worker_key", "MLFLOW_TRACKING_URI": "mlflow_url"}
+    folder = Folder(state_folder())
+    stored = folder.read_client() | {"tracking_key": folder.read_keys().get("tracking", "")}
+    given = {"PACE_URL": "url", "PACE_API_KEY": "tracking_key", "MLFLOW_TRACKING_URI": "mlflow_url"}
     missing = [name for name, key in given.items() if not os.environ.get(name) and not stored.get(key)]
     if missing:
         raise NoService(f"no service runs here; start one with `pace up`, or set {', '.join(missing)}")

@@ -156,7 +156,7 @@ async def test_a_wrong_key_is_told(pace: Pace, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PACE_API_KEY", "pace_wrong")
     said = await pace("jobs")
     assert said.code == 1
-    assert "unknown or revoked" in said.told
+    assert "unknown, expired or revoked" in said.told
 
 
 async def test_a_list_of_jobs_fits_a_hundred_columns_and_cuts_no_id_and_no_number(pace: Pace, api: Api) -> None:
@@ -404,7 +404,8 @@ async def test_status_waits_until_every_part_has_said_that_it_is_ready(pace: Pac
     for part in ("dispatcher", "ray", "tracking", "mlflow"):
         assert not waiting.done()
         body = {"part": part, "ok": True, "detail": ""}
-        await api.call("POST", "/v1/heartbeats", json=body, key=api.keys.worker)
+        key = api.keys.worker if part in ("dispatcher", "ray") else api.keys.tracking
+        await api.call("POST", "/v1/heartbeats", json=body, key=key)
     said = await waiting
     assert said.code == 0
     assert {"mlflow is ready", "ray is ready"} <= set(said.out.splitlines())
@@ -426,16 +427,17 @@ async def test_training_here_needs_no_service(nowhere: Pace, became: list[list[s
     assert became == [[*train, "spec.yaml", "--out", "there"], [*train, "--help"]]
 
 
-async def test_mlflow_is_filled_again_with_the_workers_key(
+async def test_mlflow_is_filled_again_with_the_key_of_tracking(
     nowhere: Pace, became: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert (await nowhere("tracking", "rebuild")).code == 1
     for name in ("PACE_URL", "PACE_API_KEY", "MLFLOW_TRACKING_URI"):
         monkeypatch.setenv(name, "")
-    said = {"url": "http://a", "key": "user", "worker_key": "worker", "mlflow_url": "http://b"}
     (tmp_path / "state").mkdir()
+    said = {"url": "http://a", "key": "user", "mlflow_url": "http://b"}
     (tmp_path / "state" / "client.json").write_text(json.dumps(said))
+    (tmp_path / "state" / "keys.json").write_text(json.dumps({"tracking": "events", "worker": "leases"}))
     assert (await nowhere("tracking", "rebuild")).code == 0
     assert became == [[sys.executable, "-m", "worker", "track", "--rebuild"]]
-    assert (os.environ["PACE_URL"], os.environ["PACE_API_KEY"]) == ("http://a", "worker")
+    assert (os.environ["PACE_URL"], os.environ["PACE_API_KEY"]) == ("http://a", "events")
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://b"

@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2
@@ -230,7 +231,7 @@ async def test_workers_lease_report_and_are_fenced(worker: AsyncClient, api: Api
     request = LeaseRequest(dispatcher="d1", slots=[SLOT], all_slots=[SLOT], code_version="1", wait_s=0)
     (lease,) = (await worker.worker.lease(request)).leases
     assert lease.job == job
-    start = Event(seq=1, at=(await worker.jobs.get(job)).created_at, type=EventType.LOG, data={"message": "hi"})
+    start = Event(seq=1, at=datetime.now(UTC), type=EventType.LOG, data={"message": "hi"})
     said = await worker.worker.report(job, 1, Report(events=[start]))
     assert (said.acknowledged, said.directive) == (1, "continue")
     await api.expire(job)
@@ -239,12 +240,13 @@ async def test_workers_lease_report_and_are_fenced(worker: AsyncClient, api: Api
         await worker.worker.report(job, 1, Report(events=[]))
 
 
-async def test_readers_of_all_events_keep_their_place(worker: AsyncClient, api: Api) -> None:
+async def test_readers_of_all_events_keep_their_place(base_url: str, api: Api) -> None:
     await api.submit()
-    assert await worker.worker.cursor("mlflow") == 0
-    events = await worker.worker.events(0)
-    await worker.worker.set_cursor("mlflow", events[-1].id)
-    assert await worker.worker.events(await worker.worker.cursor("mlflow")) == []
+    async with AsyncClient(base_url, api.keys.tracking) as reader:
+        assert await reader.worker.cursor("mlflow") == 0
+        events = await reader.worker.events(0)
+        await reader.worker.set_cursor("mlflow", events[-1].id)
+        assert await reader.worker.events(await reader.worker.cursor("mlflow")) == []
 
 
 async def test_the_parts_of_the_stack_are_told(worker: AsyncClient) -> None:

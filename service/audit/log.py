@@ -1,0 +1,33 @@
+"""Writes down what callers change, in the transaction of the change."""
+
+from typing import Any
+
+from fastapi import Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.audit.tables import AuditEntry
+from service.keys.auth import Caller
+
+
+def record(
+    session: AsyncSession,
+    request: Request,
+    caller: Caller,
+    action: str,
+    target: str,
+    project: str | None = None,
+    **detail: Any,
+) -> None:
+    """Adds an entry; it is stored when the change is, and not without it."""
+    entry = AuditEntry(
+        actor=caller.owner,
+        role=caller.role,
+        key=caller.key_id,
+        action=action,
+        target=target,
+        project=project,
+        detail=detail,
+        address=request.client.host if request.client else None,
+        request=getattr(request.state, "request_id", None),
+    )
+    session.add(entry)

@@ -1,0 +1,179 @@
+"""Commands on keys, projects and the audit."""
+
+import re
+from typing import Annotated
+
+import typer
+
+from service.client import Client
+from service.client.address import find_admin_key
+from service.client.cli.output import ago, cell, failed, out, plain, print_table, table
+from service.keys.roles import Role
+from service.keys.schemas import NewKey
+
+_UNITS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+
+_Id = Annotated[str, typer.Argument(metavar="KEY", help="Id such as key_01…; `pace key list` names it.")]
+_Expires = Annotated[str | None, typer.Option(help="After this long, such as 12h, 30d, 8w; never where not given.")]
+
+
+def install(app: typer.Typer) -> None:
+    """Adds the commands."""
+    key = typer.Typer(help="API keys.", no_args_is_help=True)
+    for name, command in (("create", create), ("list", list_keys), ("revoke", revoke), ("rotate", rotate)):
+        key.command(name)(command)
+    project = typer.Typer(help="Projects: what jobs and keys belong to.", no_args_is_help=True)
+    for name, command in (("create", make), ("list", list_projects), ("archive", archive), ("restore", restore)):
+        project.command(name)(command)
+    app.add_typer(key, name="key")
+    app.add_typer(project, name="project")
+    app.command()(audit)
+
+
+def create(
+    name: Annotated[str, typer.Argument(help="What to call the key, such as laptop or grace.")],
+    role: Annotated[Role, typer.Option(help="What it may do.")] = Role.USER,
+    project: Annotated[str | None, typer.Option(help="Where its jobs go; your own where not given.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Whose it is; the name where not given.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="Of a worker's key: the cluster it leases for.")] = None,
+    expires: _Expires = None,
+) -> None:
+    """Make a key and print its secret, this once."""
+    until = _seconds(expires)
+    with _admin() as client:
+        made = client.keys.create(name, role, owner=owner, project=project, cluster=cluster, expires_in_s=until)
+    _print_new(made)
+
+
+def list_keys(
+    owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
+    role: Annotated[Role | None, typer.Option(help="Only of this role.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only of this project.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="Also those that work no longer.")] = False,
+) -> None:
+    """List keys, newest first."""
+    with _admin() as client:
+        found = client.keys.list(owner=owner, role=role, project=project, all=all)
+    shown = table("key", "~name", "~owner", "role", "~project", "~cluster", "made", "last used", "expires", "revoked")
+    for key in found:
+        expires = f"{key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else ""
+        shown.add_row(
+            key.id,
+            cell(key.name),
+            cell(key.owner),
+            key.role,
+            cell(key.project or ""),
+            cell(key.cluster or ""),
+            ago(key.created_at),
+            ago(key.last_used_at) or "never",
+            expires,
+            ago(key.revoked_at),
+        )
+    print_table(shown)
+
+
+def revoke(
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY]...", help="Ids; `pace key list` names them.")
+    ] = None,
+    owner: Annotated[str | None, typer.Option(help="Every key of this owner instead.")] = None,
+) -> None:
+    """Make keys useless at once, also for what is open with them."""
+    if bool(keys) == bool(owner):
+        raise failed("name either keys by their ids, or --owner")
+    with _admin() as client:
+        revoked = client.keys.revoke_owner(owner) if owner else [client.keys.revoke(key).id for key in keys or []]
+    for key in revoked:
+        out().print(f"{key}  revoked")
+    if not revoked:
+        out().print("no key of that owner works")
+
+
+def rotate(
+    key: _Id,
+    overlap: Annotated[
+        str, typer.Option(help="How long the old key still works, such as 10m, 12h, 1d; 0 ends it.")
+    ] = "1d",
+    expires: _Expires = None,
+) -> None:
+    """Make a key in the place of another, and print its secret, this once."""
+    with _admin() as client:
+        made = client.keys.rotate(key, _seconds(overlap) or 0.0, _seconds(expires))
+    _print_new(made)
+    out().print(f"{key} works for {overlap} more" if _seconds(overlap) else f"{key} works no longer")
+
+
+def make(name: Annotated[str, typer.Argument()]) -> None:
+    """Make a project."""
+    with _admin() as client:
+        out().print(f"{plain(client.projects.create(name).name)}  made")
+
+
+def list_projects() -> None:
+    """List the projects that your key sees."""
+    with _admin() as client:
+        found = client.projects.list()
+    shown = table("~project", "made", "archived")
+    for project in found:
+        shown.add_row(cell(project.name), ago(project.created_at), ago(project.archived_at))
+    print_table(shown)
+
+
+def archive(name: Annotated[str, typer.Argument()]) -> None:
+    """Let a project take no more jobs and keys; what it has stays."""
+    with _admin() as client:
+        out().print(f"{plain(client.projects.archive(name).name)}  archived")
+
+
+def restore(name: Annotated[str, typer.Argument()]) -> None:
+    """Let an archived project take jobs and keys again."""
+    with _admin() as client:
+        out().print(f"{plain(client.projects.restore(name).name)}  restored")
+
+
+def audit(
+    actor: Annotated[str | None, typer.Option(help="Only what this owner's keys did.")] = None,
+    action: Annotated[str | None, typer.Option(help="Such as key, or key.revoke.")] = None,
+    target: Annotated[str | None, typer.Option(help="Id or name of what was changed.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only in this project.")] = None,
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+) -> None:
+    """Show who changed what, newest first."""
+    with _admin() as client:
+        found = client.audit.list(actor=actor, action=action, target=target, project=project, limit=limit)
+    shown = table("at (UTC)", "~who", "role", "from", "did", "to", "~project", "|detail")
+    for entry in found:
+        detail = ", ".join(f"{name}={value}" for name, value in entry.detail.items())
+        shown.add_row(
+            f"{entry.at:%Y-%m-%d %H:%M:%S}",
+            cell(entry.actor),
+            entry.role,
+            cell(entry.address or ""),
+            entry.action,
+            cell(entry.target),
+            cell(entry.project or ""),
+            cell(detail),
+        )
+    print_table(shown)
+
+
+def _admin() -> Client:
+    """With the key of the environment, else with the admin's of the stack that runs here."""
+    return Client(key=find_admin_key())
+
+
+def _print_new(key: NewKey) -> None:
+    console = out()
+    where = f"project {key.project}" if key.project else f"cluster {key.cluster}" if key.cluster else "all projects"
+    until = f", expires {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else ""
+    console.print(f"{key.id}  {plain(key.name)}: role {key.role}, {plain(where)}, owner {plain(key.owner)}{until}")
+    console.print(f"[bold]{key.secret}[/]  (shown this once; set it as PACE_API_KEY)")
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None or text == "0":
+        return None
+    said = re.fullmatch(r"(\d{1,6})([mhdw])", text)
+    if said is None:
+        raise failed(f"{text!r} is no time; write such as 10m, 12h, 30d or 8w")
+    return int(said[1]) * _UNITS[said[2]]

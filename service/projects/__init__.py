@@ -1,0 +1,1 @@
+"""Projects: what jobs and keys belong to."""

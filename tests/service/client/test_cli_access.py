@@ -1,0 +1,53 @@
+"""`pace key`, `pace project` and `pace audit` against a real API."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.service.api import Api
+from tests.service.client.test_cli import Pace, nowhere, pace, quiet_api
+
+__all__ = ["nowhere", "pace", "quiet_api"]
+
+
+async def test_a_key_is_made_listed_rotated_and_revoked(pace: Pace, api: Api) -> None:
+    assert (await pace("project", "create", "vision")).code == 0
+    made = await pace("key", "create", "grace", "--project", "vision", "--expires", "30d")
+    assert made.code == 0, made.err
+    first, secret = made.out.split()[0], made.out.splitlines()[1].split()[0]
+    assert (await api.call("GET", "/v1/jobs", key=secret)).status_code == 200
+    listed = (await pace("key", "list", "--owner", "grace")).out
+    assert first in listed
+    assert "vision" in listed
+    assert secret not in listed
+    rotated = await pace("key", "rotate", first, "--overlap", "12h")
+    second = rotated.out.split()[0]
+    assert f"{first} works for 12h more" in rotated.out
+    assert (await pace("key", "revoke", first, second)).out == f"{first}  revoked\n{second}  revoked\n"
+    assert (await api.call("GET", "/v1/jobs", key=secret)).status_code == 401
+    assert "key.rotate" in (await pace("audit", "--action", "key")).out
+
+
+async def test_odd_words_are_told_with_the_cure(pace: Pace) -> None:
+    for arguments, said in (
+        (("key", "create", "x", "--expires", "soon"), "30d"),
+        (("key", "create", "x", "--project", "nowhere"), "pace project create nowhere"),
+        (("key", "revoke"), "--owner"),
+        (("key", "revoke", "key_none"), "no key"),
+    ):
+        answer = await pace(*arguments)
+        assert answer.code != 0
+        assert said in answer.told, arguments
+
+
+async def test_on_this_machine_the_admin_s_key_is_found_beside_the_one_to_hand_over(
+    nowhere: Pace, api: Api, base_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quiet_api: None
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "client.json").write_text(json.dumps({"url": base_url, "key": api.keys.user}))
+    assert "admin" in (await nowhere("key", "create", "x")).told
+    (state / "keys.json").write_text(json.dumps({"admin": api.keys.admin}))
+    assert (await nowhere("key", "create", "x")).code == 0
+    assert (await nowhere("jobs")).code == 0
