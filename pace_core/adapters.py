@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from pace_core import methods, storage
 from pace_core.backbones import vision
-from pace_core.data import decode
+from pace_core.decoding import decode
 from pace_core.network.parts import head_prefix, network_family
 from pace_core.network.residual import NoisedHead, plain_linear, residuals
+from pace_core.preprocessing import Preprocessing
 from pace_core.spec import RunError, RunSpec
 from pace_core.tensors import pack, unpack
-from pace_core.training.batches import Preprocessing
 from pace_core.training.optimizer import trainable
 
 NAME = "adapter.safetensors"
@@ -61,8 +61,7 @@ def read_adapter(uri: str) -> AdapterFile:
         raise RunError("weights_missing", f"there is no adapter {uri}")
     try:
         tensors, facts = unpack(content)
-        said = facts["preprocessing"]
-        preprocessing = Preprocessing(said["image_size"], tuple(said["mean"]), tuple(said["std"]))
+        preprocessing = Preprocessing.read(facts["preprocessing"])
         spec = RunSpec.model_validate(facts["spec"])
         return AdapterFile(spec, tuple(facts["class_names"]), preprocessing, facts["weights_hash"], tensors)
     except (ValueError, KeyError, TypeError) as error:
@@ -143,6 +142,7 @@ class Predictor:
 
     def of_files(self, paths: Sequence[str]) -> list[tuple[str, float]]:
         """The likeliest class of each image file, with its probability. Raises RunError for an unreadable file."""
-        pixels = np.stack([decode(Path(path), self._preprocessing.image_size) for path in paths])
+        how = self._preprocessing
+        pixels = np.stack([how.middle(decode(Path(path), how).pixels) for path in paths])
         best = self.probabilities(torch.from_numpy(pixels)).max(1)
         return [(self.class_names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]

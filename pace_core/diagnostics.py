@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pace_core.data import ImageSet
+from pace_core.data import Images
 from pace_core.network.parts import block_linears
 from pace_core.network.pretrained import Pretrained
 from pace_core.network.residual import merged_weights
 from pace_core.noise import keyed_seed
 
-Inputs = Callable[[ImageSet], Iterator[tuple[Tensor, Tensor]]]
+Inputs = Callable[[Images], Iterator[tuple[Tensor, Tensor]]]
 
 
 class Diagnostics:
@@ -25,7 +25,7 @@ class Diagnostics:
     def __init__(self, model: nn.Module) -> None:
         self._model, self._pretrained = model, Pretrained(model)
 
-    def measure(self, images: ImageSet, inputs: Inputs) -> dict[str, float]:
+    def measure(self, images: Images, inputs: Inputs) -> dict[str, float]:
         """`gradient_norm_loss`, `gradient_norm_output` and `fp_distance`.
 
         gradient_norm_loss: norm of the gradient of the mean cross-entropy w.r.t. each adapted weight, summed over
@@ -48,7 +48,7 @@ class Diagnostics:
         }
 
     def _gradients(
-        self, images: ImageSet, inputs: Inputs, weights: list[Tensor]
+        self, images: Images, inputs: Inputs, weights: list[Tensor]
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         count, outputs = len(images), []
         of_loss, of_output = ([torch.zeros_like(w) for w in weights] for _ in range(2))

@@ -11,14 +11,13 @@ from torch import nn
 
 from pace_core.adapters import AdapterFile, save_adapter
 from pace_core.backbones import vision
-from pace_core.data import ImageSet
+from pace_core.data import Images, ImageSet
 from pace_core.diagnostics import Diagnostics
 from pace_core.network.parts import head_prefix
 from pace_core.provenance import peak_memory_bytes, provenance
 from pace_core.search import inherit, search, searches, with_architecture
 from pace_core.spec import REASONS, Adapter, Metric, Reporter, RunError, RunResult, RunSpec
-from pace_core.stage import Ground, adapted, batches, data_hash, load_data, regularized
-from pace_core.training.batches import Preprocessing
+from pace_core.stage import Ground, adapted, batches, data_hash, load_data, preprocessing_of, regularized
 from pace_core.training.checkpoint import Checkpoint, Progress, State, read_checkpoint, save_checkpoint
 from pace_core.training.evaluate import accuracy, batches_of, logits_of, mean_cross_entropy
 from pace_core.training.loop import Speed, train
@@ -40,14 +39,14 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
     with _named_failures():
         reporter.event("stage", {"name": "backbone"})
         loaded = vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path)
-        ground = Ground(Preprocessing(loaded.image_size, loaded.mean, loaded.std), precision, device)
+        ground = Ground(preprocessing_of(spec, loaded), precision, device)
         saved = _earlier(spec, resume_from, folder, reporter)
 
         found = search(spec, ground, reporter, folder, saved) if searches(spec) else None
         chosen = with_architecture(spec, found.architecture) if found else spec
 
         reporter.event("stage", {"name": "data"})
-        splits = load_data(spec, spec.task.phase, loaded.image_size, reporter)
+        splits = load_data(spec, spec.task.phase, ground.preprocessing, reporter)
         hash_of_data = data_hash(spec)
         split, held_out = splits.measured
 
@@ -121,7 +120,7 @@ def _earlier(spec: RunSpec, resume_from: str | None, folder: str, reporter: Repo
 class _Evaluation:
     """Measures the model on the split that the phase holds out."""
 
-    def __init__(self, spec: RunSpec, model: nn.Module, held_out: ImageSet, train: ImageSet, ground: Ground) -> None:
+    def __init__(self, spec: RunSpec, model: nn.Module, held_out: Images, train: ImageSet, ground: Ground) -> None:
         self._model, self._held_out, self._train = model, held_out, train
         self._with = (ground.preprocessing, ground.precision, ground.device)
         self._diagnostics = Diagnostics(model) if spec.training.diagnostics else None

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pace_core import methods
 from pace_core.backbones import vision
-from pace_core.data import ImageSet
+from pace_core.data import Images
 from pace_core.network.search_space import Architecture, SearchParams, Space
 from pace_core.noise import keyed_seed
 from pace_core.regularizers import Batch, Regularizer, Step
@@ -67,7 +67,7 @@ def search(spec: RunSpec, ground: Ground, reporter: Reporter, folder: str, saved
     stage_spec = _of_supernet(spec, params)
 
     reporter.event("stage", {"name": "data"})
-    splits = load_data(spec, "search", ground.preprocessing.image_size, reporter)
+    splits = load_data(spec, "search", ground.preprocessing, reporter)
     assert splits.val is not None
 
     loaded = vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path)
@@ -99,7 +99,7 @@ def inherit(model: nn.Module, supernet: nn.Module) -> None:
         parameter.copy_(larger[name][tuple(slice(size) for size in parameter.shape)])
 
 
-def _accuracy(model: nn.Module, images: ImageSet, ground: Ground) -> float:
+def _accuracy(model: nn.Module, images: Images, ground: Ground) -> float:
     return accuracy(logits_of(model, images, ground.preprocessing, ground.precision, ground.device), images.labels)
 
 

@@ -1,17 +1,21 @@
 """What a stage of training stands on: data, the adapted model, its regularizer and optimizer, batches."""
 
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import nn
 
 from pace_core import data, registry, regularizers
 from pace_core.adapters import adapt, start_from
+from pace_core.backbones.vision import Loaded
 from pace_core.data import ImageSet, Phase, Splits
 from pace_core.noise import Pass, SeededSource, keyed_seed
+from pace_core.preprocessing import Preprocessing
 from pace_core.regularizers import Regularizer, Setting
 from pace_core.spec import Reporter, RunError, RunSpec
-from pace_core.training.batches import Batches, Preprocessing, decoded_size
+from pace_core.training.batches import Batches
 from pace_core.training.precision import Precision
 
 
@@ -24,22 +28,39 @@ class Ground:
     device: torch.device
 
 
-def load_data(spec: RunSpec, phase: Phase, image_size: int, reporter: Reporter) -> Splits:
+def preprocessing_of(spec: RunSpec, loaded: Loaded) -> Preprocessing:
+    """The transform of the spec's images for this backbone."""
+    _, params = source_of(spec)
+    return Preprocessing.of(
+        augmentation=spec.training.augmentation,
+        image_size=loaded.image_size,
+        mean=loaded.mean,
+        std=loaded.std,
+        exif=getattr(params, "exif", False),  # the bundled pictures come from no files
+        background=getattr(params, "background", None),
+    )
+
+
+def load_data(spec: RunSpec, phase: Phase, preprocessing: Preprocessing, reporter: Reporter) -> Splits:
     """The splits that the phase may open. Raises RunError where there is nothing to train on."""
-    source, task = registry.load(data)[spec.task.source], spec.task
-    params = source.Params.model_validate(task.params)
-    size = decoded_size(image_size, spec.training.augmentation)
-    splits = source.load(params, phase=phase, num_classes=task.num_classes, image_size=size, reporter=reporter)
+    source, params = source_of(spec)
+    num_classes = spec.task.num_classes
+    splits = source.load(params, phase=phase, num_classes=num_classes, preprocessing=preprocessing, reporter=reporter)
     if len(splits.train) == 0:
-        raise RunError("data_missing", f"task: {task.name} has no training images")
+        raise RunError("data_missing", f"task: {spec.task.name} has no training images")
     return splits
 
 
 def data_hash(spec: RunSpec) -> str:
     """Of all data that the spec's phase may open."""
-    source, task = registry.load(data)[spec.task.source], spec.task
-    params = source.Params.model_validate(task.params)
-    return source.fingerprint(params, phase=task.phase, num_classes=task.num_classes)
+    source, params = source_of(spec)
+    return source.fingerprint(params, phase=spec.task.phase, num_classes=spec.task.num_classes)
+
+
+def source_of(spec: RunSpec) -> tuple[ModuleType, Any]:
+    """The spec's data source and its parameters."""
+    source = registry.load(data)[spec.task.source]
+    return source, source.Params.model_validate(spec.task.params)
 
 
 def adapted(spec: RunSpec, model: nn.Module, num_classes: int, ground: Ground) -> nn.Module:

@@ -21,6 +21,7 @@ from torch import nn
 
 from pace_core.backbones import vision
 from pace_core.data import ImageSet, Splits, vtab_mini
+from pace_core.preprocessing import Preprocessing
 from pace_core.run import run
 from pace_core.spec import Backbone, Directive, load_benchmarks, spec_of_recipe, validate
 
@@ -42,7 +43,9 @@ class Quiet:
 
 def splits(task: str, phase: Literal["search", "final"]) -> Splits:
     """The task's pictures."""
-    return vtab_mini.load(vtab_mini.Params(task=task), phase=phase, num_classes=None, image_size=64, reporter=Quiet())
+    as_drawn = Preprocessing(64, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    params = vtab_mini.Params(task=task)
+    return vtab_mini.load(params, phase=phase, num_classes=None, preprocessing=as_drawn, reporter=Quiet())
 
 
 def pixels(images: ImageSet) -> Features:

@@ -1,12 +1,11 @@
-"""Data sources, one file a source; each gives a task's images as uint8 arrays, decoded once.
+"""Data sources, one file a source; each gives a task's images as uint8 arrays.
 
 A source module has `Params` and
-    load(params, *, phase, num_classes, image_size, reporter) -> Splits
+    load(params, *, phase, num_classes, preprocessing, reporter) -> Splits
     fingerprint(params, *, phase, num_classes) -> str: SHA-256 of the data that the phase may open, wherever it lies
 With phase `search`, `load` opens no file of the test split.
 """
 
-from pace_core.data._cache import decode
-from pace_core.data._splits import ImageSet, Phase, Splits
+from pace_core.data._splits import Images, ImageSet, Phase, Splits, StreamedImages
 
-__all__ = ["ImageSet", "Phase", "Splits", "decode"]
+__all__ = ["ImageSet", "Images", "Phase", "Splits", "StreamedImages"]

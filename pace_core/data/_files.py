@@ -1,28 +1,75 @@
-"""From a list of image files to a phase's splits: what all sources that read files share."""
+"""From lists of image files to a phase's splits: what all sources that read files share."""
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
 import torch
+from pydantic import Field
+from torch import Tensor
 
-from pace_core.data._cache import decoded
-from pace_core.data._listing import Listing
-from pace_core.data._splits import ImageSet, Phase, Splits
-from pace_core.spec import Reporter, RunError
+from pace_core.data._listing import Listed, Listing, in_one_message
+from pace_core.data._splits import ImageSet, Phase, Splits, StreamedImages
+from pace_core.data._threads import in_order
+from pace_core.decoding import Decoded, decode
+from pace_core.preprocessing import Preprocessing
+from pace_core.spec import ParamsModel, Reporter, RunError
+
+HELD_BYTES = 256 * 2**20
+"""Images to measure on are held in memory up to this; more are decoded again whenever they are measured on."""
+_SECONDS_BETWEEN_REPORTS = 0.5
+_DARK = 2**16 // 8
 
 
-def splits(listing: Listing, *, phase: Phase, image_size: int, reporter: Reporter) -> Splits:
-    """Every listed image decoded. Raises RunError if a split is empty or a file is missing or broken."""
+class FileParams(ParamsModel):
+    """How image files are read, whatever lists them."""
+
+    exif: bool = True
+    """Turn photographs upright as their EXIF orientation says; off in the papers' code."""
+    background: str = Field(default="white", pattern="^(white|black|grey|#[0-9a-fA-F]{6})$")
+    """What transparent images are laid on: white, black, grey or a colour such as #ff8000."""
+
+
+class UserParams(FileParams):
+    """What is up to the user of their own images."""
+
+    on_unreadable: Literal["fail", "skip"] = "fail"
+    """fail: the run ends before training and lists the files that cannot be read. skip: it goes on without them, and
+    counts them in its result."""
+    final_trains_on_val: bool = True
+    """Whether a final run trains on the validation images too, as VTAB-1K does and few-shot benchmarks do not; where
+    there are none, whether on the share that a search would choose by."""
+
+
+def splits(
+    listing: Listing,
+    *,
+    phase: Phase,
+    preprocessing: Preprocessing,
+    on_unreadable: Literal["fail", "skip"] = "fail",
+    reporter: Reporter,
+) -> Splits:
+    """Every listed image decoded once. Raises RunError if a split is empty, and for what cannot be read unless skipped.
+
+    Training images are held in memory, and those to measure on where they are few.
+    """
     measured = "val" if phase == "search" else "test"
-    for name, entries in (("train", listing.train), (measured, listing.measured)):
-        if not entries:
-            raise RunError("data_missing", f"the {name} split is empty")
-    every = [*listing.train, *listing.measured]
-    images = torch.from_numpy(decoded(every, image_size, reporter))
-    labels = torch.tensor([entry.label for entry in every])
-    cut = len(listing.train)
-    train, other = ImageSet(images[:cut], labels[:cut]), ImageSet(images[cut:], labels[cut:])
+    _refuse_empty(listing.train, listing.measured, measured)
+    held = len(listing.measured) * 3 * (preprocessing.resize_to or preprocessing.image_size) ** 2 <= HELD_BYTES
+    reading = _Reading(preprocessing, reporter, len(listing.train) + len(listing.measured))
+    train, train_images = reading.through(listing.train, keep=True)
+    other, other_images = reading.through(listing.measured, keep=held)
+    reading.say(on_unreadable)
+    _refuse_empty(train, other, measured)
+
+    labels = _labels(other)
+    images = ImageSet(other_images, labels) if held else StreamedImages(tuple(e.path for e in other), labels)
     return Splits(
-        train=train,
-        val=other if phase == "search" else None,
-        test=other if phase == "final" else None,
+        train=ImageSet(train_images, _labels(train)),
+        val=images if phase == "search" else None,
+        test=images if phase == "final" else None,
         class_names=listing.class_names,
     )
 
@@ -33,3 +80,79 @@ def check_num_classes(given: int | None, found: int, where: str) -> None:
         raise RunError(
             "spec_invalid", f"task.num_classes: is {given}, but {where} has {found} classes; leave it out or correct it"
         )
+
+
+def _refuse_empty(train: Sequence[Listed], measured: Sequence[Listed], name: str) -> None:
+    for split, entries in (("train", train), (name, measured)):
+        if not entries:
+            raise RunError("data_missing", f"the {split} split is empty")
+
+
+def _labels(entries: Sequence[Listed]) -> Tensor:
+    return torch.tensor([entry.label for entry in entries], dtype=torch.int64)
+
+
+@dataclass
+class _Reading:
+    """One pass over all files of a phase: what cannot be read is known before training begins."""
+
+    preprocessing: Preprocessing
+    reporter: Reporter
+    total: int
+    done: int = 0
+    reported: float = 0.0
+    unreadable: list[tuple[Listed, RunError]] = field(default_factory=list)
+    deepest: int | None = None
+    """Highest value of all 16-bit images."""
+    turned: int = 0
+    transparent: int = 0
+
+    def through(self, listed: Sequence[Listed], *, keep: bool) -> tuple[list[Listed], Tensor | tuple[Tensor, ...]]:
+        """The entries that can be read and, where they are to be kept, their images."""
+        side = self.preprocessing.resize_to or self.preprocessing.image_size
+        square = self.preprocessing.resize == "squash"
+        array = np.empty((len(listed) if keep and square else 0, side, side, 3), dtype=np.uint8)
+        readable: list[Listed] = []
+        images: list[Tensor] = []
+        for entry, found in zip(listed, in_order(self._read, listed), strict=True):
+            self._count(found, entry)
+            if isinstance(found, RunError):
+                continue
+            if keep and square:
+                array[len(readable)] = found.pixels
+            elif keep:
+                images.append(torch.tensor(found.pixels))
+            readable.append(entry)
+        return readable, torch.from_numpy(array[: len(readable)]) if square else tuple(images)
+
+    def _read(self, entry: Listed) -> Decoded | RunError:
+        try:
+            return decode(entry.path, self.preprocessing)
+        except RunError as error:
+            return error
+
+    def _count(self, found: Decoded | RunError, entry: Listed) -> None:
+        if isinstance(found, RunError):
+            self.unreadable.append((entry, found))
+        else:
+            self.turned += found.turned
+            self.transparent += found.transparent
+            if found.deepest is not None:
+                self.deepest = max(found.deepest, self.deepest or 0)
+        self.done += 1
+        if self.done == self.total or time.monotonic() - self.reported > _SECONDS_BETWEEN_REPORTS:
+            self.reported = time.monotonic()
+            self.reporter.event("progress", {"stage": "data", "done": self.done, "total": self.total})
+
+    def say(self, on_unreadable: Literal["fail", "skip"]) -> None:
+        """Raises RunError with the list of what cannot be read, unless that is skipped; warns of what looks wrong."""
+        if self.unreadable and on_unreadable == "fail":
+            reason = "data_missing" if all(e.reason == "data_missing" for _, e in self.unreadable) else "data_corrupt"
+            faults = [f"{entry.origin}: {error.message}" for entry, error in self.unreadable]
+            raise RunError(reason, in_one_message(faults))
+        if self.deepest is not None and self.deepest < _DARK:
+            message = (
+                f"the 16-bit images are nearly black: their highest value is {self.deepest} of 65535; "
+                "scale their values up to 65535 and save them again"
+            )
+            self.reporter.event("log", {"level": "warning", "message": message})

@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from pace_core.data._threads import in_order
 from pace_core.spec import RunError
 
 
@@ -29,6 +30,15 @@ class Listing:
     measured: list[Listed]
     """Validation files in a search, test files in a final run."""
     class_names: tuple[str, ...]
+
+
+_NAMED_FAULTS = 20
+
+
+def in_one_message(faults: Sequence[str]) -> str:
+    """The first twenty faults, a line each, and how many more there are."""
+    more = len(faults) - _NAMED_FAULTS
+    return "\n".join([*faults[:_NAMED_FAULTS], *([f"and {more} more like these"] if more > 0 else [])])
 
 
 def folder(path: str, field: str) -> Path:
@@ -56,7 +66,8 @@ def cut(listed: Sequence[Listed], fraction: float, seed: int) -> tuple[list[List
     """
 
     def draw(entry: Listed) -> bytes:
-        return hashlib.sha256(f"{seed}/{entry.label}/{entry.path.name}/{entry.path.parent.name}".encode()).digest()
+        name = f"{seed}/{entry.label}/{entry.path.name}/{entry.path.parent.name}"
+        return hashlib.sha256(os.fsencode(name)).digest()  # names need not be UTF-8
 
     by_class: dict[int, list[Listed]] = {}
     for entry in listed:
@@ -70,20 +81,24 @@ def cut(listed: Sequence[Listed], fraction: float, seed: int) -> tuple[list[List
 
 def content_hash(listing: Listing) -> str:
     """SHA-256 of classes, splits, labels and file contents in order; where the files lie does not count."""
-    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as threads:  # hashing runs outside the GIL
-        hashes = list(threads.map(_hash, [entry.path for entry in [*listing.train, *listing.measured]]))
+    hashes = list(in_order(hash_of, [entry.path for entry in [*listing.train, *listing.measured]]))
     total = hashlib.sha256("\0".join(listing.class_names).encode())
     for i, entry in enumerate([*listing.train, *listing.measured]):
         total.update(f"{i < len(listing.train)} {entry.label} {hashes[i]}\n".encode())
     return total.hexdigest()
 
 
-def _hash(path: Path) -> str:
+def hash_of(path: Path) -> str:
+    """SHA-256 of the file's content, or a word for why there is none."""
     try:
         status = path.stat()
-    except OSError:
+        if not stat.S_ISREG(status.st_mode):
+            return "no file"
+        return _hash_of(path, status.st_size, status.st_mtime_ns)
+    except PermissionError:
+        return "not readable"
+    except (OSError, ValueError):
         return "missing"
-    return _hash_of(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=200_000)  # a warm worker reads an unchanged file once

@@ -1,35 +1,77 @@
 """What a data source gives."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pace_core.data._threads import in_order
+from pace_core.decoding import decode
+from pace_core.preprocessing import Pixels, Preprocessing
+
 Phase = Literal["search", "final"]
-"""search: train on train, measure on val. final: train on train and val, measure on test once."""
+"""search: train on train, measure on val. final: train on what the source says, measure on test once."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images and their labels."""
+    """Images in memory, and their labels."""
 
-    images: Tensor
-    """uint8 [N, S, S, 3], RGB."""
+    images: Tensor | tuple[Tensor, ...]
+    """uint8 [N, S, S, 3], RGB; where aspect ratios are kept, [H, W, 3] each."""
     labels: Tensor
     """int64 [N], from 0."""
 
     def __post_init__(self) -> None:
-        assert (self.images.dtype, self.labels.dtype) == (torch.uint8, torch.int64)
-        assert self.images.shape[3:] == (3,), "RGB comes last"
-        assert self.labels.shape == self.images.shape[:1], "one label an image"
+        assert self.labels.dtype == torch.int64
+        assert len(self.labels) == len(self.images), "one label an image"
+        for image in self.images[:1]:
+            assert (image.dtype, image.shape[2:]) == (torch.uint8, (3,)), "RGB comes last"
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def joined(self, other: "ImageSet") -> "ImageSet":
         """These images and then the other's."""
+        assert isinstance(self.images, Tensor)
+        assert isinstance(other.images, Tensor)
         return ImageSet(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
+
+    def squares(self, preprocessing: Preprocessing, batch: int) -> Iterator[Tensor]:
+        """What the network sees of the images, in order, as uint8 [batch, S, S, 3]."""
+        for start in range(0, len(self), batch):
+            yield torch.stack([preprocessing.middle(image) for image in self.images[start : start + batch]])
+
+
+@dataclass(frozen=True)
+class StreamedImages:
+    """Images too many to hold: each time they are asked for, threads decode them anew, a little ahead of their use."""
+
+    paths: tuple[Path, ...]
+    labels: Tensor
+    """int64 [N], from 0."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def squares(self, preprocessing: Preprocessing, batch: int) -> Iterator[Tensor]:
+        """As an ImageSet gives them; about two batches are in memory. Raises RunError for a file that is gone."""
+        decoded = in_order(partial(_square, preprocessing), self.paths, ahead=batch)
+        while images := list(islice(decoded, batch)):
+            yield torch.from_numpy(np.stack(images))
+
+
+def _square(preprocessing: Preprocessing, path: Path) -> Pixels:
+    return preprocessing.middle(decode(path, preprocessing).pixels)
+
+
+Images = ImageSet | StreamedImages
 
 
 @dataclass(frozen=True)
@@ -37,8 +79,8 @@ class Splits:
     """What a phase trains on and what it measures on: val in a search, test in a final run."""
 
     train: ImageSet
-    val: ImageSet | None
-    test: ImageSet | None
+    val: Images | None
+    test: Images | None
     class_names: tuple[str, ...]
     """In the order of the labels."""
 
@@ -50,7 +92,7 @@ class Splits:
         return len(self.class_names)
 
     @property
-    def measured(self) -> tuple[Literal["val", "test"], ImageSet]:
+    def measured(self) -> tuple[Literal["val", "test"], Images]:
         """The split that the phase measures on, with its name."""
         if self.val is not None:
             return "val", self.val

@@ -13,10 +13,10 @@ from pathlib import Path
 from pydantic import Field
 
 from pace_core.data import _files
-from pace_core.data._cache import in_one_message
-from pace_core.data._listing import Listed, Listing, content_hash, cut, text
+from pace_core.data._listing import Listed, Listing, content_hash, cut, in_one_message, text
 from pace_core.data._splits import Phase, Splits
-from pace_core.spec import ParamsModel, Reporter, RunError
+from pace_core.preprocessing import Preprocessing
+from pace_core.spec import Reporter, RunError
 
 NAME = "csv"
 TITLE = "CSV of paths and labels"
@@ -27,7 +27,7 @@ SPLIT_WORDS = {
 }  # fmt: skip
 
 
-class Params(ParamsModel):
+class Params(_files.UserParams):
     """Which files and columns."""
 
     path: str
@@ -60,10 +60,14 @@ class Row:
     origin: str
 
 
-def load(params: Params, *, phase: Phase, num_classes: int | None, image_size: int, reporter: Reporter) -> Splits:
+def load(
+    params: Params, *, phase: Phase, num_classes: int | None, preprocessing: Preprocessing, reporter: Reporter
+) -> Splits:
     """The phase's images; in a search no image of the test split is opened, nor a test file."""
     listing = listed(params, phase=phase, num_classes=num_classes)
-    return _files.splits(listing, phase=phase, image_size=image_size, reporter=reporter)
+    return _files.splits(
+        listing, phase=phase, preprocessing=preprocessing, on_unreadable=params.on_unreadable, reporter=reporter
+    )
 
 
 def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:
@@ -93,11 +97,11 @@ def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
     parts: dict[str, list[Listed]] = {"train": [], "val": [], "test": []}
     for row in rows:
         parts[row.split].append(Listed(row.path, index[row.label], row.origin))
-    if phase == "final":
+    if phase == "final" and params.final_trains_on_val:
         return Listing([*parts["train"], *parts["val"]], parts["test"], class_names)
     if not parts["val"]:
         parts["train"], parts["val"] = cut(parts["train"], params.val_fraction, params.split_seed)
-    return Listing(parts["train"], parts["val"], class_names)
+    return Listing(parts["train"], parts["test" if phase == "final" else "val"], class_names)
 
 
 def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:

@@ -11,7 +11,8 @@ from pydantic import Field
 from pace_core.data import _files
 from pace_core.data._listing import Listed, Listing, content_hash, cut, folder
 from pace_core.data._splits import Phase, Splits
-from pace_core.spec import ParamsModel, Reporter, RunError
+from pace_core.preprocessing import Preprocessing
+from pace_core.spec import Reporter, RunError
 
 NAME = "image_folder"
 TITLE = "Image folder"
@@ -23,7 +24,7 @@ SPLIT_NAMES = {
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
-class Params(ParamsModel):
+class Params(_files.UserParams):
     """Where the images are and how to split them."""
 
     path: str
@@ -36,11 +37,15 @@ class Params(ParamsModel):
     """Another seed cuts other images."""
 
 
-def load(params: Params, *, phase: Phase, num_classes: int | None, image_size: int, reporter: Reporter) -> Splits:
+def load(
+    params: Params, *, phase: Phase, num_classes: int | None, preprocessing: Preprocessing, reporter: Reporter
+) -> Splits:
     """The phase's images; in a search no file of the test split is opened."""
     listing = listed(params, phase=phase)
     _files.check_num_classes(num_classes, len(listing.class_names), params.path)
-    return _files.splits(listing, phase=phase, image_size=image_size, reporter=reporter)
+    return _files.splits(
+        listing, phase=phase, preprocessing=preprocessing, on_unreadable=params.on_unreadable, reporter=reporter
+    )
 
 
 def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:
@@ -54,23 +59,23 @@ def listed(params: Params, *, phase: Phase) -> Listing:
     train_root = _split_folder(root, "train")
     class_names = _class_names(train_root or root)
     if train_root:
-        train, val = _files_of(train_root, class_names), None
+        train, val, test = _files_of(train_root, class_names), None, None
         if val_root := _split_folder(root, "val"):
             val = _files_of(val_root, class_names)
-        test_root = _split_folder(root, "test")
         if phase == "final":
+            test_root = _split_folder(root, "test")
             if test_root is None:
                 message = f"task.path: {root} has a train folder but no test folder; add one, or run phase search"
                 raise RunError("data_missing", message)
-            return Listing([*train, *(val or [])], _files_of(test_root, class_names), class_names)
+            test = _files_of(test_root, class_names)
     else:
         train, test = cut(_files_of(root, class_names), params.test_fraction, params.split_seed)
         val = None
-        if phase == "final":
-            return Listing(train, test, class_names)
+    if phase == "final" and params.final_trains_on_val:
+        return Listing([*train, *(val or [])], test or [], class_names)
     if val is None:
         train, val = cut(train, params.val_fraction, params.split_seed)
-    return Listing(train, val, class_names)
+    return Listing(train, (test or []) if phase == "final" else val, class_names)
 
 
 def _split_folder(root: Path, split: str) -> Path | None:

@@ -7,10 +7,10 @@ path relative to the task's folder, a space, and a label from 0; the path may co
 from pathlib import Path
 
 from pace_core.data import _files
-from pace_core.data._cache import in_one_message
-from pace_core.data._listing import Listed, Listing, content_hash, folder, text
+from pace_core.data._listing import Listed, Listing, content_hash, folder, in_one_message, text
 from pace_core.data._splits import Phase, Splits
-from pace_core.spec import ParamsModel, Reporter, RunError, load_benchmarks
+from pace_core.preprocessing import Preprocessing
+from pace_core.spec import Reporter, RunError, load_benchmarks
 
 NAME = "vtab_1k"
 TITLE = "VTAB-1K folders"
@@ -28,16 +28,20 @@ TEST_IMAGES = {
 """Test images of each task in the versions that the published numbers come from; others are reported, not refused."""
 
 
-class Params(ParamsModel):
+class Params(_files.FileParams):
     """Where the benchmark lies and which of its tasks."""
 
     path: str
     """Folder on the worker's machine that holds the tasks' folders, such as /data/vtab-1k."""
     task: str
     """Name of the task, such as `cifar`; the folder may bear the name or one of its aliases (`cifar100`)."""
+    exif: bool = False
+    """Turn photographs upright as their EXIF orientation says; off, as in the published rows."""
 
 
-def load(params: Params, *, phase: Phase, num_classes: int | None, image_size: int, reporter: Reporter) -> Splits:
+def load(
+    params: Params, *, phase: Phase, num_classes: int | None, preprocessing: Preprocessing, reporter: Reporter
+) -> Splits:
     """The phase's images; in a search neither test.txt nor train800val200.txt is opened."""
     listing = listed(params, phase=phase, num_classes=num_classes)
     expected = TEST_IMAGES.get(params.task)
@@ -46,7 +50,7 @@ def load(params: Params, *, phase: Phase, num_classes: int | None, image_size: i
             f"{params.task}: test.txt has {len(listing.measured)} images, the published numbers are over {expected}"
         )
         reporter.event("log", {"level": "warning", "message": message})
-    return _files.splits(listing, phase=phase, image_size=image_size, reporter=reporter)
+    return _files.splits(listing, phase=phase, preprocessing=preprocessing, reporter=reporter)
 
 
 def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:

@@ -11,12 +11,13 @@ from types import ModuleType
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import Field, field_validator
 
 from pace_core import registry
 from pace_core.data import _vtab_mini
-from pace_core.data._cache import resized
 from pace_core.data._splits import ImageSet, Phase, Splits
+from pace_core.preprocessing import Preprocessing
 from pace_core.spec import ParamsModel, Reporter, RunError
 
 NAME = "vtab_mini"
@@ -41,7 +42,9 @@ class Params(ParamsModel):
         return task
 
 
-def load(params: Params, *, phase: Phase, num_classes: int | None, image_size: int, reporter: Reporter) -> Splits:
+def load(
+    params: Params, *, phase: Phase, num_classes: int | None, preprocessing: Preprocessing, reporter: Reporter
+) -> Splits:
     """The task's pictures, drawn in seconds; sizes other than 64 are resized from it."""
     class_names: tuple[str, ...] = TASKS[params.task].CLASS_NAMES
     if num_classes not in (None, len(class_names)):
@@ -50,7 +53,10 @@ def load(params: Params, *, phase: Phase, num_classes: int | None, image_size: i
     sets: dict[str, ImageSet] = {}
     for name in names:
         images, labels = pictures(params.task, name)
-        sets[name] = ImageSet(torch.from_numpy(resized(images, image_size)), torch.from_numpy(labels))
+        sets[name] = ImageSet(
+            torch.from_numpy(np.stack([preprocessing.resized(Image.fromarray(image)) for image in images])),
+            torch.from_numpy(labels),
+        )
         done, total = sum(map(len, sets.values())), sum(SIZES[n] for n in names)
         reporter.event("progress", {"stage": "data", "done": done, "total": total})
     train = sets["train"] if phase == "search" else sets["train"].joined(sets["val"])

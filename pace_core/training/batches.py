@@ -1,37 +1,16 @@
 """From uint8 images to batches: order by (seed, epoch), crops by (seed, step), nothing to remember between steps."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from pace_core.data import ImageSet
 from pace_core.noise import keyed_seed
+from pace_core.preprocessing import Preprocessing
 from pace_core.regularizers import Batch
 
 _SHARE_OF_FREE_MEMORY = 0.25
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From pixels to the network's input: a square of `image_size`, scaled to 0 … 1, then (x - mean) / std."""
-
-    image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __call__(self, images: Tensor, dtype: torch.dtype) -> Tensor:
-        """uint8 [b, S, S, 3] → [b, 3, image_size, image_size]; the middle where S is larger."""
-        margin = (images.shape[1] - self.image_size) // 2
-        middle = images[:, margin : margin + self.image_size, margin : margin + self.image_size]
-        pixels = middle.permute(0, 3, 1, 2).to(dtype) / 255
-        mean, std = (pixels.new_tensor(value).view(1, 3, 1, 1) for value in (self.mean, self.std))
-        return ((pixels - mean) / std).contiguous()
-
-
-def decoded_size(image_size: int, augmentation: str) -> int:
-    """Side of the images to decode: an eighth larger where random crops are taken (256 for 224)."""
-    return image_size * 8 // 7 if augmentation == "crop_flip" else image_size
 
 
 class Batches:
@@ -66,24 +45,29 @@ class Batches:
             rng = torch.Generator().manual_seed(keyed_seed(self._seed, "order", epoch))
             self._order = epoch, torch.randperm(len(self.labels), generator=rng)
         index = self._order[1][number * self.batch_size : (number + 1) * self.batch_size]
-        pixels = self.pixels[index.to(self.pixels.device)].to(self._device)
-        if self._augmentation == "crop_flip":
+        if isinstance(self.pixels, Tensor) and self._augmentation == "none":
+            pixels = self.pixels[index.to(self.pixels.device)].to(self._device)
+        else:
             rng = torch.Generator().manual_seed(keyed_seed(self._seed, "crop", step))
-            pixels = _cropped_and_flipped(pixels, self._preprocessing.image_size, rng)
+            chosen = [self.pixels[i] for i in index.tolist()]
+            pixels = cropped_and_flipped(chosen, self._preprocessing.image_size, rng).to(self._device)
         index = index.to(self._device)
         return Batch(self._preprocessing(pixels, self._dtype), self.labels[index], index)
 
 
-def on_device(pixels: Tensor, device: torch.device) -> Tensor:
+def on_device(images: Tensor | tuple[Tensor, ...], device: torch.device) -> Tensor | tuple[Tensor, ...]:
     """The images on the device if they fit there with room to spare."""
-    if device.type == "cuda" and pixels.nbytes > _SHARE_OF_FREE_MEMORY * torch.cuda.mem_get_info(device)[0]:
-        return pixels.pin_memory()
-    return pixels.to(device)
+    parts = [images] if isinstance(images, Tensor) else images
+    size = sum(part.nbytes for part in parts)
+    scarce = device.type == "cuda" and size > _SHARE_OF_FREE_MEMORY * torch.cuda.mem_get_info(device)[0]
+    placed = [part.pin_memory() if scarce else part.to(device) for part in parts]
+    return placed[0] if isinstance(images, Tensor) else tuple(placed)
 
 
-def _cropped_and_flipped(pixels: Tensor, size: int, rng: torch.Generator) -> Tensor:
-    room = pixels.shape[1] - size + 1
-    tops, lefts = torch.randint(room, (2, len(pixels)), generator=rng).tolist()
-    flips = torch.rand(len(pixels), generator=rng).lt(0.5).tolist()
-    crops = [image[t : t + size, left : left + size] for image, t, left in zip(pixels, tops, lefts, strict=True)]
+def cropped_and_flipped(images: Sequence[Tensor], size: int, rng: torch.Generator) -> Tensor:
+    """A random square out of each image's whole rectangle, every other one mirrored: [H, W, 3] each → [b, S, S, 3]."""
+    room = torch.tensor([[image.shape[0] - size, image.shape[1] - size] for image in images]) + 1
+    corners = (torch.rand(room.shape, generator=rng, dtype=torch.float64) * room).long().tolist()
+    flips = torch.rand(len(images), generator=rng).lt(0.5).tolist()
+    crops = [image[top : top + size, left : left + size] for image, (top, left) in zip(images, corners, strict=True)]
     return torch.stack([crop.flip(1) if flip else crop for crop, flip in zip(crops, flips, strict=True)])

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pace_core.data import ImageSet
+from pace_core.data import Images
 from pace_core.network.residual import merged_weights
+from pace_core.preprocessing import Preprocessing
 from pace_core.spec import RunError
-from pace_core.training.batches import Preprocessing
 from pace_core.training.precision import Precision
 
 BATCH = 128
@@ -17,7 +17,7 @@ BATCH = 128
 
 @torch.no_grad()
 def logits_of(
-    model: nn.Module, images: ImageSet, preprocessing: Preprocessing, precision: Precision, device: torch.device
+    model: nn.Module, images: Images, preprocessing: Preprocessing, precision: Precision, device: torch.device
 ) -> Tensor:
     """Logits [N, classes] on the CPU, adapters merged once, no noise, no drop path."""
     was_training = model.training
@@ -43,9 +43,8 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor) -> float:
 
 
 def batches_of(
-    images: ImageSet, preprocessing: Preprocessing, precision: Precision, device: torch.device
+    images: Images, preprocessing: Preprocessing, precision: Precision, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Network inputs and labels in order, on the device."""
-    for start in range(0, len(images), BATCH):
-        rows = slice(start, start + BATCH)
-        yield preprocessing(images.images[rows].to(device), precision.dtype), images.labels[rows].to(device)
+    for squares, labels in zip(images.squares(preprocessing, BATCH), images.labels.split(BATCH), strict=True):
+        yield preprocessing(squares.to(device), precision.dtype), labels.to(device)

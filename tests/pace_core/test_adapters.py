@@ -14,11 +14,12 @@ from typer.testing import CliRunner, Result
 from pace_core import storage
 from pace_core.adapters import Predictor, adapter_bytes, read_adapter
 from pace_core.commands import app
-from pace_core.data._cache import decoded
-from pace_core.data._listing import Listed
+from pace_core.decoding import decode
 from pace_core.methods import lora_mul_vpt_add
+from pace_core.preprocessing import Preprocessing
 from pace_core.run import run
 from pace_core.spec import RunError, RunSpec
+from tests.pace_core.data.writing import squashed
 from tests.pace_core.training.told import Told
 
 MakeSpec = Callable[..., RunSpec]
@@ -139,9 +140,41 @@ def test_a_file_is_read_for_a_prediction_as_it_was_for_training(make_spec: MakeS
     predictor = Predictor(read_adapter(uri))
     grey = np.random.default_rng(0).integers(0, 65536, (16, 16), dtype=np.uint16)
     Image.fromarray(grey).save(tmp_path / "deep.png")
-    as_trained = torch.from_numpy(decoded([Listed(tmp_path / "deep.png", 0, "here")], 16, Told()))
+    as_trained = torch.tensor(decode(tmp_path / "deep.png", squashed(16)).pixels)[None]
     expected = float(predictor.probabilities(as_trained).max())
     assert predictor.of_files([str(tmp_path / "deep.png")])[0][1] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.fixture
+def strips(tmp_path: Path) -> Path:
+    """Two classes of wide pictures that are alike but for their ends, which a square out of the middle leaves out."""
+    ramp = np.tile(np.linspace(0, 255, 96).astype(np.uint8)[None, :, None], (24, 1, 3))
+    for split in ("train", "val", "test"):
+        for name, pixels in (("rising", ramp), ("falling", ramp[:, ::-1])):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(4):
+                turned = Image.Exif()
+                turned[0x0112] = 3
+                image = Image.fromarray(np.ascontiguousarray(pixels)).rotate(180)
+                image.save(tmp_path / split / name / f"{number}.png", exif=turned)
+    return tmp_path
+
+
+def test_a_prediction_sees_what_evaluation_saw_after_every_augmentation(
+    make_spec: MakeSpec, strips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    whole = Preprocessing.__call__
+    monkeypatch.setattr(Preprocessing, "__call__", lambda self, x, dtype: seen.append(x) or whole(self, x, dtype))
+    for augmentation in ("none", "crop_flip"):
+        training = {"epochs": 1, "augmentation": augmentation, "batch_size": 8}
+        spec = make_spec(task={"path": str(strips), "phase": "final"}, method={"name": "linear"}, training=training)
+        uri, _ = trained(spec, tmp_path / augmentation)
+        evaluated = seen[-1]
+        Predictor(read_adapter(uri)).of_files([str(file) for file in sorted((strips / "test").rglob("*.png"))])
+        assert torch.equal(seen[-1], evaluated)
+        ends = seen[-1][0, 8, [0, -1], 0].tolist()  # of the falling ramp, upright
+        assert ends == pytest.approx([251, 4] if augmentation == "none" else [150, 105], abs=8)
 
 
 def test_a_broken_file_is_named_whatever_the_decoder_says(make_spec: MakeSpec, tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ import pytest
 
 from pace_core.data import csv
 from pace_core.spec import RunError
-from tests.pace_core.data.writing import Silent, write_image
+from tests.pace_core.data.writing import Silent, squashed, write_image
 
 
 def load(path: Path, phase: str = "search", num_classes: int | None = None, **params):
     given = csv.Params(path=str(path), **params)
-    return csv.load(given, phase=phase, num_classes=num_classes, image_size=8, reporter=Silent())
+    return csv.load(given, phase=phase, num_classes=num_classes, preprocessing=squashed(8), reporter=Silent())
 
 
 def write(path: Path, rows: list[str], header: str = "path,label") -> Path:

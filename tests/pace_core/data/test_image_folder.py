@@ -6,12 +6,12 @@ import pytest
 
 from pace_core.data import image_folder
 from pace_core.spec import RunError
-from tests.pace_core.data.writing import Silent, write_image
+from tests.pace_core.data.writing import Silent, squashed, write_image
 
 
 def load(root: Path, phase: str = "search", num_classes: int | None = None, **params):
     given = image_folder.Params(path=str(root), **params)
-    return image_folder.load(given, phase=phase, num_classes=num_classes, image_size=8, reporter=Silent())
+    return image_folder.load(given, phase=phase, num_classes=num_classes, preprocessing=squashed(8), reporter=Silent())
 
 
 def write_classes(root: Path, classes: dict[str, int], per_class: int = 10) -> Path:

@@ -7,7 +7,7 @@ import pytest
 
 from pace_core.data import vtab_1k
 from pace_core.spec import RunError, load_benchmarks
-from tests.pace_core.data.writing import Silent, write_image, write_vtab_task
+from tests.pace_core.data.writing import Silent, squashed, write_image, write_vtab_task
 
 LABELS = {"train800": [0, 1, 3, 2], "val200": [3, 0], "train800val200": [0, 3, 1, 0, 3, 2], "test": [1, 2, 2]}
 
@@ -19,7 +19,9 @@ def kitti(tmp_path: Path) -> Path:
 
 def load(root: Path, phase: str = "search", task: str = "kitti", num_classes: int | None = 4, reporter=None):
     params = vtab_1k.Params(path=str(root), task=task)
-    return vtab_1k.load(params, phase=phase, num_classes=num_classes, image_size=8, reporter=reporter or Silent())
+    return vtab_1k.load(
+        params, phase=phase, num_classes=num_classes, preprocessing=squashed(8), reporter=reporter or Silent()
+    )
 
 
 def test_a_search_trains_on_train800_and_measures_on_val200(kitti: Path) -> None:

@@ -8,7 +8,7 @@ from pace_core.data import vtab_mini
 from pace_core.data._vtab_mini import digits
 from pace_core.spec import RunError, load_benchmarks
 from tests.pace_core.data.pictures import KEPT, coarse
-from tests.pace_core.data.writing import Silent
+from tests.pace_core.data.writing import Silent, squashed
 
 TASKS = sorted(vtab_mini.TASKS)
 
@@ -23,7 +23,7 @@ def small(monkeypatch: pytest.MonkeyPatch):
 
 
 def load(task: str, phase: str, train_images: int | None = None, **over):
-    given = {"num_classes": None, "image_size": 64, "reporter": Silent()} | over
+    given = {"num_classes": None, "preprocessing": squashed(64), "reporter": Silent()} | over
     return vtab_mini.load(vtab_mini.Params(task=task, train_images=train_images), phase=phase, **given)
 
 
@@ -91,7 +91,7 @@ def test_no_handwritten_digit_is_in_two_splits() -> None:
 @pytest.mark.usefixtures("small")
 def test_other_image_sizes_are_resized_and_progress_is_told() -> None:
     told = Silent()
-    splits = load("textures", "search", image_size=32, reporter=told)
+    splits = load("textures", "search", preprocessing=squashed(32), reporter=told)
     assert splits.train.images.shape == (40, 32, 32, 3)
     assert ("progress", {"stage": "data", "done": 60, "total": 60}) in told.events
 

@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pace_core.preprocessing import Preprocessing
 from pace_core.spec import Directive
+
+
+def squashed(size: int, **changes: Any) -> Preprocessing:
+    """Images squashed to that square, as without augmentation."""
+    return Preprocessing(size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), **{"background": "white", **changes})
 
 
 class Silent:

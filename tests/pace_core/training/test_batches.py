@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from pace_core.data import ImageSet
-from pace_core.training.batches import Batches, Preprocessing, decoded_size
+from pace_core.preprocessing import Preprocessing
+from pace_core.training.batches import Batches
 
 PREPROCESSING = Preprocessing(8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -59,25 +61,59 @@ def test_labels_and_pixels_stay_together() -> None:
     assert torch.equal(batch.images, PREPROCESSING(source.images[batch.index], torch.float32))
 
 
-def test_preprocessing_scales_and_takes_the_middle() -> None:
-    white = torch.full((1, 10, 10, 3), 255, dtype=torch.uint8)
-    white[:, 0] = 0
-    assert torch.equal(PREPROCESSING(white, torch.float32), torch.ones(1, 3, 8, 8))
+def test_crops_are_taken_from_an_eighth_more_than_the_network_sees() -> None:
+    sizes = Preprocessing.of(augmentation="crop_flip", image_size=224, mean=(0, 0, 0), std=(1, 1, 1))
+    assert (sizes.resize_to, sizes.image_size, sizes.resize, sizes.interpolation) == (
+        256,
+        224,
+        "short_side",
+        "bilinear",
+    )
+    squashed = Preprocessing.of(augmentation="none", image_size=224, mean=(0, 0, 0), std=(1, 1, 1))
+    assert (squashed.resize_to, squashed.resize, squashed.interpolation) == (None, "squash", "bicubic")
 
 
-def test_crops_and_flips_are_windows_of_the_image() -> None:
-    assert decoded_size(224, "crop_flip") == 256
-    size = decoded_size(8, "crop_flip")
-    found = batches(4, 4, augmentation="crop_flip", size=size)
-    batch = found.batch(0)
-    again = found.batch(0)
-    assert torch.equal(batch.images, again.images)
-    pixels = ((batch.images[0] * 0.5 + 0.5) * 255).round().to(torch.uint8).permute(1, 2, 0)
-    whole = images(4, size).images[batch.index[0]]
-    windows = [
-        whole[t : t + 8, x : x + 8].flip(1) if flip else whole[t : t + 8, x : x + 8]
-        for t in range(size - 7)
-        for x in range(size - 7)
+def test_evaluation_sees_the_middle_of_each_image_whatever_its_shape() -> None:
+    shapes = [(9, 9), (9, 30), (12, 9)]
+    pixels = tuple(torch.zeros(height, width, 3, dtype=torch.uint8) for height, width in shapes)
+    for image in pixels:
+        image[:, image.shape[1] // 2] = 255
+    squares = torch.cat(list(ImageSet(pixels, torch.arange(3)).squares(PREPROCESSING, 2)))
+    assert squares.shape == (3, 8, 8, 3)
+    assert (squares[:, 0].argmax(1)[:, 0] == 4).all()
+
+
+def test_crops_and_flips_are_windows_of_the_whole_rectangle() -> None:
+    pixels = tuple(torch.arange(9 * width * 3, dtype=torch.uint8).view(9, width, 3) for width in (9, 21, 40))
+    found = Batches(
+        ImageSet(pixels, torch.arange(3)),
+        PREPROCESSING,
+        batch_size=3,
+        seed=0,
+        augmentation="crop_flip",
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+    )
+    assert torch.equal(found.batch(0).images, found.batch(0).images)
+    lefts: set[tuple[int, bool]] = set()
+    for step in range(100):
+        batch = found.batch(step)
+        for image, index in zip(batch.images, batch.index.tolist(), strict=True):
+            crop = ((image * 0.5 + 0.5) * 255).round().to(torch.uint8).permute(1, 2, 0)
+            lefts |= {(left, flip) for _, left, flip in places(crop, pixels[index])}
+    assert len({left for left, _ in lefts} & set(range(33))) > 25
+    assert {flip for _, flip in lefts} == {False, True}
+
+
+def places(crop: Tensor, image: Tensor) -> list[tuple[int, int, bool]]:
+    """Where a crop of eight pixels lies in the image, mirrored or not; at least one place."""
+    height, width, _ = image.shape
+    found = [
+        (top, left, flip)
+        for top in range(height - 7)
+        for left in range(width - 7)
         for flip in (False, True)
+        if torch.equal(crop, image[top : top + 8, left : left + 8].flip(1 if flip else ()))
     ]
-    assert any(torch.equal(pixels, window) for window in windows)
+    assert found
+    return found
