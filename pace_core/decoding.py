@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image, ImageColor, UnidentifiedImageError
 
 from pace_core.preprocessing import Pixels, Preprocessing
-from pace_core.spec import RunError, printable
+from pace_core.spec import RunError
+from pace_core.spec.text import shown
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # half of what is refused; says nothing new
 
@@ -28,6 +29,7 @@ _UPRIGHT = {
 }
 """EXIF orientation → what sets the image upright."""
 _ORIENTATION = 0x0112
+_LONGEST_PATH = 1000
 _CUT_OFF = re.compile(
     r"truncated|Truncated|broken data stream|[Uu]nexpected end|not enough (image )?data|buffer overrun"
 )
@@ -56,14 +58,14 @@ def decode(path: Path, preprocessing: Preprocessing) -> Decoded:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             kind = "folder" if path.is_dir() else "pipe, socket or device"
-            raise RunError("data_corrupt", f"{printable(path)} is a {kind}, not an image file")
+            raise RunError("data_corrupt", f"{_named(path)} is a {kind}, not an image file")
         return _decode(path, preprocessing)
     except RunError:
         raise
     except FileNotFoundError as error:
-        raise RunError("data_missing", f"there is no file {printable(path)}") from error
+        raise RunError("data_missing", f"there is no file {_named(path)}") from error
     except Exception as error:  # decoders fail in many ways; each means that this file is no image we can read
-        message = f"{printable(path)} cannot be decoded ({_in_our_words(path, error, preprocessing)})"
+        message = f"{_named(path)} cannot be decoded ({_in_our_words(path, error, preprocessing)})"
         raise RunError("data_corrupt", message) from error
 
 
@@ -118,6 +120,10 @@ def _without_text(content: bytes) -> io.BytesIO:
     return io.BytesIO(b"".join(kept))
 
 
+def _named(path: Path) -> str:
+    return shown(str(path), _LONGEST_PATH)
+
+
 def _in_our_words(path: Path, error: Exception, preprocessing: Preprocessing) -> str:
     said = str(error) or type(error).__name__
     if isinstance(error, PermissionError):
@@ -132,7 +138,7 @@ def _in_our_words(path: Path, error: Exception, preprocessing: Preprocessing) ->
         return f"the file is cut off or damaged: {said}; copy or download it again"
     if isinstance(error, _UnknownWhite):
         return said
-    return f"{printable(said)}; the file is damaged or of an unusual kind: save it again as PNG or JPEG, or remove it"
+    return f"{shown(said)}; the file is damaged or of an unusual kind: save it again as PNG or JPEG, or remove it"
 
 
 def _instead_of_an_image(path: Path) -> str:

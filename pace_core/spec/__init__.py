@@ -10,7 +10,7 @@ from pace_core.spec.benchmarks import (
 )
 from pace_core.spec.catalogue import Catalogue, load_catalogue
 from pace_core.spec.cell import cell_hash
-from pace_core.spec.errors import Fault, Interrupted, RunError, SpecError, printable
+from pace_core.spec.errors import Fault, Interrupted, RunError, SpecError
 from pace_core.spec.estimate import Estimate, estimate
 from pace_core.spec.events import Directive, Event, EventType, Reporter
 from pace_core.spec.lifecycle import ENDED, LEASED, MOVES, REASONS, EndReason, Move, State
@@ -64,7 +64,6 @@ __all__ = [
     "load_published",
     "load_recipes",
     "merged",
-    "printable",
     "spec_of_recipe",
     "validate",
 ]

@@ -7,18 +7,6 @@ from pydantic import BaseModel, ConfigDict
 from pace_core.spec.lifecycle import REASONS
 
 
-def printable(text: object) -> str:
-    """A path or name as one line of valid UTF-8: bytes of other encodings and invisible characters are escaped."""
-    return "".join(c if c.isprintable() else _escaped(c) for c in str(text))
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as Python carries it in file names
-        return f"\\x{code - 0xDC00:02x}"
-    return character.encode("unicode_escape", "backslashreplace").decode()
-
-
 class Fault(BaseModel):
     """One thing wrong with a spec: where, what, and the cure."""
 
