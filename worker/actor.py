@@ -55,12 +55,13 @@ class SlotActor:
         return {"events": [event.model_dump(mode="json") for event in events], "ended": attempt.outbox.closed}
 
     def current(self) -> dict[str, Any]:
-        """What the slot holds: job and attempt (None and 0 when idle), last event, code version, free memory."""
+        """What the slot holds: job, attempt and token of its lease (None, 0 and empty when idle), and how it is."""
         attempt = self._attempt
         busy = attempt is not None and not attempt.outbox.empty
         return {
             "job": attempt.lease.job if attempt and busy else None,
             "attempt": attempt.lease.attempt if attempt and busy else 0,
+            "token": attempt.lease.token if attempt and busy else "",
             "last_seq": attempt.outbox.last_seq if attempt else 0,
             "code_version": code_version(),
             "device": self._device,

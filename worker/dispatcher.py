@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import time
+import uuid
 from contextlib import suppress
 from typing import Any
 
@@ -43,12 +44,13 @@ class Dispatcher:
     """One task a slot, which makes or adopts its actor and carries lease after lease through it."""
 
     def __init__(self, service: AsyncWorker, slots_per_cpu_node: int | None = None) -> None:
-        port = ray.get_runtime_context().gcs_address.rpartition(":")[2]
         self._service = service
         self._slots_per_cpu_node = slots_per_cpu_node
         self._relays: dict[str, Relay] = {}
         self._claims = Claims(
-            service, f"{socket.gethostname()}:{port}", lambda: [relay.holding for relay in self._relays.values()]
+            service,
+            f"{socket.gethostname()}/{uuid.uuid4().hex}",
+            lambda: [relay.holding for relay in self._relays.values()],
         )
         self._serving: dict[str, asyncio.Task[None]] = {}
         self._begun_or_ended = asyncio.Event()
@@ -59,7 +61,7 @@ class Dispatcher:
         adopted = await asyncio.gather(*(slots.adopt(place) for place in places))
         # before the first claim, which says what runs here already
         self._relays = {
-            place.name: self._relay_of(place, found.actor, found.job, found.attempt)
+            place.name: self._relay_of(place, found.actor, found.job, found.attempt, found.token)
             for place, found in zip(places, adopted, strict=True)
             if found and found.job
         }
@@ -105,7 +107,7 @@ class Dispatcher:
                 if lease is None:
                     continue
                 actor = await self._started(place, actor, lease)
-                if not await self._relay(place, self._relay_of(place, actor, lease.job, lease.attempt)):
+                if not await self._relay(place, self._relay_of(place, actor, lease.job, lease.attempt, lease.token)):
                     actor = slots.discard(actor)
             except (RayError, TimeoutError) as error:
                 log.warning("%s: %s", place.name, error)
@@ -130,8 +132,8 @@ class Dispatcher:
             await actor.start.remote(message)
         return actor
 
-    def _relay_of(self, place: Place, actor: ActorHandle, job: str, attempt: int) -> Relay:
-        return Relay(self._service, actor, Holding(job=job, attempt=attempt, slot=place.name))
+    def _relay_of(self, place: Place, actor: ActorHandle, job: str, attempt: int, token: str) -> Relay:
+        return Relay(self._service, actor, Holding(job=job, attempt=attempt, slot=place.name), token)
 
     async def _relay(self, place: Place, relay: Relay) -> bool:
         """Carries the attempt to its end; whether the actor is fit for another."""

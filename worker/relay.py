@@ -31,8 +31,9 @@ log = logging.getLogger(__name__)
 class Relay:
     """Carries one attempt from wherever it is to its end."""
 
-    def __init__(self, service: AsyncWorker, actor: ActorHandle, holding: Holding) -> None:
+    def __init__(self, service: AsyncWorker, actor: ActorHandle, holding: Holding, token: str) -> None:
         self.holding = holding
+        self._token = token
         self.result: dict[str, Any] | None = None
         self._service = service
         self._actor = actor
@@ -77,7 +78,7 @@ class Relay:
                 await asyncio.sleep(QUIET_S)
 
     async def _report(self, events: list[Event]) -> None:
-        report = Report(events=events)
+        report = Report(token=self._token, events=events)
         response = await until_answered(lambda: self._service.report(self.holding.job, self.holding.attempt, report))
         self._acknowledged = response.acknowledged
         self._directive = response.directive

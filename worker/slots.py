@@ -40,6 +40,8 @@ class Adopted:
     job: str | None
     attempt: int
     code_version: str
+    token: str
+    """Of the attempt's lease."""
 
 
 def places(slots_per_cpu_node: int | None) -> list[Place]:
@@ -81,7 +83,7 @@ async def adopt(place: Place) -> Adopted | None:
     if current["job"] is None and current["code_version"] != code_version():
         log.info("the actor of %s runs other code; it is replaced", place.name)
         return discard(actor)
-    return Adopted(actor, current["job"], current["attempt"], current["code_version"])
+    return Adopted(actor, current["job"], current["attempt"], current["code_version"], current.get("token", ""))
 
 
 async def create(place: Place) -> ActorHandle:

@@ -36,8 +36,8 @@ class LeaseRequest(BaseModel):
 
     model_config = _STRICT
 
-    dispatcher: str
-    """Name of the Ray cluster's one dispatcher."""
+    dispatcher: str = Field(max_length=200)
+    """Id of this start of the cluster's one dispatcher. Which cluster it is, the key says."""
     slots: list[Slot]
     """Free slots; may be empty, to announce the cluster only."""
     all_slots: list[Slot]
@@ -59,6 +59,8 @@ class Lease(BaseModel):
     job: str
     attempt: int
     slot: str
+    token: str
+    """Random; every report of this attempt must show it."""
     kind: Literal["run"] = "run"
     spec: dict[str, Any]
     """The resolved RunSpec."""
@@ -85,6 +87,8 @@ class Report(BaseModel):
 
     model_config = _STRICT
 
+    token: str = Field(max_length=200)
+    """The lease's."""
     events: list[Event]
 
 

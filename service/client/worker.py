@@ -6,7 +6,7 @@ from service.events.schemas import EventView as JobEvent
 
 
 class AsyncWorker:
-    """What dispatcher and tracking say to the service; needs a worker's key."""
+    """What dispatcher and tracking say to the service; leases and reports with a worker's key."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

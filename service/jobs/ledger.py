@@ -48,7 +48,7 @@ async def claim(
 ) -> int | None:
     """A worker takes the job: a new attempt, which fences the one before it. Its number, or None if lost.
 
-    `about` says by whom: cluster, slot, node, device.
+    `about` says by whom: cluster, slot, node, device, and the hash of the lease's token.
     """
     values = {
         "attempt": Job.attempt + 1,

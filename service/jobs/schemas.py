@@ -175,4 +175,5 @@ class TrackingLink(BaseModel):
 
     model_config = _INPUT
 
-    url: str = Field(max_length=2000)
+    url: str = Field(max_length=2000, pattern=r"^https?://[^\s\"'<>\\]+$")
+    """http or https: people click on it."""

@@ -93,7 +93,9 @@ class Attempt(Base):
     job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     cluster: Mapped[str]
-    """Name of the dispatcher that holds or held it."""
+    """The cluster that holds or held it."""
+    token_hash: Mapped[str] = mapped_column(server_default="")
+    """SHA-256 of the lease's token, which its reports show."""
     slot: Mapped[str]
     node: Mapped[str]
     device: Mapped[str]

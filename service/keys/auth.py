@@ -41,6 +41,12 @@ class Caller:
         return self.role in (Role.USER, Role.READER)
 
 
+def cluster_of(caller: Caller) -> str:
+    """The cluster that a worker's key leases for."""
+    assert caller.cluster is not None, "the table holds that workers have a cluster"
+    return caller.cluster
+
+
 async def authenticated(database: Database, secret: str | None) -> Caller:
     """The holder of that key. Raises Unauthorized where it is unknown, revoked or expired."""
     if secret is None:

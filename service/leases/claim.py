@@ -1,5 +1,6 @@
 """Gives queued jobs to the free slots of a cluster."""
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,8 @@ from service.db import Database
 from service.jobs import ledger
 from service.jobs.ledger import End
 from service.jobs.tables import Attempt, Job
-from service.keys.auth import Caller, still_valid
-from service.keys.secrets import topic
+from service.keys.auth import Caller, cluster_of, still_valid
+from service.keys.secrets import hashed, topic
 from service.leases.settle import settle
 from service.leases.tables import Cluster
 from service.settings import Settings
@@ -28,21 +29,22 @@ async def lease(
 ) -> LeaseResponse:
     """Waits for jobs that the free slots can take; answers early with what the cluster lost.
 
-    A later request of the same dispatcher takes the place of this one, which then takes nothing any more: its answer
+    A later request of the same cluster takes the place of this one, which then takes nothing any more: its answer
     would reach nobody.
     """
+    cluster = cluster_of(caller)
     async with database.transaction() as session:
-        generation = await _announce(session, request)
+        generation = await _announce(session, cluster, request)
 
     async def look(last: bool) -> LeaseResponse | None:
         async with database.transaction() as session:
             await still_valid(session, caller)
-            if not await _newest(session, request.dispatcher, generation):
+            if not await _newest(session, cluster, generation):
                 return LeaseResponse(leases=[], lost=[], lease_s=settings.lease_s)
-            taken = await _taken_slots(session, request)
+            taken = await _taken_slots(session, cluster, request)
             lost = await _lost(session, request.holding)
             free = [slot for slot in request.slots if slot.name not in taken]
-            leases = await _claim(session, settings, request.dispatcher, free)
+            leases = await _claim(session, settings, cluster, free)
         if not (leases or lost or last):
             return None
         return LeaseResponse(leases=leases, lost=lost, lease_s=settings.lease_s)
@@ -50,14 +52,14 @@ async def lease(
     return await wakes.poll((QUEUE, topic(caller.key_id)), request.wait_s, look)
 
 
-async def _announce(session: AsyncSession, request: LeaseRequest) -> int:
+async def _announce(session: AsyncSession, cluster: str, request: LeaseRequest) -> int:
     said: dict[str, Any] = {
         "slots": [slot.model_dump() for slot in request.all_slots],
         "data": request.data,
         "code_version": request.code_version,
         "seen_at": func.now(),
     }
-    known = insert(Cluster).values(name=request.dispatcher, generation=1, **said)
+    known = insert(Cluster).values(name=cluster, generation=1, **said)
     renewed = known.on_conflict_do_update(
         index_elements=[Cluster.name], set_={**said, "generation": Cluster.generation + 1}
     )
@@ -69,7 +71,7 @@ async def _newest(session: AsyncSession, cluster: str, generation: int) -> bool:
     return current.scalar_one_or_none() == generation
 
 
-async def _taken_slots(session: AsyncSession, request: LeaseRequest) -> set[str]:
+async def _taken_slots(session: AsyncSession, cluster: str, request: LeaseRequest) -> set[str]:
     """Slots announced free for which an attempt is on its way: granted or ended a moment ago, by another answer.
 
     Where nothing was heard of the attempt for longer, the cluster does not run it: it is ended here.
@@ -81,7 +83,7 @@ async def _taken_slots(session: AsyncSession, request: LeaseRequest) -> set[str]
         .join(Attempt, (Attempt.job == Job.id) & (Attempt.number == Job.attempt))
         .where(
             Job.state.in_(LEASED),
-            Attempt.cluster == request.dispatcher,
+            Attempt.cluster == cluster,
             Attempt.slot.in_([slot.name for slot in request.slots]),
         )
         .with_for_update(of=Job)
@@ -150,13 +152,16 @@ async def _next_job(session: AsyncSession, slot: Slot, memory_bytes: int) -> Job
 async def _lease(session: AsyncSession, settings: Settings, cluster: str, slot: Slot, job: Job) -> Lease:
     earlier = await session.execute(select(Attempt.folder).where(Attempt.job == job.id).order_by(Attempt.number.desc()))
     resume_from = list(earlier.scalars())
+    token = secrets.token_urlsafe(24)
     about = {"cluster": cluster, "slot": slot.name, "node": slot.node, "device": slot.device}
+    about["token_hash"] = hashed(token)
     number = await ledger.claim(session, job.id, settings.lease_s, settings.storage_root, about)
     assert number is not None, "the row was locked as queued"
     return Lease(
         job=job.id,
         attempt=number,
         slot=slot.name,
+        token=token,
         spec=job.spec,
         folder=ledger.folder_of(settings.storage_root, job.id, number),
         resume_from=resume_from,

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 
 from pace_core.spec.leases import LeaseRequest, LeaseResponse, Report, ReportResponse
-from service.keys.auth import Worker
+from service.keys.auth import Worker, cluster_of
 from service.leases.claim import lease
 from service.leases.reports import take_report
 
@@ -18,7 +18,11 @@ async def post_lease(request: Request, body: LeaseRequest, caller: Worker) -> Le
 
 
 @router.post("/{job}/{attempt}/reports", summary="Hand in an attempt's new events")
-async def post_report(request: Request, job: str, attempt: int, body: Report, _: Worker) -> ReportResponse:
-    """An empty report renews the lease. An attempt that is no longer current is answered `lease-fenced` (409)."""
+async def post_report(request: Request, job: str, attempt: int, body: Report, caller: Worker) -> ReportResponse:
+    """An empty report renews the lease.
+
+    `lease-fenced` (409) answers an attempt that is no longer current, and whoever does not hold it: a report shows the
+    token that came with the lease, by a key of the cluster that got it.
+    """
     state = request.app.state
-    return await take_report(state.database, state.settings.lease_s, job, attempt, body)
+    return await take_report(state.database, state.settings.lease_s, cluster_of(caller), job, attempt, body)

@@ -1,6 +1,9 @@
 """Takes in what attempts say: events, signs of life, ends."""
 
+import posixpath
 from datetime import UTC, datetime
+from hmac import compare_digest
+from typing import Any
 
 from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,6 +15,7 @@ from service.events.log import append, from_run, storable
 from service.jobs import ledger
 from service.jobs.ledger import End
 from service.jobs.tables import Attempt, Job
+from service.keys.secrets import hashed
 from service.leases.settle import settle
 from service.problems import Invalid, LeaseFenced, NotFound, ReportGap
 
@@ -19,18 +23,21 @@ _RENEW_S = 2.0  # reports that only ask for the directive come several times a s
 
 
 async def take_report(
-    database: Database, lease_s: float, job_id: str, attempt_number: int, report: Report
+    database: Database, lease_s: float, cluster: str, job_id: str, attempt_number: int, report: Report
 ) -> ReportResponse:
     """Stores the new events, renews the lease and makes the moves they mean, in one transaction.
 
     Events already stored are passed over, so a report can be repeated. Raises LeaseFenced for an attempt that is no
-    longer current, ReportGap where events between the stored and the reported ones are missing.
+    longer current or that the reporter does not hold, ReportGap where events between the stored and the reported
+    ones are missing.
     """
     async with database.transaction() as session:
         job = await session.get(Job, job_id, with_for_update=True)
         attempt = await session.get(Attempt, (job_id, attempt_number))
         if job is None or attempt is None:
             raise NotFound(f"no attempt {attempt_number} of job {job_id} was ever leased")
+        if attempt.cluster != cluster or not compare_digest(attempt.token_hash, hashed(report.token)):
+            raise LeaseFenced("the report does not show the token of this lease, or its key is of another cluster")
         new = [event for event in report.events if event.seq > attempt.last_seq]
         if job.attempt != attempt_number or job.state not in LEASED:
             if attempt.said_end and report.events and not new:
@@ -40,7 +47,7 @@ async def take_report(
         await _store(session, job, attempt, new, lease_s)
         timed_out = _timed_out(job, attempt)
         if new and new[-1].type is EventType.END:
-            await _end(session, job, new[-1], timed_out)
+            await _end(session, job, attempt, new[-1], timed_out)
             directive: Directive = "stop"
         else:
             directive = _directive(job, timed_out)
@@ -77,14 +84,26 @@ async def _store(session: AsyncSession, job: Job, attempt: Attempt, new: list[Ev
     await append(session, job.id, [from_run(job.attempt, event) for event in new])
 
 
-async def _end(session: AsyncSession, job: Job, event: Event, timed_out: bool) -> None:
+async def _end(session: AsyncSession, job: Job, attempt: Attempt, event: Event, timed_out: bool) -> None:
     data = storable(event.data)
     reason, message = data.get("reason"), str(data.get("message") or "")
     if reason not in REASONS:
         message = f"the worker ended with the unknown reason {reason!r}. {message}".rstrip()
         reason = "crashed"
+    if reason == "succeeded" and _leads_out(data.get("result"), attempt.folder):
+        reason, message = "crashed", "the worker's result names an adapter outside of its attempt's folder"
     end = End(reason, message or REASONS[reason].sentence, by_report=True)
     await settle(session, job, end, result=data.get("result"), timed_out=timed_out)
+
+
+def _leads_out(result: Any, folder: str) -> bool:
+    """Whether the result's adapter lies elsewhere than below the attempt's folder."""
+    adapter: Any = result.get("adapter") if isinstance(result, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    if not isinstance(adapter, dict):
+        return False  # none; whatever else it is, the result cannot be read
+    uri = str(adapter.get("uri")).removeprefix("file://")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    scheme, found, path = uri.rpartition("://")
+    return not f"{scheme}{found}{posixpath.normpath(path)}".startswith(f"{folder.removeprefix('file://')}/")
 
 
 def _timed_out(job: Job, attempt: Attempt) -> bool:

@@ -11,6 +11,8 @@ import psycopg
 
 from service.db import Database
 from service.keys.bootstrap import Keys
+from service.keys.roles import Role
+from service.keys.secrets import create_key
 
 SPEC = {"task": {"name": "vtab-mini/digits"}, "method": {"name": "lora_add", "rank": 4}}
 CPU = {"name": "cpu-0", "device": "cpu", "memory_bytes": 8 << 30, "node": "n1"}
@@ -51,6 +53,10 @@ class Api:
     storage: Path
     sent: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     """Highest seq reported, by attempt."""
+    tokens: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
+    """Of the leases, by attempt."""
+    workers: dict[str, str] = field(default_factory=dict[str, str])
+    """Keys of other clusters, by name."""
 
     async def call(self, method: str, path: str, *, key: str | None = None, **more: Any) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {key or self.keys.admin}", **more.pop("headers", {})}
@@ -78,6 +84,7 @@ class Api:
         slots: list[dict[str, Any]] | None = None,
         *,
         wait_s: float = 0.0,
+        cluster: str = "local",
         dispatcher: str = "d1",
         holding: list[dict[str, Any]] | None = None,
         all_slots: list[dict[str, Any]] | None = None,
@@ -93,12 +100,22 @@ class Api:
             "code_version": "1",
             "wait_s": wait_s,
         }
-        return await self.call("POST", "/v1/leases", json=body, key=self.keys.worker)
+        return await self.call("POST", "/v1/leases", json=body, key=await self.worker(cluster))
+
+    async def worker(self, cluster: str) -> str:
+        """A worker's key of that cluster."""
+        if cluster == "local":
+            return self.keys.worker
+        if cluster not in self.workers:
+            async with self.database.transaction() as session:
+                self.workers[cluster] = await create_key(session, Role.WORKER, "worker", cluster=cluster)
+        return self.workers[cluster]
 
     async def lease(self, slots: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
         """The answer to `ask`."""
         answer = await self.ask(slots, **more)
         assert answer.status_code == 200, answer.text
+        self.tokens |= {(lease["job"], lease["attempt"]): lease["token"] for lease in answer.json()["leases"]}
         return answer.json()
 
     async def take(self) -> tuple[str, int]:
@@ -107,9 +124,8 @@ class Api:
         return lease["job"], lease["attempt"]
 
     async def send(self, job: str, attempt: int, events: list[dict[str, Any]]) -> httpx2.Response:
-        return await self.call(
-            "POST", f"/v1/leases/{job}/{attempt}/reports", json={"events": events}, key=self.keys.worker
-        )
+        body = {"token": self.tokens[job, attempt], "events": events}
+        return await self.call("POST", f"/v1/leases/{job}/{attempt}/reports", json=body, key=self.keys.worker)
 
     async def report(self, job: str, attempt: int, *events: tuple[str, dict[str, Any]]) -> dict[str, Any]:
         """Sends events under the numbers that follow."""

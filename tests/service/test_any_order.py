@@ -45,6 +45,7 @@ class Held:
     slot: str
     job: str
     attempt: int
+    token: str
     seq: int = 0
 
 
@@ -108,7 +109,10 @@ class Service(RuleBasedStateMachine):
             self.holding = [h for h in self.holding if (h.job, h.attempt) != (lost["job"], lost["attempt"])]
         if not arrives:
             return multiple()
-        taken = [Held(dispatcher, lease["slot"], lease["job"], lease["attempt"]) for lease in answer["leases"]]
+        taken = [
+            Held(dispatcher, lease["slot"], lease["job"], lease["attempt"], lease["token"])
+            for lease in answer["leases"]
+        ]
         self.holding += taken
         return multiple(*taken)
 
@@ -132,7 +136,8 @@ class Service(RuleBasedStateMachine):
         self.holding = [other for other in self.holding if other is not held]
 
     def send(self, held: Held, events: list[dict[str, Any]]) -> httpx2.Response:
-        answer = self.post(f"/v1/leases/{held.job}/{held.attempt}/reports", {"events": events}, held.dispatcher)
+        body = {"token": held.token, "events": events}
+        answer = self.post(f"/v1/leases/{held.job}/{held.attempt}/reports", body, held.dispatcher)
         current = self.sql("SELECT state FROM jobs WHERE id = %s AND attempt = %s", held.job, held.attempt)
         if not current:
             assert answer.status_code == 409 or not events or answer.json()["directive"] == "stop"

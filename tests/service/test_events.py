@@ -120,7 +120,11 @@ async def test_numbers_that_are_not_finite_and_nul_characters_are_stored_harmles
     job = await api.submit()
     await api.take()
     metrics = {"epoch": 1, "step": 2, "values": {"train/loss": value, "train/lr": 0.1}}
-    body = {"events": [event(1, "metrics", metrics), event(2, "log", {"level": "info", "message": "a\x00b\ud800"})]}
+    token = api.tokens[job, 1]
+    body = {
+        "token": token,
+        "events": [event(1, "metrics", metrics), event(2, "log", {"level": "info", "message": "a\x00b\ud800"})],
+    }
     answer = await api.call(
         "POST",
         f"/v1/leases/{job}/1/reports",

@@ -58,7 +58,7 @@ async def test_a_request_without_work_is_answered_as_soon_as_a_job_comes(api: Ap
 async def test_two_clusters_never_get_the_same_job(api: Api) -> None:
     jobs = {await api.submit() for _ in range(6)}
     slots = [{**CPU, "name": f"cpu-{n}", "node": f"n{n}"} for n in range(3)]
-    answers = await asyncio.gather(*(api.lease(slots, dispatcher=f"d{n}") for n in range(3)))
+    answers = await asyncio.gather(*(api.lease(slots, cluster=f"d{n}") for n in range(3)))
     taken = [lease["job"] for answer in answers for lease in answer["leases"]]
     assert len(taken) == len(set(taken))
     assert set(taken) <= jobs
@@ -221,9 +221,9 @@ async def test_a_queued_job_says_what_it_waits_for(api: Api) -> None:
     assert "none has connected" in (await api.job(job))["waiting_for"]
     await api.lease([CPU])
     assert "device cuda: workers seen so far have cpu only" in (await api.job(job))["waiting_for"]
-    await api.lease([], all_slots=[{**GPU, "memory_bytes": 1 << 20}], dispatcher="d2")
+    await api.lease([], all_slots=[{**GPU, "memory_bytes": 1 << 20}], cluster="d2")
     assert "GiB" in (await api.job(job))["waiting_for"]
-    await api.lease([], all_slots=[GPU], dispatcher="d2")
+    await api.lease([], all_slots=[GPU], cluster="d2")
     assert (await api.job(job))["waiting_for"] == "a free slot"
     await api.sql("UPDATE clusters SET seen_at = now() - interval '1 hour'")
     assert "none was heard of since" in (await api.job(job))["waiting_for"]

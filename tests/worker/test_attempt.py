@@ -37,7 +37,14 @@ RESULT = RunResult(
 
 def attempt(run: Callable[[Reporter], Any], max_runtime_s: float | None = None) -> Attempt:
     lease = Lease(
-        job="job_1", attempt=1, slot="s", spec=SPEC, folder="memory://f", resume_from=[], max_runtime_s=max_runtime_s
+        job="job_1",
+        attempt=1,
+        slot="s",
+        token="t",
+        spec=SPEC,
+        folder="memory://f",
+        resume_from=[],
+        max_runtime_s=max_runtime_s,
     )
     return Attempt(lease, "hello", "cpu", run=lambda spec, reporter, folder, resume_from: run(reporter))
 

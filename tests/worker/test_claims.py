@@ -14,7 +14,7 @@ A, B = (Slot(name=name, device="cpu", memory_bytes=1) for name in "ab")
 
 
 def lease(job: str, slot: Slot) -> Lease:
-    return Lease(job=job, attempt=1, slot=slot.name, spec={}, folder="f", resume_from=[], max_runtime_s=None)
+    return Lease(job=job, attempt=1, slot=slot.name, token="t", spec={}, folder="f", resume_from=[], max_runtime_s=None)
 
 
 class Service:

@@ -70,7 +70,7 @@ async def test_every_event_reaches_the_service_and_the_actor_is_idle_at_the_end(
     for number in range(3 * relay.EVENTS_A_REPORT // 2):
         actor.outbox.put("metrics", {"epoch": number})
     end(actor)
-    assert await Relay(service, actor, HOLDING).until_end() == "succeeded"
+    assert await Relay(service, actor, HOLDING, "t").until_end() == "succeeded"
     assert [event.seq for event in service.stored] == list(range(1, 3 * relay.EVENTS_A_REPORT // 2 + 2))
     assert actor.outbox.empty
 
@@ -80,7 +80,7 @@ async def test_a_service_that_is_away_loses_nothing() -> None:
     actor.outbox.put("stage", {"name": "train"})
     end(actor)
     service.failures = [NoService("away")] * 5
-    assert await Relay(service, actor, HOLDING).until_end() == "succeeded"
+    assert await Relay(service, actor, HOLDING, "t").until_end() == "succeeded"
     assert said(service) == [(1, "stage"), (2, "end")]
 
 
@@ -91,7 +91,7 @@ async def test_an_actor_that_dies_has_its_attempt_ended_as_lost_under_the_next_n
 
     actor, service = Actor(die), Service()
     actor.outbox.put("stage", {"name": "train"})
-    assert await Relay(service, actor, HOLDING).until_end() == "lost"
+    assert await Relay(service, actor, HOLDING, "t").until_end() == "lost"
     assert said(service) == [(1, "stage"), (2, "end")]
     assert service.stored[-1].data["reason"] == "lost"
 
@@ -102,7 +102,7 @@ async def test_an_adopted_attempt_goes_on_where_the_service_has_it() -> None:
         actor.outbox.put("metrics", {"epoch": epoch})
     service.stored = actor.outbox.take(0, 0)[:2]
     end(actor)
-    assert await Relay(service, actor, HOLDING).until_end() == "succeeded"
+    assert await Relay(service, actor, HOLDING, "t").until_end() == "succeeded"
     assert [event.seq for event in service.stored] == [1, 2, 3, 4]
 
 
@@ -114,14 +114,14 @@ async def test_a_directive_reaches_the_run(directive: str) -> None:
 
     actor, service = Actor(obey), Service()
     service.directive = directive
-    assert await Relay(service, actor, HOLDING).until_end() in ("paused", "cancelled")
+    assert await Relay(service, actor, HOLDING, "t").until_end() in ("paused", "cancelled")
 
 
 async def test_a_run_that_does_not_obey_a_stop_is_ended_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "STOP_S", 0.0)
     actor, service = Actor(), Service()
     service.directive = "stop"
-    assert await Relay(service, actor, HOLDING).until_end() == "lost", "the caller replaces the actor"
+    assert await Relay(service, actor, HOLDING, "t").until_end() == "lost", "the caller replaces the actor"
     assert [event.data["reason"] for event in service.stored] == ["cancelled"]
 
 
@@ -133,7 +133,7 @@ async def test_a_fenced_run_is_stopped_and_says_nothing_more() -> None:
 
     actor, service = Actor(obey), Service()
     service.failures = [LeaseFenced(409, "x/lease-fenced", "attempt 2 is the current one", [])]
-    assert await Relay(service, actor, HOLDING).until_end() == "fenced"
+    assert await Relay(service, actor, HOLDING, "t").until_end() == "fenced"
     assert service.stored == []
     assert actor.outbox.empty
 
@@ -142,4 +142,4 @@ async def test_a_fenced_run_that_does_not_stop_costs_its_actor(monkeypatch: pyte
     monkeypatch.setattr(relay, "FENCED_STOP_S", 0.05)
     actor, service = Actor(), Service()
     service.failures = [LeaseFenced(409, "x/lease-fenced", "attempt 2 is the current one", [])]
-    assert await Relay(service, actor, HOLDING).until_end() == "lost"
+    assert await Relay(service, actor, HOLDING, "t").until_end() == "lost"

@@ -232,12 +232,12 @@ async def test_workers_lease_report_and_are_fenced(worker: AsyncClient, api: Api
     (lease,) = (await worker.worker.lease(request)).leases
     assert lease.job == job
     start = Event(seq=1, at=datetime.now(UTC), type=EventType.LOG, data={"message": "hi"})
-    said = await worker.worker.report(job, 1, Report(events=[start]))
+    said = await worker.worker.report(job, 1, Report(token=lease.token, events=[start]))
     assert (said.acknowledged, said.directive) == (1, "continue")
     await api.expire(job)
     await api.moved_to(job, "queued")
     with pytest.raises(LeaseFenced):
-        await worker.worker.report(job, 1, Report(events=[]))
+        await worker.worker.report(job, 1, Report(token=lease.token, events=[]))
 
 
 async def test_readers_of_all_events_keep_their_place(base_url: str, api: Api) -> None:
