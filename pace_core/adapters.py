@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pace_core import methods, storage
+from pace_core.adapter_content import NAME, adapter_content
 from pace_core.backbones import vision
 from pace_core.decoding import decode
 from pace_core.network.parts import head_prefix, network_family
@@ -19,7 +22,6 @@ from pace_core.spec import RunError, RunSpec
 from pace_core.tensors import pack, unpack
 from pace_core.training.optimizer import trainable
 
-NAME = "adapter.safetensors"
 _BATCH = 64
 
 
@@ -55,15 +57,21 @@ def save_adapter(file: AdapterFile, folder: str) -> tuple[str, str]:
 
 
 def read_adapter(uri: str) -> AdapterFile:
-    """Raises RunError `weights_missing` where there is no such file or it is not an adapter."""
-    content = storage.read(uri)
-    if content is None:
-        raise RunError("weights_missing", f"there is no adapter {uri}")
+    """Returns the adapter at a path or URL. Raises RunError `weights_missing` where there is none that can be read."""
+    return parse_adapter(adapter_content(uri), uri)
+
+
+def parse_adapter(content: bytes, uri: str) -> AdapterFile:
+    """Returns the adapter that a file's content is. Raises RunError `weights_missing`."""
     try:
         tensors, facts = unpack(content)
         preprocessing = Preprocessing.read(facts["preprocessing"])
         spec = RunSpec.model_validate(facts["spec"])
         return AdapterFile(spec, tuple(facts["class_names"]), preprocessing, facts["weights_hash"], tensors)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        message = f"{uri} is an adapter of another version of this product: {where}: {error.errors()[0]['msg']}"
+        raise RunError("weights_missing", message) from error
     except (ValueError, KeyError, TypeError) as error:
         raise RunError("weights_missing", f"{uri} is not an adapter: {error}") from error
 
@@ -140,9 +148,12 @@ class Predictor:
         logits = [self.model(self._preprocessing(part, torch.float32)) for part in parts]
         return torch.cat(logits).softmax(1).cpu()
 
+    def pixels(self, path: str) -> NDArray[np.uint8]:
+        """Returns an image file as the network's input [S, S, 3]. Raises RunError where it cannot be read."""
+        how = self._preprocessing
+        return how.middle(decode(Path(path), how).pixels)
+
     def of_files(self, paths: Sequence[str]) -> list[tuple[str, float]]:
         """The likeliest class of each image file, with its probability. Raises RunError for an unreadable file."""
-        how = self._preprocessing
-        pixels = np.stack([how.middle(decode(Path(path), how).pixels) for path in paths])
-        best = self.probabilities(torch.from_numpy(pixels)).max(1)
+        best = self.probabilities(torch.from_numpy(np.stack([self.pixels(path) for path in paths]))).max(1)
         return [(self.class_names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]

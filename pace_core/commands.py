@@ -1,7 +1,10 @@
 """What `python -m pace_core` can do: train one spec here, and predict with an adapter."""
 
+import importlib
+import io
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +14,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pace_core.adapters import Predictor, read_adapter
-from pace_core.run import run
+from pace_core import prediction
+from pace_core.adapter_content import adapter_content
+from pace_core.quick_start import without_compiler
 from pace_core.spec import Directive, Interrupted, RunError, RunResult, SpecError, validate
-from pace_core.spec.spec_file import read_spec_file
+from pace_core.spec.spec_file import read_spec_file, with_absolute_paths
+from pace_core.spec.text import escaped, valid_unicode
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="The PACE training core, without any service.")
 console = Console()
@@ -40,7 +45,7 @@ class Bars:
             values = " · ".join(f"{name} {value:.4g}" for name, value in data["values"].items())
             console.print(f"[dim]epoch {data['epoch']:>3}[/dim]  {values}")
         elif type == "log":
-            console.print(escape(data["message"]))
+            console.print(escape(valid_unicode(data["message"])))
 
     def directive(self) -> Directive:
         return "continue"
@@ -59,7 +64,7 @@ def train(
 ) -> None:
     """Train one spec here and print its result."""
     try:
-        spec = validate(read_spec_file(spec_file))
+        spec = validate(with_absolute_paths(read_spec_file(spec_file)))
     except SpecError as error:
         raise _failed("\n".join(str(fault) for fault in error.faults)) from error
     columns = (
@@ -70,6 +75,7 @@ def train(
         TextColumn("{task.fields[text]}"),
     )
     url = str(folder.absolute())
+    run = importlib.import_module("pace_core.run").run  # torch takes seconds to load; a faulty spec is told before
     try:
         with Progress(*columns, console=console, transient=True) as progress:
             result = run(spec, Bars(progress), url, resume_from=url if resume else None)
@@ -85,16 +91,38 @@ def train(
 
 @app.command()
 def predict(
-    adapter: Annotated[str, typer.Argument(help="Path or URL of an adapter.safetensors.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    adapter: Annotated[str, typer.Argument(help="Path or URL of an adapter.safetensors, or a run's folder.")],
+    images: Annotated[list[str], typer.Argument(help="Image files, and folders whose images are all taken.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name, the likeliest first.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, faults included.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a CSV table with a row a class.")] = False,
 ) -> None:
-    """Name the likeliest class of each image."""
+    """Name the likeliest classes of each image. What cannot be read is named on stderr; the exit code is then 1."""
+    if as_json and as_csv:
+        raise _failed("give --json or --csv, not both")
+    found = list(prediction.image_files(images))
     try:
-        found = Predictor(read_adapter(adapter)).of_files([str(image) for image in images])
+        content = adapter_content(adapter)
+        if all(isinstance(file, prediction.Answer) for file in found):
+            answers = [file for file in found if isinstance(file, prediction.Answer)]
+        else:
+            with without_compiler():
+                inference = importlib.import_module("pace_core.inference")
+            answers = inference.answers(content, adapter, found, top)
     except RunError as error:
         raise _failed(error.message) from error
-    for image, (name, probability) in zip(images, found, strict=True):
-        typer.echo(f"{image}\t{name}\t{probability:.3f}")
+    if as_json:
+        typer.echo(prediction.as_json(answers))
+    elif as_csv:
+        typer.echo(prediction.as_csv(answers), nl=False)
+    else:
+        for line in prediction.as_lines(answers):
+            typer.echo(line)
+    faults = [answer for answer in answers if answer.error is not None]
+    for answer in faults:
+        typer.secho(escaped(answer.error or ""), fg="red", err=True)
+    if faults:
+        raise typer.Exit(1)
 
 
 def _table(result: RunResult) -> Table:
@@ -111,11 +139,14 @@ def _table(result: RunResult) -> Table:
 
 
 def _failed(message: str) -> typer.Exit:
-    errors.print(escape(message), style="red", highlight=False)
+    errors.print(escape(valid_unicode(message)), style="red", highlight=False)
     return typer.Exit(1)
 
 
 def main() -> None:
     """Runs the command line; Ctrl-C ends a run after its step."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 shows escapes instead of failing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="python -m pace_core")

@@ -90,6 +90,10 @@ REASONS: dict[str, EndReason] = {
     ),
     "data_missing": EndReason(State.FAILED, False, "Files of the data set are missing."),
     "data_corrupt": EndReason(State.FAILED, False, "Files of the data set cannot be read or contradict the task."),
+    "data_changed": EndReason(
+        State.FAILED, False, "The data set changed since the run's checkpoint. Put it back, or submit a new job."
+    ),
+    "storage_failed": EndReason(State.FAILED, True, "The run's folder in the storage cannot be written."),
     "weights_missing": EndReason(State.FAILED, False, "The backbone's weights cannot be had."),
     "spec_invalid": EndReason(State.FAILED, False, "The spec does not fit the backbone or the data."),
     "crashed": EndReason(State.FAILED, True, "The worker's process failed with an unexpected error."),

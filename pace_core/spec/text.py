@@ -8,13 +8,13 @@ LONGEST_NAME = 200
 
 
 def shown(text: str, most: int = LONGEST_NAME) -> str:
-    r"""Returns the text on one line of valid Unicode: `\n` for a line break, `\xfc` for a byte that is not UTF-8.
+    """Returns the text as `escaped` does; of one longer than `most` characters the middle is left out."""
+    return escaped(f"{text[: most // 2]}…{text[-(most // 2) :]}" if len(text) > most else text)
 
-    Of a text longer than `most` characters the middle is left out.
-    """
-    if len(text) > most:
-        text = f"{text[: most // 2]}…{text[-(most // 2) :]}"
-    return "".join(_visible(character) for character in text)
+
+def escaped(text: str) -> str:
+    r"""Returns the text on one line of valid Unicode: `\n` for a line break, `\xfc` for a byte that is not UTF-8."""
+    return text if text.isprintable() else "".join(_visible(character) for character in text)
 
 
 def brief(value: Any) -> str:

@@ -1,0 +1,49 @@
+"""Predictions for many image files; one that cannot be read keeps none of the others from its answer."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pace_core.adapters import Predictor, parse_adapter
+from pace_core.prediction import Answer
+from pace_core.spec import RunError
+
+_BATCH = 64
+
+
+def answers(content: bytes, origin: str, files: Sequence[str | Answer], top: int) -> list[Answer]:
+    """Returns an answer for every file, in order; what is an answer already stays so.
+
+    `content`: an adapter file's. Raises RunError where the adapter cannot be used.
+    """
+    predictor = Predictor(parse_adapter(content, origin))
+    with ThreadPoolExecutor() as threads:  # Pillow decodes outside the GIL
+        parts = [files[start : start + _BATCH] for start in range(0, len(files), _BATCH)]
+        return [answer for part in parts for answer in _of_part(predictor, threads, part, top)]
+
+
+def _of_part(
+    predictor: Predictor, threads: ThreadPoolExecutor, files: Sequence[str | Answer], top: int
+) -> Iterator[Answer]:
+    def read(file: str | Answer) -> NDArray[np.uint8] | Answer:
+        if isinstance(file, Answer):
+            return file
+        try:
+            return predictor.pixels(file)
+        except RunError as error:
+            return Answer(file, error=error.message)
+
+    read_ones = list(threads.map(read, files))
+    images = [pixels for pixels in read_ones if not isinstance(pixels, Answer)]
+    predicted = iter(predictor.probabilities(torch.from_numpy(np.stack(images)))) if images else iter(())
+    for file, pixels in zip(files, read_ones, strict=True):
+        if isinstance(pixels, Answer):
+            yield pixels
+        else:
+            assert isinstance(file, str)
+            best = next(predicted).topk(min(top, len(predictor.class_names)))
+            named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            yield Answer(file, tuple((predictor.class_names[i], probability) for i, probability in named))

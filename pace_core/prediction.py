@@ -1,0 +1,102 @@
+"""What `predict` is asked for and how it answers: files and folders in, lines, JSON or CSV out. Loads no torch."""
+
+import csv
+import io
+import json
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from pace_core.spec.text import escaped, valid_unicode
+
+_UNREADABLE = frozenset({"MPEG", "WMF", "BUFR", "GRIB", "HDF5"})  # formats that Pillow can name and not decode
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The likeliest classes of one image, the first the likeliest, or why there are none."""
+
+    path: str
+    classes: tuple[tuple[str, float], ...] = ()
+    """Name and probability."""
+    error: str | None = None
+
+
+def image_files(paths: Iterable[str]) -> Iterator[str | Answer]:
+    """Yields the files named, and those in the folders named and below that end as an image does; faults as answers.
+
+    Hidden files and folders are passed over, links are followed, a folder that a link leads back to is read once.
+    """
+    for path in paths:
+        try:
+            mode = os.stat(path).st_mode
+        except (OSError, ValueError) as error:
+            yield Answer(path, error=f"{escaped(path)} cannot be opened ({getattr(error, 'strerror', None) or error})")
+            continue
+        if stat.S_ISDIR(mode):
+            found = False
+            for file in _below(path):
+                found = True
+                yield file
+            if not found:
+                yield Answer(path, error=f"{escaped(path)} is a folder without images; name files of other endings")
+        elif stat.S_ISREG(mode):
+            yield path
+        else:
+            yield Answer(path, error=f"{escaped(path)} is neither a file nor a folder")
+
+
+def _below(folder: str) -> Iterator[str]:
+    Image.init()
+    endings = {ending for ending, kind in Image.EXTENSION.items() if kind in Image.OPEN and kind not in _UNREADABLE}
+    seen: set[tuple[int, int]] = set()
+    for at, folders, files in os.walk(folder, followlinks=True):
+        status = os.stat(at)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in endings:
+                yield os.path.join(at, name)
+
+
+def as_lines(answers: Iterable[Answer]) -> Iterator[str]:
+    r"""Yields `path <tab> class <tab> 97.3 %` for every image predicted; a line break in a name is written `\n`."""
+    for answer in answers:
+        if answer.error is None:
+            said = (f"{escaped(name)}\t{percent(probability):.1f} %" for name, probability in answer.classes)
+            yield "\t".join([escaped(answer.path), *said])
+
+
+def as_json(answers: Sequence[Answer]) -> str:
+    r"""Returns a JSON list with an object a file; a byte of a name that is not UTF-8 is written `\udcXX`."""
+    said = [
+        {
+            "path": answer.path,
+            "classes": [{"name": name, "percent": round(percent(p), 2)} for name, p in answer.classes],
+            "error": answer.error,
+        }
+        for answer in answers
+    ]
+    return json.dumps(said, indent=1)
+
+
+def as_csv(answers: Iterable[Answer]) -> str:
+    r"""Returns a CSV table with a row an image and class; a byte of a name that is not UTF-8 is written `\xXX`."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("path", "place", "class", "percent"))
+    for answer in answers:
+        for place, (name, probability) in enumerate(answer.classes, start=1):
+            table.writerow((valid_unicode(answer.path), place, valid_unicode(name), f"{percent(probability):.2f}"))
+    return text.getvalue()
+
+
+def percent(probability: float) -> float:
+    """Returns a probability out of 100."""
+    return 100 * probability
