@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
-from torch import nn
 
 from pace_core.adapters import AdapterFile, save_adapter
 from pace_core.backbones import vision
@@ -17,11 +16,21 @@ from pace_core.network.parts import head_prefix
 from pace_core.provenance import peak_memory_bytes, provenance
 from pace_core.search import inherit, search, searches, with_architecture
 from pace_core.spec import REASONS, Adapter, Metric, Reporter, RunError, RunResult, RunSpec
-from pace_core.stage import Ground, adapted, batches, data_hash, load_data, preprocessing_of, regularized
-from pace_core.training.checkpoint import Checkpoint, Progress, State, read_checkpoint, save_checkpoint
+from pace_core.stage import (
+    Ground,
+    adapted,
+    average_of,
+    batches,
+    data_hash,
+    load_data,
+    optimizer_of,
+    preprocessing_of,
+    regularized,
+)
+from pace_core.training.checkpoint import Checkpoint, Progress, State, read_checkpoint, save_checkpoint, trained_model
 from pace_core.training.evaluate import accuracy, batches_of, logits_of, mean_cross_entropy
 from pace_core.training.loop import Speed, train
-from pace_core.training.optimizer import build_optimizer, trainable
+from pace_core.training.optimizer import trainable
 from pace_core.training.precision import choose_device, choose_precision
 
 
@@ -38,7 +47,7 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
 
     with _named_failures():
         reporter.event("stage", {"name": "backbone"})
-        loaded = vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path)
+        loaded = vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path or 0.0)
         ground = Ground(preprocessing_of(spec, loaded), precision, device)
         saved = _earlier(spec, resume_from, folder, reporter)
 
@@ -53,8 +62,8 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
         model = adapted(chosen, loaded.model, splits.num_classes, ground)
         regularizer = regularized(spec, model, splits, ground)
         progress = Progress(architecture=found.architecture if found else None)
-        state = State(model, build_optimizer(model, spec.optimizer), regularizer, progress)
-        evaluation = _Evaluation(spec, model, held_out, splits.train, ground)
+        state = State(model, optimizer_of(spec, model), regularizer, progress, average_of(spec, model))
+        evaluation = _Evaluation(spec, state, held_out, splits.train, ground)
         speed = found.speed if found else Speed(0.0, 0.0)
 
         if found and found.supernet:
@@ -66,7 +75,7 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
                 state.load(saved)
             save = partial(save_checkpoint, state, spec, folder)
             measure = partial(evaluation.named, "val") if split == "val" else None
-            own = train(chosen, state, batches(spec, splits.train, ground), reporter, save, measure)
+            own = train(chosen, state, batches(spec, splits, ground), reporter, save, measure)
             speed = Speed(speed.seconds + own.seconds, own.images_per_s)
 
         reporter.event("stage", {"name": "evaluate"})
@@ -80,7 +89,8 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
         parameters = trainable(model)
         adapter = None
         if spec.training.epochs > 0:
-            trained = {name: parameter.detach() for name, parameter in parameters.items()}
+            with trained_model(state):
+                trained = {name: parameter.detach().clone() for name, parameter in parameters.items()}
             file = AdapterFile(chosen, splits.class_names, ground.preprocessing, loaded.weights_hash, trained)
             uri, sha256 = save_adapter(file, folder)
             adapter = Adapter(uri=uri, sha256=sha256)
@@ -120,13 +130,17 @@ def _earlier(spec: RunSpec, resume_from: str | None, folder: str, reporter: Repo
 class _Evaluation:
     """Measures the model on the split that the phase holds out."""
 
-    def __init__(self, spec: RunSpec, model: nn.Module, held_out: Images, train: ImageSet, ground: Ground) -> None:
-        self._model, self._held_out, self._train = model, held_out, train
+    def __init__(self, spec: RunSpec, state: State, held_out: Images, train: ImageSet, ground: Ground) -> None:
+        self._state, self._model, self._held_out, self._train = state, state.model, held_out, train
         self._with = (ground.preprocessing, ground.precision, ground.device)
-        self._diagnostics = Diagnostics(model) if spec.training.diagnostics else None
+        self._diagnostics = Diagnostics(state.model) if spec.training.diagnostics else None
 
     def named(self, split: str) -> dict[str, float]:
         """`<split>/accuracy`, and the diagnostics where the spec asks for them."""
+        with trained_model(self._state):
+            return self._measured(split)
+
+    def _measured(self, split: str) -> dict[str, float]:
         logits = logits_of(self._model, self._held_out, *self._with)
         values = {f"{split}/accuracy": accuracy(logits, self._held_out.labels)}
         if self._diagnostics:

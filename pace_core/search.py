@@ -20,12 +20,12 @@ from pace_core.network.search_space import Architecture, SearchParams, Space
 from pace_core.noise import keyed_seed
 from pace_core.regularizers import Batch, Regularizer, Step
 from pace_core.spec import Directive, Interrupted, Reporter, RunSpec
-from pace_core.stage import Ground, adapted, batches, load_data, regularized
+from pace_core.stage import Ground, adapted, batches, load_data, optimizer_of, regularized
 from pace_core.training.checkpoint import Checkpoint, Progress, State, save_checkpoint
 from pace_core.training.evaluate import accuracy, logits_of
 from pace_core.training.evolution import Candidate, evolve
 from pace_core.training.loop import Speed, train
-from pace_core.training.optimizer import build_optimizer, trainable
+from pace_core.training.optimizer import trainable
 
 _SECONDS_BETWEEN_REPORTS = 1.0
 
@@ -70,17 +70,17 @@ def search(spec: RunSpec, ground: Ground, reporter: Reporter, folder: str, saved
     splits = load_data(spec, "search", ground.preprocessing, reporter)
     assert splits.val is not None
 
-    loaded = vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path)
+    loaded = vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path or 0.0)
     supernet = adapted(spec, loaded.model, splits.num_classes, ground)
     space: Space = method.space(supernet, params)
     regularizer = _OneArchitectureAStep(regularized(spec, supernet, splits, ground), space, spec.seed)
-    state = State(supernet, build_optimizer(supernet, stage_spec.optimizer), regularizer, Progress(stage="supernet"))
+    state = State(supernet, optimizer_of(stage_spec, supernet), regularizer, Progress(stage="supernet"))
     if saved:
         state.load(saved)
     if state.progress.stage == "supernet":
         reporter.event("stage", {"name": "supernet"})
     save = partial(save_checkpoint, state, spec, folder)
-    of_stage = batches(stage_spec, splits.train, ground)
+    of_stage = batches(stage_spec, splits, ground)
     speed = train(stage_spec, state, of_stage, _Renamed(reporter), save, measure=None)
 
     reporter.event("stage", {"name": "search"})
@@ -108,10 +108,13 @@ def _stages(spec: RunSpec) -> tuple[str, ...]:
 
 
 def _of_supernet(spec: RunSpec, params: Any) -> RunSpec:
-    """The settings of the supernet's training: the method's own where what it finds is trained anew."""
+    """The settings of the supernet's training: the method's own where what it finds is trained anew, with the same
+    share of warm-up."""
     if not trains_anew(spec):
         return spec
-    training = spec.training.model_copy(update={"epochs": params.supernet_epochs})
+    share = spec.training.warmup / spec.training.epochs
+    of_stage = {"epochs": params.supernet_epochs, "warmup_epochs": share * params.supernet_epochs}
+    training = spec.training.model_copy(update=of_stage)
     optimizer = spec.optimizer.model_copy(update={"lr": params.supernet_lr})
     return spec.model_copy(update={"training": training, "optimizer": optimizer})
 

@@ -7,15 +7,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from pace_core import data, registry, regularizers
+from pace_core import data, methods, registry, regularizers
 from pace_core.adapters import adapt, start_from
 from pace_core.backbones.vision import Loaded
-from pace_core.data import ImageSet, Phase, Splits
+from pace_core.data import Phase, Splits
+from pace_core.network.parts import start_head
 from pace_core.noise import Pass, SeededSource, keyed_seed
 from pace_core.preprocessing import Preprocessing
 from pace_core.regularizers import Regularizer, Setting
 from pace_core.spec import Reporter, RunError, RunSpec
+from pace_core.training.augmentation import Augmentation
+from pace_core.training.average import Average
 from pace_core.training.batches import Batches
+from pace_core.training.optimizer import all_decayed, build_optimizer
 from pace_core.training.precision import Precision
 
 
@@ -67,6 +71,7 @@ def adapted(spec: RunSpec, model: nn.Module, num_classes: int, ground: Ground) -
     """The pretrained model with the spec's method in it and a new head, in training mode."""
     model.reset_classifier(num_classes)
     adapt(model, spec, torch.Generator().manual_seed(keyed_seed(spec.seed, "init")))
+    start_head(model, spec.training.head_init, torch.Generator().manual_seed(keyed_seed(spec.seed, "head")))
     if spec.init_from:
         start_from(model, spec.init_from)
     return model.to(ground.device, ground.precision.dtype).train()
@@ -86,14 +91,28 @@ def regularized(spec: RunSpec, model: nn.Module, splits: Splits, ground: Ground)
     return module.Regularizer(module.Params.model_validate(spec.regularizer.params), setting)
 
 
-def batches(spec: RunSpec, images: ImageSet, ground: Ground) -> Batches:
-    """The images cut into the spec's steps."""
+def batches(spec: RunSpec, splits: Splits, ground: Ground) -> Batches:
+    """The training images cut into the spec's steps."""
     return Batches(
-        images,
+        splits.train,
         ground.preprocessing,
         batch_size=spec.training.batch_size,
         seed=spec.seed,
         augmentation=spec.training.augmentation,
         device=ground.device,
         dtype=ground.precision.dtype,
+        augment=Augmentation(
+            spec.training, num_classes=splits.num_classes, mean=ground.preprocessing.mean, seed=spec.seed
+        ),
     )
+
+
+def optimizer_of(spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
+    """The spec's optimizer over what is trained of the model."""
+    undecayed = getattr(methods.find(spec.method.name), "UNDECAYED", all_decayed)
+    return build_optimizer(model, spec.optimizer, undecayed)
+
+
+def average_of(spec: RunSpec, model: nn.Module) -> Average | None:
+    """The moving average of what is trained, where the spec has one."""
+    return None if spec.training.ema_decay is None else Average(model, spec.training.ema_decay)

@@ -19,7 +19,7 @@ def methods() -> list[MethodEntry]:
             gives=sorted(module.GIVES),
             fits=sorted(module.FITS),
             starts_pretrained=module.STARTS_PRETRAINED,
-            **_present(module, "stages"),
+            **_present(module, "stages", "freezes_features"),
         )
         for name, module in [*_of(pace_core.methods), *sorted(pace_core.methods.peft_tuners().items())]
     ]
@@ -31,7 +31,7 @@ def regularizers() -> list[RegularizerEntry]:
         RegularizerEntry(
             **_common(name, module),
             needs=sorted(module.NEEDS),
-            **_present(module, "reasons", "passes"),
+            **_present(module, "reasons", "passes", "mixes"),
         )
         for name, module in _of(pace_core.regularizers)
     ]

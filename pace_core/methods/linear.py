@@ -12,6 +12,7 @@ PAPER = ""
 GIVES: frozenset[str] = frozenset()
 FITS = frozenset({"vit", "swin", "text"})
 STARTS_PRETRAINED = True
+FREEZES_FEATURES = True
 
 
 class Params(ParamsModel):

@@ -14,6 +14,7 @@ PAPER = "Jia et al., ECCV 2022, arXiv 2203.12119"
 GIVES: frozenset[str] = frozenset()
 FITS = frozenset({"vit"})
 STARTS_PRETRAINED = False
+FREEZES_FEATURES = True
 
 
 class Params(ParamsModel):

@@ -7,6 +7,7 @@ built as BERT or RoBERTa.
 import re
 from typing import Literal
 
+import torch
 from torch import nn
 
 from pace_core.network.residual import Noised, ResidualLinear
@@ -67,3 +68,15 @@ def head_name(model: nn.Module) -> str:
 def head_prefix(model: nn.Module) -> str:
     """Returns the prefix of the names of the classifier's parameters; a RoBERTa's classifier has two layers."""
     return f"{head_name(model).removesuffix('.out_proj')}."
+
+
+@torch.no_grad()
+def start_head(model: nn.Module, how: Literal["normal", "timm", "zero"], rng: torch.Generator) -> None:
+    """Starts the layer of the logits as the spec says; normal: as the method left it."""
+    head = model.get_submodule(head_name(model))
+    bound = head.weight.shape[1] ** -0.5  # of torch's own start, which timm's reset_classifier leaves
+    for parameter in (head.weight, head.bias):
+        if parameter is not None and how == "zero":
+            parameter.zero_()
+        elif parameter is not None and how == "timm":
+            parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=rng))

@@ -14,7 +14,10 @@ from pace_core.noise import Pass
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's samples: images (batch, 3, size, size), labels (batch,), index (batch,) into the training set."""
+    """One step's samples: images (batch, 3, size, size), labels (batch,), index (batch,) into the training set.
+
+    Where labels are smoothed or samples mixed, labels are shares (batch, classes) that sum to one.
+    """
 
     images: Tensor
     labels: Tensor

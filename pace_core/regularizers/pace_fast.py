@@ -14,6 +14,7 @@ PAPER = "PACE, NeurIPS 2024, section 4"
 NEEDS = NOISE_NEEDS
 REASONS = NOISE_REASONS
 PASSES = 1.6
+MIXES = False  # the epoch before saw other mixtures
 
 
 class Params(NoiseParams):

@@ -33,6 +33,8 @@ class MethodEntry(Entry):
     """Whether the features are the pretrained ones before the first step."""
     stages: list[str] = ["train"]
     """What a run goes through, unless its architecture is given: supernet, search, train."""
+    freezes_features: bool = False
+    """Whether the backbone runs as it was pretrained, so that by default no drop path cuts its blocks in training."""
 
 
 class RegularizerEntry(Entry):
@@ -42,6 +44,8 @@ class RegularizerEntry(Entry):
     """For each of `needs`: a clause that says why, such as `it multiplies the adapter's output by noise`."""
     passes: float = 1.0
     """Forward-backward passes of a sample per step, for estimates of time."""
+    mixes: bool = True
+    """Whether its samples may be mixtures of images (mixup, CutMix)."""
 
 
 class SourceEntry(Entry):

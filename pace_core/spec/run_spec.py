@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from pace_core.spec.params import ParamsModel, Section
 from pace_core.spec.text import LONGEST_NAME, is_one_line
@@ -53,35 +53,63 @@ class Backbone(ParamsModel):
 
 
 class Optimizer(ParamsModel):
-    """AdamW (Loshchilov & Hutter 2019), the optimizer of every row of the paper."""
+    """What moves the trained parameters: AdamW (Loshchilov & Hutter 2019), as in every row of PACE, or SGD, as VPT has
+    it. The parameters that a method names as undecayed take no weight decay."""
 
-    name: Literal["adamw"] = "adamw"
+    name: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
     """Highest learning rate, after warm-up."""
     weight_decay: float = Field(default=1e-4, ge=0)
+    """Decoupled from the gradient under adamw, part of it under sgd."""
+    head_lr: float | None = Field(default=None, gt=0)
+    """Highest learning rate of the head; lr where None."""
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Longest gradient: where the Euclidean norm over all trained parameters is above it, the gradient is shortened to
+    it. None clips nothing."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of sgd."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Of adamw."""
     beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Of adamw."""
 
 
 class Training(ParamsModel):
-    """The loop: how long, in what batches, under which schedule."""
+    """The loop: how long, in what batches, under which schedule, on which images."""
 
     epochs: int = Field(default=100, ge=0, le=10_000)
     """0 evaluates the pretrained model."""
     batch_size: int = Field(default=64, ge=1, le=1_000_000)
     micro_batch: int | None = Field(default=None, ge=1, le=1_000_000)
     """Samples per forward pass, for little memory; the gradient is that of the whole batch. None: all at once."""
-    warmup_epochs: float = Field(default=10, ge=0)
-    """Epochs of linear warm-up from warmup_lr to optimizer.lr."""
+    warmup_epochs: float | None = Field(default=None, ge=0, validate_default=True)
+    """Epochs of linear warm-up from warmup_lr to optimizer.lr; a tenth of the run where None."""
     warmup_lr: float = Field(default=1e-6, ge=0)
+    """Where the warm-up begins."""
     min_lr: float = Field(default=1e-5, ge=0)
     """Where the cosine ends."""
-    schedule: Literal["epoch", "step"] = "epoch"
-    """When the rate changes: once per epoch as the authors do, or every step (for short runs)."""
-    drop_path: float = Field(default=0.1, ge=0, lt=1)
-    """Highest rate of stochastic depth; grows linearly over the blocks."""
+    schedule: Literal["step", "epoch"] = "step"
+    """When the rate changes: every step, or once per epoch and one epoch late, as the authors' code does (the first two
+    epochs run at warmup_lr, so it is for long runs)."""
+    drop_path: float | None = Field(default=None, ge=0, lt=1)
+    """Highest rate of stochastic depth; grows linearly over the blocks. Where None: 0.1, and 0 under a method that
+    leaves the backbone's features as they are (linear, vpt_deep, vpt_shallow)."""
+    head_init: Literal["normal", "timm", "zero"] = "normal"
+    """Start of the classifier: normal (std 0.02, zero bias), timm (uniform within ±1/√width, as PACE's code has it), or
+    zero (as ARC and RLRR)."""
     augmentation: Literal["none", "crop_flip"] = "none"
     """Of training images: none as VTAB-1K, or random crop and flip as FGVC and few-shot."""
+    rand_augment: str | None = None
+    """timm's RandAugment of training images by its configuration, such as rand-m9-mstd0.5-inc1; None: without."""
+    mixup: float = Field(default=0.0, ge=0, le=100)
+    """alpha of mixup: samples are mixed in pairs by a share drawn in each step from Beta(alpha, alpha). 0: without."""
+    cutmix: float = Field(default=0.0, ge=0, le=100)
+    """alpha of CutMix, which mixes by a rectangle; with mixup too, each step draws one of both. 0: without."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a label's weight that is spread evenly over all classes."""
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    """Decay a step of the moving average of the trained parameters, which is then what is evaluated and saved. None:
+    the last step's parameters are."""
     precision: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
     """auto: bfloat16 autocast on GPUs that have it, else float32."""
     eval_every: int = Field(default=10, ge=1, le=1_000_000)
@@ -90,6 +118,17 @@ class Training(ParamsModel):
     diagnostics: bool = False
     """Also measure, at every evaluation, gradient norms, FP-distance and loss on held-out data, accuracy and loss on
     the training images without noise (costs extra passes)."""
+
+    @field_validator("warmup_epochs")
+    @classmethod
+    def _a_tenth_of_the_run(cls, value: float | None, info: ValidationInfo) -> float | None:
+        epochs: int | None = info.data.get("epochs")
+        return epochs / 10 if value is None and epochs is not None else value
+
+    @property
+    def warmup(self) -> float:
+        """Epochs of warm-up."""
+        return self.warmup_epochs or 0.0
 
 
 class Resources(ParamsModel):

@@ -16,6 +16,7 @@ from pace_core.spec.run_spec import Backbone, Optimizer, Resources, RunSpec, Tas
 from pace_core.spec.spec_file import WEIGHT_FILES
 from pace_core.spec.suggest import did_you_mean
 from pace_core.spec.text import brief
+from pace_core.spec.training_faults import training_faults
 
 _TYPED: dict[str, type[BaseModel]] = {
     "backbone": Backbone,
@@ -23,6 +24,7 @@ _TYPED: dict[str, type[BaseModel]] = {
     "training": Training,
     "resources": Resources,
 }
+DEFAULT_DROP_PATH = 0.1
 _TIMM_FAMILIES = re.compile(r"^(vit|deit3?|swin|swinv2)_")
 _WEIGHT_WORDS = ("auto", "bundled", "hub", "none")
 
@@ -55,6 +57,7 @@ def validate(raw: Mapping[str, Any], catalogue: Catalogue | None = None) -> RunS
     }
     for section, model in _TYPED.items():
         resolved[section] = check_model(f"/{section}", raw.get(section, {}), model, faults)
+    _resolve_drop_path(resolved, catalogue)
     faults += _across(resolved, catalogue)
     for key in ("init_from", "seed"):
         if key in raw:
@@ -69,6 +72,12 @@ def validate(raw: Mapping[str, Any], catalogue: Catalogue | None = None) -> RunS
     if faults or spec is None:
         raise SpecError(faults)
     return spec
+
+
+def _resolve_drop_path(resolved: Mapping[str, Any], catalogue: Catalogue) -> None:
+    training, method = resolved["training"], resolved["method"]
+    if training and method and training["drop_path"] is None:
+        training["drop_path"] = 0.0 if catalogue.methods[method["name"]].freezes_features else DEFAULT_DROP_PATH
 
 
 def _within(fault: Fault, known: set[str]) -> bool:
@@ -165,9 +174,7 @@ def _across(resolved: Mapping[str, Any], catalogue: Catalogue) -> list[Fault]:
     if resolved["backbone"]:
         faults += _backbone_faults(resolved["backbone"], method, catalogue)
     if resolved["training"]:
-        faults += _training_faults(resolved["training"], resolved["optimizer"])
-    if resolved["training"] and method and "supernet_epochs" in method and not method["architecture"]:
-        faults += _supernet_faults(method["supernet_epochs"], resolved["training"])
+        faults += training_faults(resolved["training"], resolved["optimizer"], method, regularizer, catalogue)
     return faults
 
 
@@ -216,26 +223,3 @@ def _rank_faults(method: Mapping[str, Any], known: MethodEntry, entry: BackboneE
         return []
     message = f"{rank} is wider than {name} ({layers[name]}); use at most {layers[name]}"
     return [Fault(pointer="/method/rank", code="conflict", message=message)]
-
-
-def _training_faults(training: Mapping[str, Any], optimizer: Mapping[str, Any] | None) -> list[Fault]:
-    faults: list[Fault] = []
-    epochs, warmup, micro = training["epochs"], training["warmup_epochs"], training["micro_batch"]
-    if 0 < epochs <= warmup:
-        message = f"{warmup:g} epochs of warm-up leave nothing of {epochs} epochs; use fewer, such as {epochs / 10:g}"
-        faults.append(Fault(pointer="/training/warmup_epochs", code="conflict", message=message))
-    if micro is not None and micro > training["batch_size"]:
-        message = f"{micro} is more than batch_size {training['batch_size']}; use at most that"
-        faults.append(Fault(pointer="/training/micro_batch", code="conflict", message=message))
-    if optimizer and training["min_lr"] > optimizer["lr"]:
-        message = f"{training['min_lr']:g} is above optimizer.lr {optimizer['lr']:g}, so the rate would rise; lower it"
-        faults.append(Fault(pointer="/training/min_lr", code="conflict", message=message))
-    return faults
-
-
-def _supernet_faults(epochs: int, training: Mapping[str, Any]) -> list[Fault]:
-    warmup = training["warmup_epochs"]
-    if warmup < epochs or training["epochs"] == 0:
-        return []
-    message = f"{warmup:g} epochs of warm-up leave nothing of the supernet's {epochs}; use more, or less warm-up"
-    return [Fault(pointer="/method/supernet_epochs", code="conflict", message=message)]

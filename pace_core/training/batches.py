@@ -9,6 +9,7 @@ from pace_core.data import ImageSet
 from pace_core.noise import keyed_seed
 from pace_core.preprocessing import Preprocessing
 from pace_core.regularizers import Batch
+from pace_core.training.augmentation import Augmentation
 
 _SHARE_OF_FREE_MEMORY = 0.25
 
@@ -29,13 +30,14 @@ class Batches:
         augmentation: str,
         device: torch.device,
         dtype: torch.dtype,
+        augment: Augmentation | None = None,
     ) -> None:
         self.pixels = on_device(images.images, device)
         self.labels = images.labels.to(device)
         self.batch_size = min(batch_size, len(images))
         self.steps_per_epoch = len(images) // self.batch_size
         self._preprocessing, self._seed, self._augmentation = preprocessing, seed, augmentation
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype, self._augment = device, dtype, augment
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def batch(self, step: int) -> Batch:
@@ -52,7 +54,11 @@ class Batches:
             chosen = [self.pixels[i] for i in index.tolist()]
             pixels = cropped_and_flipped(chosen, self._preprocessing.image_size, rng).to(self._device)
         index = index.to(self._device)
-        return Batch(self._preprocessing(pixels, self._dtype), self.labels[index], index)
+        labels = self.labels[index]
+        if self._augment is None:
+            return Batch(self._preprocessing(pixels, self._dtype), labels, index)
+        images = self._preprocessing(self._augment.images(pixels, step), self._dtype)
+        return Batch(*self._augment.batch(images, labels, step), index)
 
 
 def on_device(images: Tensor | tuple[Tensor, ...], device: torch.device) -> Tensor | tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 Draws, crops and the data's order are functions of seed, step and epoch; of all of them the step is enough.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from pace_core import storage
 from pace_core.regularizers import Regularizer
 from pace_core.spec import RunError, RunSpec
 from pace_core.tensors import pack, unpack
+from pace_core.training.average import Average
 from pace_core.training.optimizer import load_optimizer_state, optimizer_state, trainable
 
 NAME = "checkpoint.safetensors"
@@ -28,6 +30,8 @@ class Progress:
     """Optimizer steps done; of the supernet's training while it is searched."""
     sums: dict[str, float] = field(default_factory=dict)
     """Sums of the loss's terms over the steps of the epoch under way."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """How many of these steps had each term."""
     measured: list[tuple[int, float]] = field(default_factory=list)
     """Epoch and validation accuracy of every evaluation."""
     fitness: list[float] = field(default_factory=list)
@@ -49,17 +53,19 @@ class State:
     """Everything of a run that changes while it trains."""
 
     model: nn.Module
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     regularizer: Regularizer
     progress: Progress
+    average: Average | None = None
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors by name, in three groups."""
+        """All tensors by name, in four groups."""
         parameters = trainable(self.model)
         groups = {
             "trained": parameters,
             "optimizer": optimizer_state(self.optimizer, parameters),
             "regularizer": self.regularizer.state_dict(),
+            "average": self.average.values if self.average else {},
         }
         return {f"{group}:{name}": value for group, members in groups.items() for name, value in members.items()}
 
@@ -71,7 +77,15 @@ class State:
             parameters[name].copy_(value)
         load_optimizer_state(self.optimizer, parameters, _group(tensors, "optimizer"))
         self.regularizer.load_state_dict(_group(tensors, "regularizer"))
+        if self.average:
+            saved = _group(tensors, "average")
+            self.average.values = {name: value.to(parameters[name].device) for name, value in saved.items()}
         self.progress.__dict__.update(checkpoint.progress.__dict__)
+
+
+def trained_model(state: State) -> AbstractContextManager[None]:
+    """Within it, the model has the parameters that are evaluated and saved."""
+    return state.average.in_place() if state.average else nullcontext()
 
 
 def save_checkpoint(state: State, spec: RunSpec, folder: str) -> None:

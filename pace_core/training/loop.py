@@ -12,7 +12,7 @@ from pace_core.noise import keyed_seed
 from pace_core.spec import Interrupted, Reporter, RunError, RunSpec
 from pace_core.training.batches import Batches
 from pace_core.training.checkpoint import State
-from pace_core.training.optimizer import set_learning_rate
+from pace_core.training.optimizer import clip_gradients, set_learning_rates
 from pace_core.training.schedule import learning_rate
 
 _SECONDS_BETWEEN_REPORTS = 1.0
@@ -49,20 +49,24 @@ def train(
             held_out = measure() if measure and due else {}
             if "val/accuracy" in held_out:
                 progress.measured.append((epoch, held_out["val/accuracy"]))
-            means = {f"train/{name}": value / per_epoch for name, value in progress.sums.items()}
+            means = {f"train/{name}": value / progress.counts[name] for name, value in progress.sums.items()}
             rate = learning_rate(training, spec.optimizer.lr, progress.step - 1, per_epoch)
             values = {**means, "train/lr": rate, **held_out}
             reporter.event("metrics", {"epoch": epoch, "step": progress.step, "values": values})
             progress.sums.clear()
+            progress.counts.clear()
         if progress.step == total:
             return meter.speed()
-        set_learning_rate(state.optimizer, learning_rate(training, spec.optimizer.lr, progress.step, per_epoch))
+        set_learning_rates(state.optimizer, training, progress.step, per_epoch)
         # what torch itself draws (timm's drop path, dropout) must not depend on anything before this step either
         torch.manual_seed(keyed_seed(spec.seed, "torch", progress.step))
         state.optimizer.zero_grad(set_to_none=True)
         meter.add(state.regularizer.step(batches.batch(progress.step), progress.step).terms)
+        clip_gradients(state.model, spec.optimizer.clip_norm)
         state.optimizer.step()
         state.regularizer.after_update()
+        if state.average:
+            state.average.update()
         progress.step += 1
         meter.report()
         directive = reporter.directive()
@@ -91,7 +95,9 @@ class _Meter:
 
     def add(self, terms: dict[str, Tensor]) -> None:
         """Takes one step's terms, before its update."""
+        counts = self._progress.counts
         for name, value in terms.items():
+            counts[name] = counts.get(name, 0) + 1
             self._pending[name] = self._pending[name] + value if name in self._pending else value
         if terms["loss"].device.type == "cpu":
             self.settle()

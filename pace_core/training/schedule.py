@@ -12,7 +12,7 @@ def learning_rate(training: Training, lr: float, step: int, steps_per_epoch: int
     1 both run at warmup_lr and everything lags one epoch. Per step: no lag.
     """
     epoch = max(step // steps_per_epoch - 1, 0) if training.schedule == "epoch" else step / steps_per_epoch
-    if epoch < training.warmup_epochs:
-        return training.warmup_lr + epoch * (lr - training.warmup_lr) / training.warmup_epochs
+    if epoch < training.warmup:
+        return training.warmup_lr + epoch * (lr - training.warmup_lr) / training.warmup
     done = math.cos(math.pi * epoch / training.epochs)
     return training.min_lr + 0.5 * (lr - training.min_lr) * (1 + done)

@@ -186,7 +186,7 @@ def trajectory(reference: Reference) -> Iterator[tuple[str, float]]:
 
 def schedules(reference: Reference) -> Iterator[tuple[str, float]]:
     for epochs, rates in reference.facts["lr_by_epoch"].items():
-        training = Training(epochs=int(epochs))
+        training = Training(epochs=int(epochs), warmup_epochs=10, schedule="epoch")
         ours = [learning_rate(training, 1e-3, epoch * 7, 7) for epoch in range(len(rates))]
         yield f"lr_by_epoch.{epochs}", max(off(a, b) for a, b in zip(ours, rates, strict=True))
     for name, sigmas in reference.facts["sigma_schedule"].items():

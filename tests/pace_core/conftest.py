@@ -45,6 +45,7 @@ def make_spec(pictures: Path) -> Callable[..., RunSpec]:
                 "batch_size": 6,
                 "warmup_epochs": 0.5,
                 "schedule": "step",
+                "drop_path": 0.1,
                 "eval_every": 1,
                 "checkpoint_every_steps": 2,
             },

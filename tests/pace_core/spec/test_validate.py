@@ -36,6 +36,20 @@ def test_resolving_a_resolved_spec_changes_nothing() -> None:
     assert validate(spec.json_dict()) == spec
 
 
+def test_warm_up_is_a_tenth_of_the_run_and_the_rate_moves_every_step_unless_asked_otherwise() -> None:
+    training = validate(GOOD | {"training": {"epochs": 3}}).training
+    assert (training.schedule, training.warmup_epochs) == ("step", pytest.approx(0.3))
+    assert validate(GOOD | {"training": {"epochs": 3, "warmup_epochs": None}}).training == training
+
+
+@pytest.mark.parametrize("method", ["linear", "vpt_deep", "vpt_shallow"])
+def test_frozen_features_are_not_cut_by_drop_path_unless_asked(method: str) -> None:
+    frozen = GOOD | {"method": {"name": method}, "regularizer": {"name": "none"}}
+    assert validate(frozen).training.drop_path == 0
+    assert validate(GOOD).training.drop_path == 0.1
+    assert validate(merged(frozen, {"training": {"drop_path": 0.2}})).training.drop_path == 0.2
+
+
 def test_a_whole_number_for_a_fraction_makes_the_same_spec() -> None:
     as_float = merged(GOOD, {"regularizer": {"sigma": 1.0}})
     assert validate(GOOD).json_dict() == validate(as_float).json_dict()
@@ -53,12 +67,46 @@ WRONG = {
     "a rank wider than a layer": ({"method": {"rank": 512}}, "/method/rank", "use at most 128"),
     "a class count that contradicts the task": ({"task": {"num_classes": 7}}, "/task/num_classes", "has 10, not 7"),
     "a regularizer that needs what the method lacks": ({"method": {"name": "linear"}}, "/regularizer/name", "'delta'"),
-    "a supernet that is only warmed up": (
-        {"method": {"name": "noah", "supernet_epochs": 2}, "training": {"warmup_epochs": 2}},
-        "/method/supernet_epochs",
-        "leave nothing of the supernet's 2",
+    "warm-up that never ends": (
+        {"training": {"warmup_epochs": 10}},
+        "/training/warmup_epochs",
+        "leave the field out for a tenth of the run, 0.3",
     ),
-    "warm-up that never ends": ({"training": {"warmup_epochs": 10}}, "/training/warmup_epochs", "leave nothing"),
+    "a late schedule that never leaves the warm-up": (
+        {"training": {"schedule": "epoch", "warmup_epochs": 2}},
+        "/training/schedule",
+        "use step, or at least 4 epochs",
+    ),
+    "the other optimizer's momentum": (
+        {"optimizer": {"momentum": 0.5}},
+        "/optimizer/momentum",
+        "adamw has no momentum",
+    ),
+    "the other optimizer's beta": (
+        {"optimizer": {"name": "sgd", "beta1": 0.5}},
+        "/optimizer/beta1",
+        "sgd has no beta1",
+    ),
+    "momentum that never forgets": (
+        {"optimizer": {"name": "sgd", "momentum": 1}},
+        "/optimizer/momentum",
+        "less than 1",
+    ),
+    "gradients clipped to nothing": ({"optimizer": {"clip_norm": 0}}, "/optimizer/clip_norm", "greater than 0"),
+    "an average that never moves": ({"training": {"ema_decay": 1}}, "/training/ema_decay", "less than 1"),
+    "labels smoothed to nothing": ({"training": {"label_smoothing": 1}}, "/training/label_smoothing", "less than 1"),
+    "an unknown RandAugment": ({"training": {"rand_augment": "rand-q9"}}, "/training/rand_augment", "rand-m9-mstd0.5"),
+    "mixtures for what remembers samples": (
+        {"regularizer": {"name": "pace_fast"}, "training": {"mixup": 0.8}},
+        "/training/mixup",
+        "pace_fast needs each sample as it is",
+    ),
+    "an average of a supernet": (
+        {"method": {"name": "glora"}, "training": {"ema_decay": 0.9}},
+        "/training/ema_decay",
+        "glora searches",
+    ),
+    "a head's rate that would rise": ({"optimizer": {"head_lr": 1e-6}}, "/training/min_lr", "above optimizer.head_lr"),
     "a micro-batch above the batch": ({"training": {"micro_batch": 65}}, "/training/micro_batch", "at most that"),
     "a backbone that is no vision transformer": ({"backbone": {"name": "resnet50"}}, "/backbone/name", "ViT or Swin"),
     "bundled weights of another network": (

@@ -48,6 +48,30 @@ def test_a_run_paused_again_and_again_ends_with_the_same_adapter(
     assert result.metrics == whole.metrics
 
 
+SETTINGS: dict[str, dict[str, Any]] = {
+    "sgd": {"optimizer": {"name": "sgd", "lr": 0.01}},
+    "sgd without momentum": {"optimizer": {"name": "sgd", "lr": 0.01, "momentum": 0.0}},
+    "clipping and a rate for the head": {"optimizer": {"clip_norm": 0.1, "head_lr": 0.1}},
+    "mixtures": {"training": {"mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1}},
+    "rand_augment": {"training": {"rand_augment": "rand-m9-mstd0.5-inc1"}},
+    "an average": {"training": {"ema_decay": 0.9}},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+def test_a_paused_run_ends_the_same_under_every_setting(
+    settings: dict[str, Any], make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    spec = make_spec(**settings)
+    whole = run(spec, Told(), str(tmp_path / "whole"))
+    interrupted(spec, tmp_path / "1", 4)
+    resumed = run(spec, Told(), str(tmp_path / "2"), resume_from=str(tmp_path / "1"))
+    assert resumed.adapter
+    assert whole.adapter
+    assert resumed.adapter.sha256 == whole.adapter.sha256
+    assert resumed.metrics == whole.metrics
+
+
 def test_a_run_killed_between_checkpoints_ends_with_the_same_adapter(make_spec: MakeSpec, tmp_path: Path) -> None:
     spec = make_spec(regularizer=FAST, training={"checkpoint_every_steps": 2})
 
