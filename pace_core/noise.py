@@ -6,6 +6,7 @@ it. Every draw is made for the step's whole batch; a pass takes its rows.
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -65,16 +66,35 @@ class Pass:
         self.samples = slice(0, 0)
         self.forked = False
         """Whether the pass has come to where the draws of a sample stand as rows of their own."""
+        self._forked_at: dict[str, bool] = {}
+        self._calls: Counter[str] = Counter()
+        self._calls_of_pass: Counter[str] | None = None
 
     @contextmanager
     def noised(self, step: int, batch: int, perturbations: int, samples: slice) -> Iterator[None]:
         """Within it, the model's forward is a training pass of these samples under noise."""
-        self.noisy, self.step, self.batch = True, step, batch
-        self.perturbations, self.samples, self.forked = perturbations, samples, False
+        self.begin(step, batch, perturbations, samples)
         try:
             yield
         finally:
-            self.noisy = False
+            self.end()
+
+    def begin(self, step: int, batch: int, perturbations: int, samples: slice) -> None:
+        """Starts such a pass."""
+        self.noisy, self.step, self.batch = True, step, batch
+        self.perturbations, self.samples, self.forked = perturbations, samples, False
+        self._forked_at, self._calls, self._calls_of_pass = {}, Counter(), None
+
+    def end(self) -> None:
+        """Ends it: what is computed from here on is not noised."""
+        self.noisy = False
+        if self._calls_of_pass is None:
+            self._calls_of_pass = Counter(self._calls)
+
+    def again(self) -> None:
+        """Goes back to the pass that ended: gradient checkpointing computes its layers anew in the backward pass."""
+        self.end()
+        self.noisy = True
 
     def normal(self, name: str, channels: int, like: Tensor) -> Tensor:
         """Standard normal draws of this pass's rows, shape (perturbations · samples, channels)."""
@@ -91,10 +111,11 @@ class Pass:
 
         A sample may have several rows in a draw, such as the windows of a Swin.
         """
-        draws = self.perturbations if self.forked else 1
+        call = self._call(name)
+        draws = self.perturbations if self._forked_at.setdefault(call, self.forked) else 1
         samples = self.samples.stop - self.samples.start
         per_sample = (like.shape[0] // (draws * samples), *like.shape[1:])
-        drawn = self.source.keep(self.step, name, self.batch * math.prod(per_sample), probability, like)
+        drawn = self.source.keep(self.step, call, self.batch * math.prod(per_sample), probability, like)
         own = drawn.view(self.batch, *per_sample)[self.samples].flatten(0, 1)
         return own.repeat(draws, *[1] * (own.dim() - 1))
 
@@ -104,6 +125,17 @@ class Pass:
         One mask for all perturbations of a sample, divided by its mean over the whole batch, so that the kept rows
         make up for the dropped ones (the authors' scaling). A mask that drops every row is all zeros.
         """
-        mask = self.source.keep(self.step, name, self.batch, probability, like)
+        mask = self.source.keep(self.step, self._call(name), self.batch, probability, like)
         mask = mask / mask.mean().clamp_min(1 / self.batch)
         return mask[self.samples].repeat(perturbations)
+
+    def _call(self, name: str) -> str:
+        """Names the draw of a module's n-th call in a pass, as some blocks call one dropout in both of their branches.
+
+        A layer that is computed again makes its calls in the same order, so counting goes on modulo those of the pass.
+        """
+        number = self._calls[name]
+        self._calls[name] += 1
+        if self._calls_of_pass is not None:
+            number %= max(1, self._calls_of_pass[name])
+        return f"{name}#{number}" if number else name

@@ -6,7 +6,12 @@ import torch
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from transformers import RobertaConfig, RobertaForSequenceClassification
+from transformers import (
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    ViTConfig,
+    ViTForImageClassification,
+)
 
 from pace_core.training.optimizer import trainable
 
@@ -41,6 +46,21 @@ def tiny_roberta(**settings: object) -> RobertaForSequenceClassification:
         "num_labels": 5,
     }
     return _with_biases(RobertaForSequenceClassification(RobertaConfig(**{**sizes, **settings})))
+
+
+def tiny_hf_vit(**settings: object) -> ViTForImageClassification:
+    """The ViT of `transformers`: two blocks of width 24, images of 16 pixels and five classes."""
+    torch.manual_seed(1)
+    sizes = {
+        "image_size": 16,
+        "patch_size": 8,
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "intermediate_size": 48,
+        "num_labels": 5,
+    }
+    return _with_biases(ViTForImageClassification(ViTConfig(**{**sizes, **settings})))
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Names of the parts of a transformer: its blocks, their linear layers, and the classification head.
 
-Three families of networks are known: timm's ViT, timm's Swin, and the sequence classifiers of `transformers` that are
-built as BERT or RoBERTa.
+Three families of networks are known: ViT and Swin, of timm or `transformers`, and the sequence classifiers of
+`transformers` that are built as BERT or RoBERTa.
 """
 
 import re
@@ -15,7 +15,10 @@ from pace_core.spec import RunError
 
 Family = Literal["vit", "swin", "text"]
 
-_BLOCK = re.compile(r"^(?:(?:layers\.\d+\.)?blocks|\w+\.encoder\.layer)\.\d+(?=\.)")
+_BLOCK = re.compile(
+    r"^(?:(?:(?:swin\.encoder\.)?layers\.\d+\.)?blocks"
+    r"|(?!data2vec)\w+\.encoder\.layer|(?:vit|deit|beit|ijepa)\.layers)\.\d+(?=\.)"
+)
 HEADS = ("head", "head.fc", "classifier", "classifier.out_proj")
 
 
@@ -27,7 +30,8 @@ def blocks_of(model: nn.Module) -> list[str]:
 def block_of(name: str) -> str | None:
     """Returns the block that a layer belongs to, such as `blocks.3`; None for a layer outside the blocks.
 
-    A Swin's block is named `layers.2.blocks.5`, a RoBERTa's `roberta.encoder.layer.3`.
+    A Swin's block is named `layers.2.blocks.5`, a RoBERTa's `roberta.encoder.layer.3`, a ViT's of `transformers`
+    `vit.layers.3`.
     """
     match = _BLOCK.match(name)
     return match.group() if match else None
@@ -37,9 +41,12 @@ def network_family(model: nn.Module) -> Family:
     """Tells the family of a network by the names of its blocks. Raises RunError `spec_invalid` for an unknown one."""
     blocks = blocks_of(model)
     if not blocks:
-        known = "a ViT or Swin of timm, or a BERT or RoBERTa classifier of transformers"
+        known = "a ViT or Swin of timm or transformers (DeiT, BEiT, DINOv2 too), or a BERT or RoBERTa classifier"
         raise RunError("spec_invalid", f"backbone: {type(model).__name__} has no blocks of a known kind; use {known}")
-    return "vit" if blocks[0].startswith("blocks.") else "swin" if blocks[0].startswith("layers.") else "text"
+    if ".blocks." in blocks[0]:
+        return "swin"
+    images = blocks[0].startswith("blocks.") or getattr(model, "main_input_name", None) == "pixel_values"
+    return "vit" if images else "text"
 
 
 def block_linears(model: nn.Module) -> dict[str, nn.Module]:

@@ -3,12 +3,11 @@
 from functools import partial
 from typing import Any
 
-from timm.layers.drop import DropPath
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pace_core.network.parts import block_of, blocks_of, head_name, network_family
 from pace_core.network.residual import Noised, residuals
+from pace_core.network.roles import put_before
 from pace_core.noise import Pass
 from pace_core.regularizers._noise_params import Depth, NoiseParams
 
@@ -52,43 +51,55 @@ def attach_noise(model: nn.Module, current: Pass, params: NoiseParams) -> None:
         assert isinstance(layer, Noised)
         layer.sigma, layer.current, layer.kind = std, current, params.noise
         layer.whole = params.perturb == "output" or params.noise == "additive"  # to which part it is added is the same
-    for name, module in list(model.named_modules()):
-        if isinstance(module, DropPath):
-            model.set_submodule(name, SharedDropPath(name, module.drop_prob or 0.0, current))
+    noised = [*blocks_of(model)[_skipped(model) :], head_name(model)]
+    for name, module in model.named_modules():
+        if type(module).__name__.endswith("DropPath"):  # timm's, and the copies of it in `transformers`
+            put_before(module, SharedDropPath, name=name, current=current)
         elif type(module) is nn.Dropout:
-            # a BERT's attention draws its own mask, with the p that it finds here, and no two draws would have the same
-            rate = 0.0 if name.endswith("attention.self.dropout") else module.p
-            model.set_submodule(name, SharedDropout(name, rate, current))
-    for number, block in enumerate(blocks_of(model)[_skipped(model) :]):
+            put_before(module, SharedDropout, name=name, current=current)
+            if name.endswith(_READ_BY_ATTENTION):
+                module.p = 0.0
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+    for number, block in enumerate(noised[:-1] or noised):
         hook = partial(_fork, current) if number == 0 else partial(_follow, current)
         model.get_submodule(block).register_forward_pre_hook(hook, with_kwargs=True)
 
 
-class SharedDropPath(nn.Module):
-    """Stochastic depth that drops all draws of a sample together (see `Pass.keep` for the scaling)."""
+# attention draws its own mask, with the p that it finds here, and no two draws would have the same: it drops nothing
+_READ_BY_ATTENTION = ("attention.self.dropout", "attn.attn_drop")
 
-    def __init__(self, name: str, rate: float, current: Pass) -> None:
-        super().__init__()
-        self.name, self.rate, self.current = name, rate, current
+
+class SharedDropPath(nn.Module):
+    """Role of a drop path (see `put_before`): under noise it drops all draws of a sample together.
+
+    `Pass.keep` has the scaling. In other passes the module is what it was.
+    """
+
+    name: str
+    current: Pass
+    drop_prob: float | None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0 or not self.current.noisy:
+        if not self.current.noisy:
+            return super().forward(x)
+        if not self.training or not self.drop_prob:
             return x
         samples = self.current.samples.stop - self.current.samples.start
-        keep = self.current.keep(self.name, 1 - self.rate, x, x.shape[0] // samples)
+        keep = self.current.keep(self.name, 1 - self.drop_prob, x, x.shape[0] // samples)
         return x * keep.view(-1, *[1] * (x.dim() - 1))
 
 
 class SharedDropout(nn.Module):
-    """Dropout with one mask for all draws of a sample: their distance is to measure the noise alone."""
+    """Role of a dropout: one mask for all draws of a sample, since their distance is to measure the noise alone."""
 
-    def __init__(self, name: str, p: float, current: Pass) -> None:
-        super().__init__()
-        self.name, self.p, self.current = name, p, current
+    name: str
+    current: Pass
+    p: float
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0 or not self.current.noisy:
-            return F.dropout(x, self.p, self.training)
+        if not self.current.noisy or not self.training or self.p == 0:
+            return super().forward(x)
         return x * (self.current.mask(self.name, 1 - self.p, x) / (1 - self.p))
 
 

@@ -46,7 +46,8 @@ class Setting:
     def forward(self, images: Tensor, network: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Logits in float32 or wider, whatever the precision of the layers; of the model, or of another network."""
         with self.autocast():
-            logits: Tensor = (network or self.model)(images)
+            outputs = (network or self.model)(images)
+        logits: Tensor = outputs if isinstance(outputs, Tensor) else outputs.logits  # as models of `transformers` do
         return logits if logits.dtype == torch.float64 else logits.float()
 
 

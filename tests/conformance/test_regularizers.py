@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from timm.layers.drop import DropPath
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from pace_core import methods, registry, regularizers
 from pace_core.network.parts import head_name
 from pace_core.network.residual import residual_layers
+from pace_core.network.roles import put_before
 from pace_core.noise import Pass, SeededSource
 from pace_core.regularizers import Batch, Regularizer, Setting
 from pace_core.regularizers._adapter_noise import SharedDropPath, depth_sigmas, sigma_by_layer
@@ -461,9 +463,15 @@ def test_two_draws_in_a_swin_are_independent_and_its_first_block_is_noised_too()
     assert model.get_submodule("layers.0.blocks.0.attn.qkv").sigma == 1.0
 
 
+def shared_drop_path(rate: float, current: Pass) -> nn.Module:
+    layer = DropPath(rate).train()
+    put_before(layer, SharedDropPath, name="path", current=current)
+    return layer
+
+
 def test_both_draws_of_a_sample_share_one_drop_path_mask_and_the_kept_make_up_for_the_dropped() -> None:
     current = Pass(SeededSource(0))
-    layer = SharedDropPath("path", 0.5, current).train()
+    layer = shared_drop_path(0.5, current)
     with current.noised(0, 64, 2, slice(0, 64)):
         out = layer(torch.ones(128, 2, 3))
     assert torch.equal(out[:64], out[64:])
@@ -478,7 +486,7 @@ def test_a_mask_that_drops_every_row_is_zero_not_nan() -> None:
             return torch.zeros(samples)
 
     current = Pass(DropAll(0))
-    layer = SharedDropPath("path", 0.9, current).train()
+    layer = shared_drop_path(0.9, current)
     with current.noised(0, 4, 2, slice(0, 4)):
         assert torch.equal(layer(torch.ones(8, 2)), torch.zeros(8, 2))
 

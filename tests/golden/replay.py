@@ -13,12 +13,14 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from timm.layers.drop import DropPath
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from pace_core import methods, registry, regularizers
 from pace_core.network.parts import head_name
 from pace_core.network.residual import merged_weights
+from pace_core.network.roles import put_before
 from pace_core.noise import Pass
 from pace_core.regularizers import Batch, Regularizer, Setting
 from pace_core.regularizers._adapter_noise import SharedDropPath, depth_sigmas, sigma_by_layer
@@ -200,7 +202,8 @@ def drop_path(reference: Reference) -> Iterator[tuple[str, float]]:
     samples = len(x) // 2
     keep = (y[:samples].flatten(1).abs().sum(1) > 0).double()
     current = Pass(Recorded({"path": keep}))
-    layer = SharedDropPath("path", 0.4, current).train()
+    layer = DropPath(0.4).train()
+    put_before(layer, SharedDropPath, name="path", current=current)
     with current.noised(0, samples, 2, slice(0, samples)):
         yield "drop_path.output", off(layer(x), y)
 

@@ -1,5 +1,7 @@
 """Our regularizers on models that a user made with HF `peft`; the examples of docs/peft.md are run as written."""
 
+import copy
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from torch.utils.data import Dataset
 from transformers import RobertaForSequenceClassification, Trainer, TrainingArguments
 
 from pace_core import methods
+from pace_core.network.parts import blocks_of
 from pace_core.network.residual import residuals
 from pace_core.noise import Pass, SeededSource
 from pace_core.peft_models import regularize
@@ -148,6 +151,221 @@ def test_a_model_that_cannot_take_noise_is_refused_with_the_cure() -> None:
         regularize(prompts, optimizer, PACE)
 
 
+def gradients(model: nn.Module, regularizer: dict[str, Any], **batch: Any) -> list[Tensor]:
+    """Of one step, in float64, under the same noise and the same random state."""
+    torch.manual_seed(3)
+    images, labels = loader()[0]
+    model.double().train().zero_grad()
+    made = regularize(model, torch.optim.SGD(trained(model), lr=0.1), regularizer, seed=4)
+    made.step(batch.get("images", images).double(), batch.get("labels", labels))
+    return [parameter.grad.clone() for parameter in trained(model)]
+
+
+def test_checkpointed_gradients_are_those_without() -> None:
+    """With what the network drops itself, in the adapters too."""
+    network = {"drop_path_rate": 0.4, "proj_drop_rate": 0.3, "attn_drop_rate": 0.3}
+
+    def model(checkpointed: bool) -> nn.Module:
+        made = get_peft_model(
+            tiny_vit(depth=3, **network), LoraConfig(**LORA, lora_dropout=0.3, modules_to_save=["head"])
+        )
+        made.get_base_model().set_grad_checkpointing(checkpointed)
+        return stirred(made)
+
+    for ours, expected in zip(gradients(model(True), PACE), gradients(model(False), PACE), strict=True):
+        assert expected.abs().max() > 0
+        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", list(load_catalogue().regularizers))
+def test_called_again_it_begins_anew_and_outside_the_steps_the_model_is_the_user_s(name: str) -> None:
+    """A cell that is run twice; the plain forward has its stochastic depth and dropouts, and the model is pickled."""
+
+    def model() -> nn.Module:
+        network = tiny_vit(depth=3, drop_path_rate=0.5, proj_drop_rate=0.3)
+        return stirred(get_peft_model(network, LoraConfig(**LORA, lora_dropout=0.3, modules_to_save=["head"]))).double()
+
+    known = load_catalogue().regularizers[name].params["properties"]
+    chosen = {"name": name} | ({"sigma": 0.6} if "sigma" in known else {})
+    sizes = {"train_samples": 6, "num_classes": 5}
+    used, fresh = model(), model()
+    images, labels = loader()[0]
+    optimizer = torch.optim.SGD(trained(used), lr=0.0)
+    for _ in range(2):
+        torch.manual_seed(3)
+        made = regularize(used, optimizer, chosen, seed=4, **sizes)
+        terms = made.step(images.double(), labels, torch.arange(6))
+        optimizer.step()
+    torch.manual_seed(3)
+    again = regularize(fresh, torch.optim.SGD(trained(fresh), lr=0.0), chosen, seed=4, **sizes)
+    assert terms == again.step(images.double(), labels, torch.arange(6))
+
+    outputs = list[Tensor]()
+    for plain in (used, model(), copy.deepcopy(used), pickle.loads(pickle.dumps(used))):
+        torch.manual_seed(5)
+        outputs.append(plain.train()(images.double()))
+    assert all(torch.equal(output, outputs[0]) for output in outputs)
+    for module, peer in zip(used.modules(), model().modules(), strict=True):
+        assert type(module) is type(peer)
+        assert vars(module).keys() == vars(peer).keys()
+
+
+HF_NETWORKS = {
+    "vit": (transformers.ViTForImageClassification, transformers.ViTConfig, {}),
+    "deit": (transformers.DeiTForImageClassification, transformers.DeiTConfig, {}),
+    "beit": (
+        transformers.BeitForImageClassification,
+        transformers.BeitConfig,
+        {"use_relative_position_bias": True, "drop_path_rate": 0.0},
+    ),
+    "dinov2": (transformers.Dinov2ForImageClassification, transformers.Dinov2Config, {"mlp_ratio": 2}),
+    "swin": (
+        transformers.SwinForImageClassification,
+        transformers.SwinConfig,
+        {
+            "patch_size": 2,
+            "embed_dim": 12,
+            "depths": (1, 2),
+            "num_heads": (2, 3),
+            "window_size": 4,
+            "drop_path_rate": 0.0,
+        },
+    ),
+}
+HF_SIZES = {"image_size": 16, "patch_size": 8, "hidden_size": 24, "intermediate_size": 48, "num_labels": 5}
+HF_DEPTH = {"num_hidden_layers": 3, "num_attention_heads": 3}
+
+
+def hf_network(kind: str, **settings: Any) -> nn.Module:
+    build, config, own = HF_NETWORKS[kind]
+    torch.manual_seed(1)
+    return build(config(**{**HF_SIZES, **({} if kind == "swin" else HF_DEPTH), **own, **settings}))
+
+
+def of_hf(kind: str, **settings: Any) -> nn.Module:
+    config = LoraConfig(r=4, target_modules=["q_proj", "fc1"], modules_to_save=["classifier"])
+    return stirred(get_peft_model(hf_network(kind, **settings), config), by=0.2).double()
+
+
+@pytest.mark.parametrize("kind", HF_NETWORKS)
+def test_a_classifier_of_transformers_takes_a_step_that_is_written_out_by_hand(kind: str) -> None:
+    """On rows of which each half is a draw: base + z · delta in the layers of LoRA, z · logits in the head."""
+    model, (images, labels) = of_hf(kind), loader()[0]
+    by_hand, source = copy.deepcopy(model), SeededSource(4)
+    made = gradients(model, PACE)
+    network = by_hand.get_base_model()
+    blocks = blocks_of(network)
+    skipped = 0 if kind == "swin" else 1
+    assert len(blocks) == 3
+    levels = len(blocks) + 1 - skipped
+
+    def multiplied(name: str, sigma: float) -> Any:
+        def hook(layer: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            base = torch.zeros_like(output) if name == "classifier" else layer.get_base_layer()(*args)
+            eps = source.normal(0, name, (12, output.shape[-1]), output)
+            eps = eps.repeat_interleave(len(output) // 12, 0)  # the windows of a Swin
+            return base + (1 + sigma * (eps if output.dim() == 2 else eps[:, None])) * (output - base)
+
+        return hook
+
+    for name, layer in list(network.named_modules()):
+        if hasattr(layer, "lora_A"):
+            level = blocks.index(next(block for block in blocks if name.startswith(f"{block}."))) - skipped
+            layer.register_forward_hook(multiplied(name, 0 if level < 0 else 0.6 * (levels - level) / levels))
+    network.classifier.register_forward_hook(multiplied("classifier", 0.6 / levels))
+    first, second = by_hand.train()(images.double().repeat(2, 1, 1, 1)).logits.chunk(2)
+    loss = nn.functional.cross_entropy(first, labels) + 0.5 * (first - second).square().sum(1).mean()
+    loss.backward()
+    for ours, parameter in zip(made, trained(by_hand), strict=True):
+        assert parameter.grad.abs().max() > 0
+        torch.testing.assert_close(ours, parameter.grad, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", HF_NETWORKS)
+def test_what_such_a_classifier_drops_is_the_same_in_both_draws(kind: str) -> None:
+    dropped = {"hidden_dropout_prob": 0.4, "attention_probs_dropout_prob": 0.4, "drop_path_rate": 0.5}
+    model, (images, labels) = of_hf(kind, **dropped), loader()[0]
+    made = regularize(model, torch.optim.SGD(trained(model), lr=0.1), {**PACE, "sigma": 0.0})
+    terms = made.step(images.double(), labels)
+    assert terms["loss_consistency"] == pytest.approx(0, abs=1e-20)
+    plain = nn.functional.cross_entropy(model.eval()(images.double()).logits, labels).item()
+    assert terms["loss_classification"] != pytest.approx(plain, rel=1e-3), "nothing was dropped"
+
+
+def test_a_dropout_that_a_block_calls_twice_drops_anew() -> None:
+    """As DINOv2 does with its drop path; the draws of a sample agree in both calls."""
+    current = Pass(SeededSource(0))
+    with current.noised(0, 64, 2, slice(0, 64)):
+        first, second = (current.keep("path", 0.5, torch.zeros(()), 2) for _ in range(2))
+    current.again()
+    again = [current.keep("path", 0.5, torch.zeros(()), 2) for _ in range(2)]
+    assert not torch.equal(first, second)
+    assert torch.equal(first[:64], first[64:])
+    assert all(torch.equal(one, other) for one, other in zip(again, (first, second), strict=True))
+
+
+def test_adapters_that_add_nothing_or_are_others_are_refused_at_the_step() -> None:
+    model, optimizer = of_user()
+    images, labels = loader()[0]
+    made = regularize(model, optimizer, PACE)
+    model.merge_adapter()
+    with pytest.raises(RunError, match=r"its adapters are merged.*call unmerge_adapter\(\) before"):
+        made.step(images, labels)
+    model.unmerge_adapter()
+    with model.disable_adapter(), pytest.raises(RunError, match="its adapters are disabled"):
+        made.step(images, labels)
+    assert made.step(images, labels)["loss_consistency"] > 0
+    model.add_adapter("more", LoraConfig(target_modules=r"blocks\.\d+\.mlp\.fc1"))
+    with pytest.raises(RunError, match=r"its adapters are not those that PACE was attached to; call `regularize`"):
+        made.step(images, labels)
+    model.merge_and_unload()
+    with pytest.raises(RunError, match=r"its adapters are not those"):
+        made.step(images, labels)
+
+
+def test_switched_adapters_are_noised_as_those_that_are_active() -> None:
+    model, optimizer = of_user()
+    images, labels = loader()[0]
+    model.add_adapter("second", LoraConfig(**{**LORA, "r": 2, "modules_to_save": ["head"]}))
+    made = regularize(model, optimizer, PACE)
+    model.set_adapter("second")
+    stirred(model)
+    assert made.step(images, labels)["loss_consistency"] > 0
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "message"),
+    [
+        (nn.DataParallel, "it is wrapped in DataParallel.*; give the model inside"),
+        (torch.compile, "it is compiled.*; leave torch.compile out"),
+        (lambda model: model.compile() or model, "it is compiled"),
+    ],
+)
+def test_a_model_that_hides_its_layers_is_refused(wrapped: Any, message: str) -> None:
+    model, optimizer = of_user()
+    with pytest.raises(RunError, match=message):
+        regularize(wrapped(model), optimizer, PACE)
+
+
+@pytest.mark.parametrize("labels", [torch.rand(6, 5), torch.rand(6), torch.tensor([0, 1, 2, -100, 3, 4])])
+def test_labels_that_are_not_class_numbers_are_refused(labels: Tensor) -> None:
+    with pytest.raises(RunError, match=r"labels: they are .*; the loss is cross-entropy, give one class number"):
+        regularize(*of_user(), PACE).step(loader()[0][0], labels)
+
+
+def test_pace_fast_asks_for_the_places_of_the_images() -> None:
+    made = regularize(*of_user(), {"name": "pace_fast"}, train_samples=6, num_classes=5)
+    with pytest.raises(RunError, match="index: pace_fast compares with the logits of the epoch before"):
+        made.step(*loader()[0])
+
+
+def test_a_refused_model_is_left_as_it_was() -> None:
+    model = get_peft_model(small_vit(), LoraConfig(**LORA))
+    with pytest.raises(RunError):
+        regularize(model, torch.optim.SGD(trained(model), lr=0.1), PACE)
+    pickle.dumps(model)
+
+
 def test_a_wrong_regularizer_is_refused_with_the_cure() -> None:
     model, optimizer = of_user()
     with pytest.raises(SpecError, match="did you mean 'pace'"):
@@ -222,17 +440,11 @@ def test_after_training_the_model_is_the_user_s_again(tmp_path: Path) -> None:
     made = trainer(tmp_path, PaceCallback(sigma=0.5, weight=0.1))
     before = made.evaluate()["eval_loss"]
     made.train()
-    assert "forward" not in vars(made.model)
     assert made.evaluate()["eval_loss"] < before
     made.model.save_pretrained(tmp_path / "adapter")
     again = PeftModel.from_pretrained(small_roberta(), tmp_path / "adapter").eval()
     batch = {key: torch.as_tensor(value)[None] for key, value in Sentences()[0].items()}
     torch.testing.assert_close(again(**batch).logits, made.model.eval()(**batch).logits)
-
-
-def test_smoothed_labels_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="label_smoothing_factor"):
-        trainer(tmp_path, PaceCallback(sigma=0.5), label_smoothing_factor=0.1).train()
 
 
 def example(first_line: str) -> str:
@@ -254,6 +466,13 @@ def test_the_example_of_a_loop_runs_as_written(tmp_path: Path, monkeypatch: pyte
     exec(example("import timm"), seen)
     assert seen["losses"].keys() == {"loss", "loss_classification", "loss_consistency"}
     assert (tmp_path / "adapter/adapter_model.safetensors").exists()
+
+
+def test_the_example_with_a_vit_of_transformers_runs_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformers.ViTForImageClassification, "from_pretrained", lambda *_, **__: hf_network("vit"))
+    seen: dict[str, Any] = {"loader": loader()}
+    exec(example("import torch\nfrom peft"), seen)
+    assert seen["pace"].step(*loader()[0]).keys() == {"loss", "loss_classification", "loss_consistency"}
 
 
 def test_the_example_of_trainer_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
