@@ -68,11 +68,19 @@ class Attempt:
             if self._overtime():
                 return "timed_out", f"{self.lease.max_runtime_s:g} s of training time were left and are used up.", None
             return ("paused" if stopped.directive == "pause" else "cancelled"), "", None
-        except Exception as error:
+        except BaseException as error:  # whatever it is, an attempt that does not say its end keeps its slot for ever
+            return "crashed", self._crash(error), None
+        return "succeeded", "", result.model_dump()
+
+    def _crash(self, error: BaseException) -> str:
+        """Leaves the traceback in the log; returns the error's first line."""
+        try:
             lines = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
             self.outbox.put("log", {"level": "error", "message": "\n".join(lines)})
-            return "crashed", f"{type(error).__name__}: {error}".splitlines()[0], None
-        return "succeeded", "", result.model_dump(mode="json")
+            said = str(error).splitlines()[0] if str(error) else ""
+        except Exception:  # an error whose own text fails
+            said = ""
+        return f"{type(error).__name__}: {said}"
 
 
 def newest_checkpoint(folders: Sequence[str]) -> str | None:

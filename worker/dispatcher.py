@@ -93,7 +93,10 @@ class Dispatcher:
             log.debug("heartbeat: %s", error)
 
     async def _serve(self, place: Place, adopted: Adopted | None) -> None:
-        """The life of one slot, for as long as its node is there."""
+        """The life of one slot, for as long as its node is there.
+
+        Whatever fails in it costs its own actor and nothing else: an error raised here would end the dispatcher.
+        """
         actor = adopted.actor if adopted else None
         if adopted and place.name in self._relays:
             log.info("%s runs %s/%d; adopted", place.name, adopted.job, adopted.attempt)
@@ -109,8 +112,11 @@ class Dispatcher:
                 actor = await self._started(place, actor, lease)
                 if not await self._relay(place, self._relay_of(place, actor, lease.job, lease.attempt, lease.token)):
                     actor = slots.discard(actor)
-            except (RayError, TimeoutError) as error:
-                log.warning("%s: %s", place.name, error)
+            except Exception as error:
+                if isinstance(error, RayError | TimeoutError):
+                    log.warning("%s: %s", place.name, error)
+                else:
+                    log.exception("%s: its actor is replaced", place.name)
                 actor = slots.discard(actor)
                 await asyncio.sleep(AGAIN_S)
         self._claims.forget(place.name)
@@ -146,8 +152,7 @@ class Dispatcher:
             self._begun_or_ended.set()
         log.info("%s: %s/%d ended: %s", place.name, relay.holding.job, relay.holding.attempt, reason)
         if relay.result:
-            data_hash = relay.result["provenance"]["data_hash"]
-            self._claims.data |= {metric["task"]: data_hash for metric in relay.result["metrics"]}
+            self._claims.data |= {metric.task: relay.result.provenance.data_hash for metric in relay.result.metrics}
         return reason not in HARD_ENDS
 
 

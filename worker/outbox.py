@@ -2,10 +2,12 @@
 
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from pace_core.spec import Event, EventType
+from worker.sayable import sayable
 
 PROGRESS_EVERY_S = 0.5  # every report costs the service a transaction
 CROWDED = 200  # events held; beyond it nobody is listening, and progress alone would fill the memory
@@ -27,8 +29,9 @@ class Outbox:
         self.last_seq = 0
         self.closed = False
 
-    def put(self, type: str, data: dict[str, Any]) -> None:
+    def put(self, type: str, data: Mapping[str, Any]) -> None:
         """Takes an event; `end` closes the outbox, and what comes after it is dropped."""
+        data = sayable(data)
         with self._changed:
             if self.closed:
                 return

@@ -4,14 +4,14 @@ import asyncio
 import logging
 import time
 from datetime import UTC, datetime
-from typing import Any
 
 from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, RayActorError
 
-from pace_core.spec import Directive, Event, EventType
+from pace_core.spec import Directive, Event, EventType, RunResult
 from pace_core.spec.leases import Holding, Report
-from service.client import ProblemError
+from pace_core.spec.text import shown
+from service.client import LeaseFenced, ProblemError
 from service.client.worker import AsyncWorker
 from worker.patience import until_answered
 
@@ -19,10 +19,12 @@ QUIET_S = 0.5
 """An empty report after this long without events: it renews the lease and learns of a cancel or pause."""
 BETWEEN_REPORTS_S = 0.1
 EVENTS_A_REPORT = 500
+BYTES_A_REPORT = 500_000
 STOP_S = 30.0
 """What has not come to the end of its step by then is killed: a cancel always ends a job."""
 FENCED_STOP_S = 5.0
 ANSWER_S = 60.0
+NOT_FOUND = 404  # the job was deleted
 EVERYTHING = 2**53
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ class Relay:
     def __init__(self, service: AsyncWorker, actor: ActorHandle, holding: Holding, token: str) -> None:
         self.holding = holding
         self._token = token
-        self.result: dict[str, Any] | None = None
+        self.result: RunResult | None = None
         self._service = service
         self._actor = actor
         self._acknowledged = 0
@@ -43,10 +45,11 @@ class Relay:
 
     async def until_end(self) -> str:
         """Relays until the service has every event. The attempt's end reason; `fenced` where it was ours no longer;
-        `lost` where the actor is of no more use.
+        `lost` or `crashed` where the actor is of no more use.
 
         An actor that dies has its attempt ended here, so that the job goes on elsewhere without waiting for the
-        lease to run out.
+        lease to run out; so has one whose words cannot be passed on, whatever they are. Nothing an attempt does is
+        raised here: the other slots have nothing to do with it.
         """
         try:
             await self._report([])  # an adopted attempt: how far had the dispatcher before us come?
@@ -55,7 +58,7 @@ class Relay:
                 reason = self._end_of(events)
                 before = time.monotonic()
                 if events or not ended:
-                    await self._report(events[:EVENTS_A_REPORT])
+                    await self._report(_of_one_report(events))
                 if ended and (not events or events[-1].seq <= self._acknowledged):
                     await self._exchange(wait_s=0)  # the actor forgets the last of them and is idle
                     return reason or "ended"
@@ -64,9 +67,13 @@ class Relay:
                 await asyncio.sleep(max(0.0, BETWEEN_REPORTS_S - (time.monotonic() - before)))
         except (RayActorError, TimeoutError) as death:
             return await self._end("lost", f"The worker's process is gone: {_cause(death)}")
-        except ProblemError as refusal:
-            log.warning("%s/%d: %s; its run is stopped", self.holding.job, self.holding.attempt, refusal.detail)
-            return "fenced" if await self._stopped_quietly() else "lost"
+        except Exception as error:
+            if isinstance(error, ProblemError) and (isinstance(error, LeaseFenced) or error.status == NOT_FOUND):
+                log.warning("%s/%d: %s; its run is stopped", self.holding.job, self.holding.attempt, error.detail)
+                return "fenced" if await self._stopped_quietly() else "lost"
+            log.exception("%s/%d cannot be relayed", self.holding.job, self.holding.attempt)
+            await self._end("crashed", f"What the run said could not be passed on: {_cause(error)}")
+            return "crashed"
 
     async def _exchange(self, wait_s: float = QUIET_S) -> tuple[list[Event], bool]:
         while True:
@@ -94,8 +101,8 @@ class Relay:
         log.warning("%s/%d: %s", self.holding.job, self.holding.attempt, message)
         try:
             await self._report([end])
-        except ProblemError as refusal:
-            log.warning("%s/%d: %s", self.holding.job, self.holding.attempt, refusal.detail)
+        except Exception as error:  # the lease runs out by itself then
+            log.warning("%s/%d: its end could not be said: %s", self.holding.job, self.holding.attempt, _cause(error))
         return "lost"
 
     async def _stopped_quietly(self) -> bool:
@@ -108,19 +115,33 @@ class Relay:
                 if ended:
                     await self._exchange(wait_s=0)
                     return True
-        except (RayActorError, TimeoutError):
-            pass
+        except Exception as error:
+            log.warning("%s/%d: %s", self.holding.job, self.holding.attempt, _cause(error))
         return False
 
     def _end_of(self, events: list[Event]) -> str | None:
         if not events or events[-1].type != EventType.END:
             return None
-        self.result = events[-1].data.get("result")
-        return events[-1].data["reason"]
+        said = events[-1].data
+        if said["result"] is not None:
+            self.result = RunResult.model_validate(said["result"])
+        return said["reason"]
 
     def _overdue(self) -> bool:
         return self._stop_since is not None and time.monotonic() - self._stop_since > STOP_S
 
 
-def _cause(death: Exception) -> str:
-    return (str(death).strip() or type(death).__name__).splitlines()[0]
+def _of_one_report(events: list[Event]) -> list[Event]:
+    """Returns as many of the events as fit into one request, at least one."""
+    size, count = 0, 0
+    for event in events[:EVENTS_A_REPORT]:
+        size += len(event.model_dump_json())
+        if count and size > BYTES_A_REPORT:
+            break
+        count += 1
+    return events[:count]
+
+
+def _cause(error: Exception) -> str:
+    said = str(error).strip()
+    return shown(said.splitlines()[0] if said else type(error).__name__)

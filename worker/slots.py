@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from worker.actor import NAMESPACE, Actor
@@ -77,7 +77,7 @@ async def adopt(place: Place) -> Adopted | None:
         return None
     try:
         current = await asyncio.wait_for(_current(actor), ANSWER_S)
-    except (RayActorError, TimeoutError):
+    except (RayError, TimeoutError):
         log.warning("the actor of %s does not answer; it is replaced", place.name)
         return discard(actor)
     if current["job"] is None and current["code_version"] != code_version():

@@ -1,6 +1,7 @@
 """How an attempt ends, whatever its run does. The run is a stand-in; the core's own tests hold the real one."""
 
 import errno
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,40 @@ def test_a_later_attempt_goes_on_from_the_newest_folder_that_has_a_checkpoint(tm
     assert newest_checkpoint([str(folder) for folder in folders]) == str(folders[1])
     assert newest_checkpoint([folders[1].as_uri()]) == folders[1].as_uri()
     assert newest_checkpoint([str(folders[0])]) is None
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+HOSTILE = [
+    RunError("data_corrupt", "Pl\udce4tze.png: not an image"),
+    OSError(errno.ENOENT, "No such file or directory", "Pl\udce4tze.png"),
+    ValueError(float("nan"), b"\xff", 10**400, "x" * 20_000_000),
+    SystemExit(3),
+    KeyboardInterrupt(),
+    GeneratorExit(),
+    RecursionError("maximum recursion depth exceeded"),
+    ExceptionGroup("several", [ValueError("\ud800")]),
+    Mute(),
+]
+
+
+@pytest.mark.parametrize("error", HOSTILE, ids=lambda e: type(e).__name__)
+def test_an_attempt_says_its_end_whatever_was_raised(error: BaseException) -> None:
+    it = attempt(raising(error))
+    it.join(30)
+    for event in it.outbox.take(0, 0):
+        sent = json.dumps(event.model_dump(mode="json"), allow_nan=False, ensure_ascii=False).encode()
+        assert len(sent) < 100_000
+    end = it.outbox.take(0, 0)[-1]
+    assert (end.type, end.data["reason"]) == ("end", "data_corrupt" if isinstance(error, RunError) else "crashed")
+    assert "Pl\udce4tze" not in end.data["message"]
+
+
+def test_a_result_that_no_reader_takes_is_an_end_all_the_same() -> None:
+    odd = RESULT.model_copy(update={"seconds": float("nan"), "architecture": {"Pl\udce4tze": 10**400}})
+    end = events_of(attempt(lambda reporter: odd))[-1]
+    assert (end["type"], end["reason"]) == ("end", "succeeded")
+    json.dumps(end, allow_nan=False, ensure_ascii=False).encode()
