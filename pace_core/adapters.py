@@ -1,7 +1,7 @@
 """The file that a run leaves: what was trained, with all that is needed to use it (spec, labels, preprocessing)."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from pace_core.tensors import pack, unpack
 from pace_core.training.optimizer import trainable
 
 _BATCH = 64
+_NAMED = 3
+LARGEST_IMAGE = 1024  # as backbone.image_size
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,18 @@ def parse_adapter(content: bytes, uri: str) -> AdapterFile:
     try:
         tensors, facts = unpack(content)
         preprocessing = Preprocessing.read(facts["preprocessing"])
+        names = tuple(facts["class_names"])
+        if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+            raise ValueError("its class names are not different texts")
+        if not 1 <= preprocessing.image_size <= LARGEST_IMAGE or (preprocessing.resize_to or 1) > 2 * LARGEST_IMAGE:
+            raise ValueError(f"its images are larger than {LARGEST_IMAGE} pixels")
         spec = RunSpec.model_validate(facts["spec"])
-        return AdapterFile(spec, tuple(facts["class_names"]), preprocessing, facts["weights_hash"], tensors)
+        return AdapterFile(spec, names, preprocessing, facts["weights_hash"], tensors)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         message = f"{uri} is an adapter of another version of this product: {where}: {error.errors()[0]['msg']}"
         raise RunError("weights_missing", message) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError("weights_missing", f"{uri} is not an adapter: {error}") from error
 
 
@@ -96,22 +103,24 @@ def load_trained(model: nn.Module, tensors: dict[str, Tensor], *, origin: str, h
     Raises RunError `spec_invalid` where the file is of another method or size.
     """
     parameters = trainable(model)
-    wanted = {name for name in parameters if head or not name.startswith(head_prefix(model))}
-    for name in sorted(wanted):
-        if name not in tensors or tensors[name].shape != parameters[name].shape:
-            raise RunError("spec_invalid", f"{origin} does not fit: it has no {name} of this method and size")
-        parameters[name].copy_(tensors[name])
+    if not head:
+        prefix = head_prefix(model)
+        parameters = {name: parameter for name, parameter in parameters.items() if not name.startswith(prefix)}
+    if unfit := _unfit(parameters, tensors):
+        more = f" and {len(unfit) - _NAMED} more" if len(unfit) > _NAMED else ""
+        cure = "it needs the same method, sizes and backbone"
+        raise RunError("spec_invalid", f"{origin} does not fit: {', '.join(unfit[:_NAMED])}{more}; {cure}")
+    for name, parameter in parameters.items():
+        parameter.copy_(tensors[name])
 
 
-def start_from(model: nn.Module, uri: str) -> None:
-    """Begins a run with an earlier adapter; its head too where it has as many classes.
-
-    Raises RunError `weights_missing` or `spec_invalid`.
-    """
-    tensors, prefix = read_adapter(uri).tensors, head_prefix(model)
-    of_head = {name: p for name, p in trainable(model).items() if name.startswith(prefix)}
-    same_head = all(n in tensors and tensors[n].shape == p.shape for n, p in of_head.items())
-    load_trained(model, tensors, origin=f"init_from: {uri}", head=same_head)
+def _unfit(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    absent = [f"it has no {name}" for name in parameters if name not in tensors]
+    return absent + [
+        f"{name} is {tuple(tensors[name].shape)} there and {tuple(parameter.shape)} here"
+        for name, parameter in parameters.items()
+        if name in tensors and tensors[name].shape != parameter.shape
+    ]
 
 
 @torch.no_grad()

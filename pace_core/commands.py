@@ -14,9 +14,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pace_core import prediction
+from pace_core import prediction, storage
 from pace_core.adapter_content import adapter_content
 from pace_core.quick_start import without_compiler
+from pace_core.run_folder import RESULT, FolderRefused, run_folder
 from pace_core.spec import Directive, Interrupted, RunError, RunResult, SpecError, validate
 from pace_core.spec.spec_file import read_spec_file, with_absolute_paths
 from pace_core.spec.text import escaped, valid_unicode
@@ -59,10 +60,11 @@ class Bars:
 @app.command()
 def train(
     spec_file: Annotated[Path, typer.Argument(help="YAML or JSON file with a run spec.")],
-    folder: Annotated[Path, typer.Option(help="Where checkpoint and adapter go.")] = Path("run"),
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the folder.")] = False,
+    folder: Annotated[str, typer.Option(help="Where checkpoint, adapter and result go.")] = "run",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew over the run in the folder.")] = False,
 ) -> None:
-    """Train one spec here and print its result."""
+    """Train one spec here and print its result. Paths in the spec count from the working folder."""
     try:
         spec = validate(with_absolute_paths(read_spec_file(spec_file)))
     except SpecError as error:
@@ -74,19 +76,24 @@ def train(
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
     )
-    url = str(folder.absolute())
-    run = importlib.import_module("pace_core.run").run  # torch takes seconds to load; a faulty spec is told before
     try:
-        with Progress(*columns, console=console, transient=True) as progress:
-            result = run(spec, Bars(progress), url, resume_from=url if resume else None)
+        with (
+            run_folder(folder, spec, resume=resume, overwrite=overwrite) as place,
+            Progress(*columns, console=console, transient=True) as progress,
+        ):
+            run = importlib.import_module("pace_core.run").run  # torch takes seconds to load, and may not be needed
+            result = run(spec, Bars(progress), str(place), resume_from=str(place) if resume else None)
+            progress.stop()
+            console.print(_table(result))
+            storage.write(str(place / RESULT), json.dumps(result.model_dump(mode="json"), indent=2).encode())
+    except FolderRefused as error:
+        raise _failed(str(error)) from error
     except RunError as error:
         raise _failed(f"{error.reason}: {error.message}") from error
     except Interrupted as stopped:
         raise _failed(f"stopped ({stopped.directive}); --resume goes on") from stopped
     except KeyboardInterrupt as stopped:
         raise _failed("stopped; --resume goes on from the last checkpoint") from stopped
-    (folder / "result.json").write_text(json.dumps(result.model_dump(mode="json"), indent=2))
-    console.print(_table(result))
 
 
 @app.command()

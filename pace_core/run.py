@@ -12,6 +12,7 @@ from pace_core.adapters import AdapterFile, save_adapter
 from pace_core.backbones import vision
 from pace_core.data import Images, ImageSet
 from pace_core.diagnostics import Diagnostics
+from pace_core.init_from import start_from
 from pace_core.network.parts import head_prefix
 from pace_core.provenance import peak_memory_bytes, provenance
 from pace_core.search import inherit, search, searches, with_architecture
@@ -27,7 +28,15 @@ from pace_core.stage import (
     preprocessing_of,
     regularized,
 )
-from pace_core.training.checkpoint import Checkpoint, Progress, State, read_checkpoint, save_checkpoint, trained_model
+from pace_core.training.checkpoint import (
+    Basis,
+    Checkpoint,
+    Progress,
+    State,
+    read_checkpoint,
+    save_checkpoint,
+    trained_model,
+)
 from pace_core.training.evaluate import accuracy, batches_of, logits_of, mean_cross_entropy
 from pace_core.training.loop import Speed, train
 from pace_core.training.optimizer import trainable
@@ -56,10 +65,13 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
 
         reporter.event("stage", {"name": "data"})
         splits = load_data(spec, spec.task.phase, ground.preprocessing, reporter)
-        hash_of_data = data_hash(spec)
+        basis = Basis(data_hash(spec), splits.class_names, loaded.weights_hash)
+        if saved:
+            saved.require(basis)
         split, held_out = splits.measured
 
         model = adapted(chosen, loaded.model, splits.num_classes, ground)
+        start_from(model, spec.init_from, splits.class_names, loaded.weights_hash, reporter)
         regularizer = regularized(spec, model, splits, ground)
         progress = Progress(architecture=found.architecture if found else None)
         state = State(model, optimizer_of(spec, model), regularizer, progress, average_of(spec, model))
@@ -73,7 +85,7 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
             reporter.event("stage", {"name": "train"})
             if saved and saved.progress.stage == "train":
                 state.load(saved)
-            save = partial(save_checkpoint, state, spec, folder)
+            save = partial(save_checkpoint, state, spec, basis, folder)
             measure = partial(evaluation.named, "val") if split == "val" else None
             own = train(chosen, state, batches(spec, splits, ground), reporter, save, measure)
             speed = Speed(speed.seconds + own.seconds, own.images_per_s)
@@ -109,7 +121,7 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
         architecture=found.architecture if found else None,
         provenance=provenance(
             weights_hash=loaded.weights_hash,
-            data_hash=hash_of_data,
+            data_hash=basis.data_hash,
             precision=precision.name,
             device=device,
             threads=spec.resources.threads,

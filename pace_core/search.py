@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from pace_core import methods
 from pace_core.backbones import vision
 from pace_core.data import Images
+from pace_core.init_from import start_from
 from pace_core.network.search_space import Architecture, SearchParams, Space
 from pace_core.noise import keyed_seed
 from pace_core.regularizers import Batch, Regularizer, Step
 from pace_core.spec import Directive, Interrupted, Reporter, RunSpec
-from pace_core.stage import Ground, adapted, batches, load_data, optimizer_of, regularized
-from pace_core.training.checkpoint import Checkpoint, Progress, State, save_checkpoint
+from pace_core.stage import Ground, adapted, batches, data_hash, load_data, optimizer_of, regularized
+from pace_core.training.checkpoint import Basis, Checkpoint, Progress, State, save_checkpoint
 from pace_core.training.evaluate import accuracy, logits_of
 from pace_core.training.evolution import Candidate, evolve
 from pace_core.training.loop import Speed, train
@@ -71,7 +72,11 @@ def search(spec: RunSpec, ground: Ground, reporter: Reporter, folder: str, saved
     assert splits.val is not None
 
     loaded = vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path or 0.0)
+    basis = Basis(data_hash(spec), splits.class_names, loaded.weights_hash)
+    if saved:
+        saved.require(basis)
     supernet = adapted(spec, loaded.model, splits.num_classes, ground)
+    start_from(supernet, spec.init_from, splits.class_names, loaded.weights_hash, reporter)
     space: Space = method.space(supernet, params)
     regularizer = _OneArchitectureAStep(regularized(spec, supernet, splits, ground), space, spec.seed)
     state = State(supernet, optimizer_of(stage_spec, supernet), regularizer, Progress(stage="supernet"))
@@ -79,7 +84,7 @@ def search(spec: RunSpec, ground: Ground, reporter: Reporter, folder: str, saved
         state.load(saved)
     if state.progress.stage == "supernet":
         reporter.event("stage", {"name": "supernet"})
-    save = partial(save_checkpoint, state, spec, folder)
+    save = partial(save_checkpoint, state, spec, basis, folder)
     of_stage = batches(stage_spec, splits, ground)
     speed = train(stage_spec, state, of_stage, _Renamed(reporter), save, measure=None)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pace_core import data, methods, registry, regularizers
-from pace_core.adapters import adapt, start_from
+from pace_core.adapters import adapt
 from pace_core.backbones.vision import Loaded
 from pace_core.data import Phase, Splits
 from pace_core.network.parts import start_head
@@ -72,8 +72,6 @@ def adapted(spec: RunSpec, model: nn.Module, num_classes: int, ground: Ground) -
     model.reset_classifier(num_classes)
     adapt(model, spec, torch.Generator().manual_seed(keyed_seed(spec.seed, "init")))
     start_head(model, spec.training.head_init, torch.Generator().manual_seed(keyed_seed(spec.seed, "head")))
-    if spec.init_from:
-        start_from(model, spec.init_from)
     return model.to(ground.device, ground.precision.dtype).train()
 
 

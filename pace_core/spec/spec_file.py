@@ -58,7 +58,7 @@ def with_absolute_paths(raw: Mapping[str, Any]) -> dict[str, Any]:
     said = dict(raw)
     if isinstance(raw.get("task"), Mapping):
         task = cast(Mapping[str, Any], raw["task"])
-        said["task"] = {key: _absolute(value) if _names_a_path(key) else value for key, value in task.items()}
+        said["task"] = {key: _absolute(value) if is_path_field(key) else value for key, value in task.items()}
     if isinstance(raw.get("backbone"), Mapping):
         backbone = cast(Mapping[str, Any], raw["backbone"])
         if _is_file(backbone.get("weights")):
@@ -68,7 +68,8 @@ def with_absolute_paths(raw: Mapping[str, Any]) -> dict[str, Any]:
     return said
 
 
-def _names_a_path(key: Any) -> bool:
+def is_path_field(key: Any) -> bool:
+    """Returns whether a field of `task` names a file or folder."""
     return key in ("path", "root") or str(key).endswith("_path")
 
 

@@ -3,8 +3,9 @@
 Draws, crops and the data's order are functions of seed, step and epoch; of all of them the step is enough.
 """
 
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -12,12 +13,16 @@ from torch import Tensor, nn
 
 from pace_core import storage
 from pace_core.regularizers import Regularizer
-from pace_core.spec import RunError, RunSpec
+from pace_core.spec import RESULTS_VERSION, RunError, RunSpec
+from pace_core.spec.spec_file import is_path_field
+from pace_core.spec.text import brief, shown
 from pace_core.tensors import pack, unpack
 from pace_core.training.average import Average
 from pace_core.training.optimizer import load_optimizer_state, optimizer_state, trainable
 
 NAME = "checkpoint.safetensors"
+_NONE = object()
+_CURE = "put it back as it was, or begin anew without the checkpoint"
 
 
 @dataclass
@@ -41,11 +46,37 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Basis:
+    """What a run trains on besides its spec; it goes on only where that is still the same."""
+
+    data_hash: str
+    class_names: tuple[str, ...]
+    weights_hash: str
+    """Of the pretrained weights."""
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """What an earlier attempt left, as `State.load` takes it."""
 
     tensors: dict[str, Tensor]
     progress: Progress
+    basis: Basis
+
+    def require(self, now: Basis) -> None:
+        """Raises RunError, `data_changed` or `spec_invalid`, where data, classes or weights are not those it is of."""
+        was = self.basis
+        if was.weights_hash != now.weights_hash:
+            message = "backbone.weights: the pretrained weights are not those that the checkpoint was trained on"
+            raise RunError("spec_invalid", f"{message}; {_CURE}")
+        if was.data_hash == now.data_hash:
+            return
+        came = [shown(name, 50) for name in now.class_names if name not in was.class_names]
+        gone = [shown(name, 50) for name in was.class_names if name not in now.class_names]
+        changes = (("new classes:", came), ("gone:", gone))
+        what = "; ".join(f"{change} {', '.join(names[:5])}" for change, names in changes if names)
+        what = what or "the classes are the same, images, labels or splits are not"
+        raise RunError("data_changed", f"task: the data set changed since the checkpoint ({what}); {_CURE}")
 
 
 @dataclass(frozen=True)
@@ -73,13 +104,20 @@ class State:
     def load(self, checkpoint: Checkpoint) -> None:
         """Goes on from there."""
         tensors, parameters = checkpoint.tensors, trainable(self.model)
-        for name, value in _group(tensors, "trained").items():
-            parameters[name].copy_(value)
-        load_optimizer_state(self.optimizer, parameters, _group(tensors, "optimizer"))
-        self.regularizer.load_state_dict(_group(tensors, "regularizer"))
-        if self.average:
-            saved = _group(tensors, "average")
-            self.average.values = {name: value.to(parameters[name].device) for name, value in saved.items()}
+        trained = _group(tensors, "trained")
+        if {n: v.shape for n, v in trained.items()} != {n: p.shape for n, p in parameters.items()}:
+            raise RunError("spec_invalid", f"the checkpoint's tensors are not those of this method; {_CURE}")
+        try:
+            for name, value in trained.items():
+                parameters[name].copy_(value)
+            load_optimizer_state(self.optimizer, parameters, _group(tensors, "optimizer"))
+            self.regularizer.load_state_dict(_group(tensors, "regularizer"))
+            if self.average:
+                saved = _group(tensors, "average")
+                self.average.values = {name: value.to(parameters[name].device) for name, value in saved.items()}
+        except (KeyError, RuntimeError, ValueError) as error:
+            message = f"the checkpoint's optimizer or regularizer is another ({type(error).__name__}: {error}); {_CURE}"
+            raise RunError("spec_invalid", message) from error
         self.progress.__dict__.update(checkpoint.progress.__dict__)
 
 
@@ -88,36 +126,82 @@ def trained_model(state: State) -> AbstractContextManager[None]:
     return state.average.in_place() if state.average else nullcontext()
 
 
-def save_checkpoint(state: State, spec: RunSpec, folder: str) -> None:
+def save_checkpoint(state: State, spec: RunSpec, basis: Basis, folder: str) -> None:
     """Raises RunError: `nan` before a checkpoint would hold values that are no numbers, `disk_full`."""
     tensors = state.tensors()
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
         raise RunError("nan", f"step {state.progress.step}: trained weights are not finite; lower optimizer.lr")
-    facts = {"spec": _decisive(spec), "progress": state.progress.__dict__}
+    facts = {
+        "spec": decisive(spec),
+        "basis": asdict(basis),
+        "progress": state.progress.__dict__,
+        "results_version": RESULTS_VERSION,
+    }
     storage.write(storage.join(folder, NAME), pack(tensors, facts))
 
 
 def read_checkpoint(spec: RunSpec, folder: str, own_folder: str) -> Checkpoint | None:
-    """The checkpoint of an earlier attempt, a copy of which is kept as this one's first; None if there is none.
+    """Returns the checkpoint of an earlier attempt, None if there is none; a copy is kept as this attempt's first.
 
-    Raises RunError `spec_invalid` for a checkpoint of another spec.
+    Raises RunError `spec_invalid` for one of another spec or version, or one that cannot be read.
     """
-    content = storage.read(storage.join(folder, NAME))
+    place = shown(storage.join(folder, NAME), 500)
+    try:
+        content = storage.read(storage.join(folder, NAME))
+    except OSError as error:
+        raise RunError("storage_failed", str(error)) from error
     if content is None:
         return None
     try:
         tensors, facts = unpack(content)
     except ValueError as error:
-        raise RunError("spec_invalid", f"{folder}: {NAME} is {error}") from error
-    if facts["spec"] != _decisive(spec):
-        raise RunError("spec_invalid", f"{folder}: the checkpoint there is of another spec; start without it")
+        raise RunError("spec_invalid", f"{place} is no checkpoint: {error}; {_CURE}") from error
+    if facts.get("results_version") != RESULTS_VERSION:
+        raise RunError("spec_invalid", f"{place} was written by another version of this product; {_CURE}")
+    if changed := differences(facts["spec"], decisive(spec)):
+        raise RunError("spec_invalid", f"{place} is of another spec: {changed}; {_CURE}")
+    try:
+        said, basis = facts["progress"], facts["basis"]
+        progress = Progress(**{**said, "measured": [(e, v) for e, v in said["measured"]]})
+        checkpoint = Checkpoint(tensors, progress, Basis(**{**basis, "class_names": tuple(basis["class_names"])}))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError("spec_invalid", f"{place} is no checkpoint: its facts are broken ({error}); {_CURE}") from error
     storage.write(storage.join(own_folder, NAME), content)
-    said = facts["progress"]
-    return Checkpoint(tensors, Progress(**{**said, "measured": [(e, v) for e, v in said["measured"]]}))
+    return checkpoint
 
 
-def _decisive(spec: RunSpec) -> dict[str, Any]:
-    return {key: value for key, value in spec.json_dict().items() if key != "resources"}
+def decisive(spec: RunSpec) -> dict[str, Any]:
+    """Returns what of a spec a run that goes on must have in common with its beginning.
+
+    Left out is what changes no result, and where data and weights lie: their hashes are compared instead.
+    """
+    said = spec.json_dict()
+    del said["resources"]
+    for key in ("checkpoint_every_steps", "diagnostics"):
+        said["training"].pop(key, None)
+    said["task"] = {key: value for key, value in said["task"].items() if not is_path_field(key)}
+    del said["backbone"]["weights"]
+    return said
+
+
+def differences(was: Any, now: Any, most: int = 5) -> str:
+    """Returns where two specs differ, such as `training.epochs was 3, is 5`; empty where they are equal."""
+    flat_was, flat_now = dict(_fields(was, "")), dict(_fields(now, ""))
+    names = [name for name in {**flat_was, **flat_now} if flat_was.get(name, _NONE) != flat_now.get(name, _NONE)]
+    said = [f"{n} was {_brief(flat_was, n)}, is {_brief(flat_now, n)}" for n in names[:most]]
+    return "; ".join(said) + (f" and {len(names) - most} more fields" if len(names) > most else "")
+
+
+def _fields(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _fields(inner, f"{name}.{key}".lstrip("."))
+    else:
+        yield name, value
+
+
+def _brief(fields: Mapping[str, Any], name: str) -> str:
+    return brief(fields[name]) if name in fields else "absent"
 
 
 def _group(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:

@@ -1,7 +1,10 @@
 """The file that a run leaves is all that is needed to use it."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from pace_core.methods import lora_mul_vpt_add
 from pace_core.preprocessing import Preprocessing
 from pace_core.run import run
 from pace_core.spec import RunError, RunSpec
+from pace_core.tensors import pack, unpack
 from tests.pace_core.data.writing import squashed
 from tests.pace_core.training.told import Told
 
@@ -193,3 +197,151 @@ def test_gradients_are_not_kept_by_a_predictor(make_spec: MakeSpec, tmp_path: Pa
     uri, _ = trained(make_spec(task__phase="final", training={"epochs": 1}), tmp_path)
     predictor = Predictor(read_adapter(uri))
     assert not predictor.probabilities(torch.zeros(1, 16, 16, 3, dtype=torch.uint8)).requires_grad
+
+
+def test_the_head_is_taken_over_class_by_class_by_name(make_spec: MakeSpec, pictures: Path, tmp_path: Path) -> None:
+    first = run(make_spec(training={"epochs": 3}), Told(), str(tmp_path / "1"))
+    assert first.adapter
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    for split in ("train", "val", "test"):
+        (data / split / "blue").rename(data / split / "amber")  # three classes as before, and in another order
+        shutil.copytree(data / split / "red", data / split / "violet")
+    told = Told()
+    spec = make_spec(task__path=str(data), init_from=first.adapter.uri, training={"epochs": 1}, optimizer__lr=1e-12)
+    spec = spec.model_copy(update={"training": spec.training.model_copy(update={"min_lr": 0.0, "warmup_lr": 0.0})})
+    second = run(spec, told, str(tmp_path / "2"))
+    assert second.adapter
+    old, new = read_adapter(first.adapter.uri), read_adapter(second.adapter.uri)
+    assert new.class_names == ("amber", "green", "red", "violet")
+    for name in ("green", "red"):
+        there, here = old.class_names.index(name), new.class_names.index(name)
+        assert torch.allclose(new.tensors["head.weight"][here], old.tensors["head.weight"][there], atol=1e-6)
+        assert torch.allclose(new.tensors["head.bias"][here], old.tensors["head.bias"][there], atol=1e-6)
+    assert torch.allclose(new.tensors["head.bias"][0], torch.zeros(()), atol=1e-6), "a new row begins afresh"
+    (said,) = [log["message"] for log in told.of("log") if "init_from" in log["message"]]
+    assert "2 of 4 classes keep their row of the head" in said
+    assert "2 begin afresh (amber, violet)" in said
+    assert "1 of the adapter's are not in this data (blue)" in said
+
+
+def test_where_no_class_is_known_the_head_begins_afresh(make_spec: MakeSpec, pictures: Path, tmp_path: Path) -> None:
+    first = run(make_spec(training={"epochs": 1}), Told(), str(tmp_path / "1"))
+    assert first.adapter
+    data = tmp_path / "data"
+    for split in ("train", "val", "test"):
+        for name in ("red", "green", "blue"):
+            shutil.copytree(pictures / split / name, data / split / f"{name} flowers")
+    told = Told()
+    run(make_spec(task__path=str(data), init_from=first.adapter.uri, training={"epochs": 0}), told, str(tmp_path / "2"))
+    assert "0 of 3 classes keep their row" in told.of("log")[-1]["message"]
+
+
+def test_an_adapter_that_does_not_fit_names_what_does_not(make_spec: MakeSpec, tmp_path: Path) -> None:
+    first = run(make_spec(method={"name": "lora_add", "rank": 2}, training={"epochs": 1}), Told(), str(tmp_path / "1"))
+    assert first.adapter
+    other = make_spec(method={"name": "lora_add", "rank": 4}, init_from=first.adapter.uri)
+    misfit = r"init_from: .* does not fit: .*A.0 is \(\d+, 2\) there and \(\d+, 4\) here"
+    with pytest.raises(RunError, match=misfit) as refused:
+        run(other, Told(), str(tmp_path / "2"))
+    assert refused.value.reason == "spec_invalid"
+    plain = make_spec(backbone__weights="none", method={"name": "lora_add", "rank": 2}, init_from=first.adapter.uri)
+    with pytest.raises(RunError, match="trained on other weights"):
+        run(plain, Told(), str(tmp_path / "3"))
+
+
+def edited(content: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
+    """The file with another header."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    change(header)
+    said = json.dumps(header).encode()
+    return len(said).to_bytes(8, "little") + said + content[8 + length :]
+
+
+def changed_facts(**changes: Any) -> Callable[[bytes], bytes]:
+    def change(header: dict[str, Any]) -> None:
+        facts = json.loads(header["__metadata__"]["pace"])
+        header["__metadata__"]["pace"] = json.dumps({**facts, **changes})
+
+    return lambda content: edited(content, change)
+
+
+def twice(content: bytes) -> bytes:
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length].strip()
+    again = header[:-1] + b',"head.bias":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}}'
+    return len(again).to_bytes(8, "little") + again + content[8 + length :]
+
+
+def outside(header: dict[str, Any]) -> None:
+    header["head.bias"]["data_offsets"] = [0, 2**40]
+
+
+def spoilt(content: bytes) -> bytes:
+    tensors, facts = unpack(content)
+    tensors["head.weight"][0, 0] = float("inf")
+    return pack(tensors, facts)
+
+
+HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "nothing": (lambda content: b"", "was cut off"),
+    "half": (lambda content: content[: len(content) // 2], "is not an adapter"),
+    "a header of 2 GB": (lambda content: (2**31).to_bytes(8, "little") + content[8:], "was cut off"),
+    "a header nested without end": (
+        lambda content: (200_000).to_bytes(8, "little") + b"[" * 200_000,
+        "its header is broken",
+    ),
+    "a tensor twice": (twice, "stands there twice"),
+    "a tensor outside the file": (lambda content: edited(content, outside), "its tensors cannot be read"),
+    "infinity": (spoilt, "no finite numbers, in head.weight"),
+    "no facts": (changed_facts(spec=None), "another version"),
+    "a spec of a later version": (changed_facts(spec={"task": {"name": "a"}, "network": 1}), "another version"),
+    "class names that are numbers": (changed_facts(class_names=[1, 2, 3]), "is not an adapter"),
+    "another number of classes": (changed_facts(class_names=["a", "b"]), "does not fit"),
+    "a class twice": (changed_facts(class_names=["a", "a", "b"]), "is not an adapter"),
+    "an image size without end": (
+        changed_facts(preprocessing={"image_size": 10**9, "mean": [0, 0, 0], "std": [1, 1, 1]}),
+        "is not an adapter",
+    ),
+    "preprocessing of no kind": (changed_facts(preprocessing=[1, 2]), "is not an adapter"),
+    "another file's metadata": (
+        lambda content: edited(content, lambda header: header.update(__metadata__={"format": "pt"})),
+        "did not write",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def good_adapter(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("good")
+    spec = {
+        "task": {"name": "colours", "source": "image_folder", "path": str(pictures), "phase": "search"},
+        "backbone": {"name": "pace_vit_mini", "image_size": 16},
+        "method": {"name": "linear"},
+        "training": {"epochs": 1, "warmup_epochs": 0, "batch_size": 8},
+    }
+    run(RunSpec.model_validate(spec), Told(), str(folder))
+    return (folder / "adapter.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(("spoil", "says"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_file_that_is_no_adapter_is_refused_with_a_sentence(
+    spoil: Callable[[bytes], bytes], says: str, good_adapter: bytes, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "adapter.safetensors").write_bytes(spoil(good_adapter))
+    done = core("predict", str(tmp_path), str(pictures / "test" / "red" / "0.png"))
+    assert done.exit_code == 1
+    assert says in done.stderr.replace("\n", " ")
+    assert isinstance(done.exception, SystemExit), "a sentence, no traceback"
+
+
+def test_a_name_of_a_tensor_leads_nowhere(good_adapter: bytes, pictures: Path, tmp_path: Path) -> None:
+    def add(header: dict[str, Any]) -> None:
+        header["../../../etc/passwd"] = header.pop("head.bias")
+
+    (tmp_path / "adapter.safetensors").write_bytes(edited(good_adapter, add))
+    done = core("predict", str(tmp_path), str(pictures / "test" / "red" / "0.png"))
+    assert done.exit_code == 1
+    assert "it has no head.bias" in done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["adapter.safetensors"]

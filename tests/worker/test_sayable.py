@@ -84,7 +84,7 @@ def test_what_is_changed_can_be_recognised() -> None:
     assert "characters left out" in said["text"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.recursive(
         st.none() | st.floats() | st.integers() | st.binary() | st.text(st.characters(codec=None)) | st.booleans(),

@@ -1,14 +1,18 @@
 """A run that is interrupted and goes on ends with the same weights as one that never was."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from pace_core import storage
+from pace_core.backbones import mini
 from pace_core.run import run
-from pace_core.spec import Interrupted, RunError, RunSpec
+from pace_core.spec import REASONS, Interrupted, RunError, RunSpec
+from pace_core.tensors import pack, unpack
 from pace_core.training import checkpoint
 from tests.pace_core.training.told import Told
 
@@ -114,8 +118,114 @@ def test_without_an_earlier_checkpoint_a_run_begins_anew_and_says_so(make_spec: 
     assert "no checkpoint" in told.of("log")[0]["message"]
 
 
-def test_a_checkpoint_of_another_spec_is_refused(make_spec: MakeSpec, tmp_path: Path) -> None:
+def refused(spec: RunSpec, folder: Path) -> RunError:
+    with pytest.raises(RunError) as refusal:
+        run(spec, Told(), str(folder / "2"), resume_from=str(folder / "1"))
+    assert not (folder / "2" / "adapter.safetensors").exists()
+    return refusal.value
+
+
+def test_a_checkpoint_of_another_spec_is_refused_with_what_differs(make_spec: MakeSpec, tmp_path: Path) -> None:
     interrupted(make_spec(), tmp_path / "1", 2)
-    with pytest.raises(RunError, match="of another spec") as refused:
-        run(make_spec(optimizer__lr=0.02), Told(), str(tmp_path / "2"), resume_from=str(tmp_path / "1"))
-    assert refused.value.reason == "spec_invalid"
+    refusal = refused(make_spec(optimizer__lr=0.02, training={"epochs": 5}), tmp_path)
+    assert refusal.reason == "spec_invalid"
+    assert "optimizer.lr was 0.01, is 0.02" in refusal.message
+    assert "training.epochs was 2, is 5" in refusal.message
+
+
+def test_what_changes_no_result_may_change_between_attempts(
+    make_spec: MakeSpec, pictures: Path, tmp_path: Path
+) -> None:
+    interrupted(make_spec(), tmp_path / "1", 2)
+    (tmp_path / "moved").symlink_to(pictures)
+    spec = make_spec(
+        task__path=str(tmp_path / "moved"), resources={"threads": 2}, training={"checkpoint_every_steps": 1}
+    )
+    assert run(spec, Told(), str(tmp_path / "2"), resume_from=str(tmp_path / "1")).adapter
+
+
+def test_data_that_changed_since_the_checkpoint_is_refused_with_what_changed(
+    make_spec: MakeSpec, pictures: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    spec = make_spec(task__path=str(data))
+    interrupted(spec, tmp_path / "1", 2)
+
+    shutil.copy(data / "train" / "red" / "0.png", data / "train" / "blue" / "0.png")  # one image, as long as before
+    refusal = refused(spec, tmp_path)
+    assert refusal.reason == "data_changed"
+    assert not REASONS[refusal.reason].retryable
+    assert "the classes are the same" in refusal.message
+
+    for split in ("train", "val", "test"):
+        (data / split / "blue").rename(data / split / "indigo")  # the number of classes is what it was
+    refusal = refused(spec, tmp_path)
+    assert refusal.reason == "data_changed"
+    assert "new classes: indigo; gone: blue" in refusal.message
+
+
+def test_pretrained_weights_that_changed_since_the_checkpoint_are_refused(make_spec: MakeSpec, tmp_path: Path) -> None:
+    weights = load_file(mini.WEIGHTS)
+    save_file(weights, tmp_path / "net.safetensors")
+    spec = make_spec(backbone__weights=str(tmp_path / "net.safetensors"))
+    interrupted(spec, tmp_path / "1", 2)
+    save_file({name: value * 1.5 for name, value in weights.items()}, tmp_path / "net.safetensors")
+    refusal = refused(spec, tmp_path)
+    assert refusal.reason == "spec_invalid"
+    assert refusal.message.startswith("backbone.weights")
+
+
+def test_a_search_that_was_interrupted_does_not_go_on_with_other_data(
+    make_spec: MakeSpec, pictures: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    search = {"population": 2, "parents": 2, "generations": 0, "mutations": 1, "crossovers": 1}
+    small = {"name": "glora", "rank": 2, **search}
+    spec = make_spec(method=small, task__path=str(data))
+    interrupted(spec, tmp_path / "1", 2)
+    shutil.copy(data / "train" / "red" / "0.png", data / "train" / "blue" / "0.png")
+    assert refused(spec, tmp_path).reason == "data_changed"
+
+
+BROKEN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "half written": (lambda content: content[: len(content) // 2], "is no checkpoint: its tensors cannot be read"),
+    "empty": (lambda content: b"", "was cut off"),
+    "of zeros": (lambda content: bytes(len(content)), "is no checkpoint"),
+    "a header of 2 GB": (lambda content: (2**31).to_bytes(8, "little") + content[8:], "was cut off"),
+    "a header of 2**63 bytes": (lambda content: (2**63).to_bytes(8, "little") + content[8:], "was cut off"),
+    "of another version": (lambda content: _edited(content, results_version=0), "another version"),
+    "of a version without a basis": (lambda content: _edited(content, basis=None), "its facts are broken"),
+    "with another kind of progress": (lambda content: _edited(content, progress={"steps": 3}), "its facts are broken"),
+    "with tensors of another method": (lambda content: _renamed(content), "not those of this method"),
+    "with NaN": (lambda content: _spoilt(content), "no finite numbers, in trained:head.bias"),
+}
+
+
+def _edited(content: bytes, **changes: Any) -> bytes:
+    tensors, facts = unpack(content)
+    return pack(tensors, {**facts, **changes})
+
+
+def _renamed(content: bytes) -> bytes:
+    tensors, facts = unpack(content)
+    return pack({name.replace("trained:blocks", "trained:../../blocks"): t for name, t in tensors.items()}, facts)
+
+
+def _spoilt(content: bytes) -> bytes:
+    tensors, facts = unpack(content)
+    tensors["trained:head.bias"][1] = float("nan")
+    return pack(tensors, facts)
+
+
+@pytest.mark.parametrize(("spoil", "says"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_checkpoint_that_cannot_be_used_is_refused_with_a_sentence(
+    spoil: Callable[[bytes], bytes], says: str, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    interrupted(make_spec(), tmp_path / "1", 2)
+    file = tmp_path / "1" / checkpoint.NAME
+    file.write_bytes(spoil(file.read_bytes()))
+    refusal = refused(make_spec(), tmp_path)
+    assert refusal.reason == "spec_invalid"
+    assert says in refusal.message
