@@ -1,17 +1,21 @@
 """Pretrained weights put into a network, from a file or timm's hub. Nothing is ever unpickled but tensors."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import timm
 import torch
-from timm.models import deit, load_state_dict, swin_transformer, swin_transformer_v2, vision_transformer
+from timm.models import deit, swin_transformer, swin_transformer_v2, vision_transformer
 from torch import Tensor, nn
 
+from pace_core.backbones import _checkpoints
 from pace_core.backbones.build import size_argument
 from pace_core.spec import RunError
+from pace_core.spec.text import shown
+from pace_core.tensors import not_finite
 
 _CLASSIFIERS = ("head.", "head_dist.", "fc.")
 _SHOWN = 5
@@ -44,21 +48,25 @@ def fill_from_file(model: Any, name: str, path: Path) -> str:
 
     Raises RunError: `weights_missing` for a file that cannot be read, `spec_invalid` for one of another network.
     """
+    where = f"backbone.weights: {shown(str(path), 500)}"
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        content = _block_count(path) if path.suffix == ".npz" else load_state_dict(str(path), weights_only=True)
-    except Exception as error:  # each format's reader has its own; a pickle that holds more than tensors ends here too
-        message = f"backbone.weights: {path} cannot be read as weights: {_first_line(error)}"
-        raise RunError("weights_missing", f"{message}; {_CURE}") from error
+        content = _block_count(path) if path.suffix == ".npz" else _checkpoints.read(path)
+    except Exception as error:  # each format's reader has its own
+        raise RunError(
+            "weights_missing", f"{where} cannot be read as weights: {_first_line(error)}; {_CURE}"
+        ) from error
     try:
         if isinstance(content, int):
             _fill_from_npz(model, path, content)
         else:
-            _fill(model, content)
+            model.load_state_dict(_fitting(model, content))
     except Exception as error:  # timm's translations stumble over whatever the file lacks
-        message = f"backbone.weights: {path} does not fit {name}: {_first_line(error)}"
+        message = f"{where} does not fit {name}: {_first_line(error)}"
         raise RunError("spec_invalid", f"{message}; choose the network that these weights are of") from error
+    if wrong := not_finite(model.state_dict()):
+        raise RunError("weights_missing", f"{where} holds values that are no finite numbers, in {wrong}; {_CURE}")
     return digest
 
 
@@ -83,7 +91,32 @@ def hash_of(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _fill(model: Any, state: dict[str, Any]) -> None:
+def _fitting(model: Any, content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """Returns the one set of tensors in the file that fits the model. Raises ValueError that says why there is none."""
+    found = _checkpoints.states(content)
+    if not found:
+        raise ValueError(f"it holds no tensors by name, but {_checkpoints.keys_of(content)}")
+    fitting: dict[str, dict[str, Tensor]] = {}
+    faults: dict[str, str] = {}
+    for place, state in found.items():
+        try:
+            fitting[place] = _translated(model, state)
+        except Exception as error:  # timm's translations stumble over whatever a state lacks
+            faults[place] = _first_line(error)
+    for place in (*_checkpoints.PREFERRED, *(fitting if len(fitting) == 1 else ())):
+        if place in fitting:
+            return fitting[place]
+    if fitting:
+        raise ValueError(f"it holds several that fit, {', '.join(fitting)}; save the tensors of the one you mean alone")
+    place = next((place for place in _checkpoints.PREFERRED if place in faults), next(iter(faults)))
+    if len(faults) == 1:
+        raise ValueError(faults[place])
+    names = ", ".join(place or "the top level" for place in faults)
+    raise ValueError(f"it holds tensors in {names}, none of which fits: {faults[place]}")
+
+
+def _translated(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors under timm's names. Raises ValueError where names or shapes are not the model's."""
     # in float32 before translation: positions are resampled there
     headless = {
         key: value.float() if value.is_floating_point() else value
@@ -99,11 +132,11 @@ def _fill(model: Any, state: dict[str, Any]) -> None:
         if key in kept and kept[key].shape != own[key].shape
     ]
     faults += [f"{key} is missing" for key in own if key not in kept]
-    faults += [f"{key} is not of this network" for key in kept if key not in own]
+    faults += [f"{shown(key, 100)} is not of this network" for key in kept if key not in own]
     if faults:
         more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise ValueError(", ".join(faults[:_SHOWN]) + more)
-    model.load_state_dict(kept)
+    return kept
 
 
 def _block_count(path: Path) -> int:

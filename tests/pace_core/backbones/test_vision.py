@@ -13,7 +13,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from pace_core.backbones import mini, vision
 from pace_core.spec import Backbone, RunError
@@ -193,6 +193,95 @@ def test_a_missing_or_broken_file(file: str, tmp_path: Path) -> None:
     assert_refused(Backbone(weights=str(path)), "weights_missing", "no file", file, "backbone.weights")
     path.write_bytes(b"not weights at all")
     assert_refused(Backbone(weights=str(path)), "weights_missing", "cannot be read", file)
+
+
+def prefixed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor / 2 for name, tensor in state.items()}
+
+
+NESTED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
+    "model_state_dict": lambda state: {"epoch": 3, "model_state_dict": state, "optimizer_state_dict": {"lr": 0.1}},
+    "Lightning": lambda state: {"state_dict": {**prefixed(state, "model."), "loss.weight": torch.ones(3)}},
+    "a teacher of DINO": lambda state: {"teacher": prefixed(state, "module.backbone."), "epoch": 1},
+    "a network in a network": lambda state: prefixed(state, "net.encoder."),
+    "the average beside the last": lambda state: {"state_dict": halved(state), "state_dict_ema": state},
+    "three levels": lambda state: {"checkpoint": {"weights": {"net": state}}},
+}
+
+
+@pytest.mark.parametrize("wrap", NESTED.values(), ids=NESTED.keys())
+def test_weights_are_found_wherever_a_checkpoint_keeps_them(
+    wrap: Callable[[dict[str, Tensor]], Any], trained: dict[str, Tensor], tmp_path: Path
+) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(wrap(trained), path)
+    state = vision.load(Backbone(weights=str(path)), num_classes=3, drop_path=0.0).model.state_dict()
+    assert {name for name in trained if not torch.equal(state[name], trained[name])} == {"head.weight", "head.bias"}
+
+
+def test_of_several_that_fit_the_one_that_is_meant_must_be_saved_alone(
+    trained: dict[str, Tensor], tmp_path: Path
+) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"student": prefixed(trained, "backbone."), "teacher": prefixed(halved(trained), "backbone.")}, path)
+    said = "student.backbone., teacher.backbone.; save the tensors of the one you mean alone"
+    assert_refused(Backbone(weights=str(path)), "spec_invalid", said)
+
+
+def test_a_file_without_weights_says_what_it_holds(trained: dict[str, Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"epoch": 3, "args": {"lr": 0.1}}, path)
+    assert_refused(Backbone(weights=str(path)), "spec_invalid", "no tensors by name, but epoch, args")
+    torch.save([1, 2], path)
+    assert_refused(Backbone(weights=str(path)), "weights_missing", "it holds a list")
+    torch.save({0: torch.zeros(3)}, path)
+    assert_refused(Backbone(weights=str(path)), "spec_invalid", "no tensors by name")
+    torch.save({"model": {"a": torch.zeros(1)}, "head": {"b": torch.zeros(1)}}, path)
+    assert_refused(Backbone(weights=str(path)), "spec_invalid", "it holds tensors in model, head, none of which fits")
+
+
+@pytest.mark.parametrize("beside", [np.float64(0.5), Path("/x"), nn.Linear(2, 2)], ids=lambda v: type(v).__name__)
+def test_objects_beside_the_tensors_are_refused_in_our_words(
+    beside: Any, trained: dict[str, Tensor], tmp_path: Path
+) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"state_dict": trained, "best": beside}, path)
+    with pytest.raises(RunError) as refused:
+        vision.load(Backbone(weights=str(path)), num_classes=2, drop_path=0.0)
+    assert "more than tensors" in refused.value.message
+    assert "save the tensors alone" in refused.value.message
+    assert "weights_only" not in refused.value.message
+
+
+@pytest.mark.parametrize("file", ["w.safetensors", "w.pth", "w.npz"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_by_their_tensors(
+    file: str, value: float, trained: dict[str, Tensor], tmp_path: Path
+) -> None:
+    spoilt = {name: tensor.clone() for name, tensor in trained.items()}
+    spoilt["blocks.2.mlp.fc1.bias"][3] = value
+    {"safetensors": save_file, "pth": torch.save, "npz": google_npz}[file.partition(".")[2]](spoilt, tmp_path / file)
+    said = "no finite numbers, in blocks.2.mlp.fc1.bias"
+    assert_refused(Backbone(weights=str(tmp_path / file)), "weights_missing", said)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS pointer"),
+        (b"\n<!DOCTYPE html><html>", "web page"),
+        ((2**40).to_bytes(8, "little") + b"{}", "cannot be read"),
+        (b"", "cannot be read"),
+    ],
+)
+def test_what_is_no_weight_file_is_named_for_what_it_is(content: bytes, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    assert_refused(Backbone(weights=str(path)), "weights_missing", says)
 
 
 def test_weights_of_another_network(trained: dict[str, Tensor], tmp_path: Path) -> None:
