@@ -97,6 +97,32 @@ def train(
 
 
 @app.command()
+def inspect(
+    spec_file: Annotated[Path, typer.Argument(help="YAML or JSON file with a run spec.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object for programs.")] = False,
+) -> None:
+    """Show what a run would find in its data, and its steps, without opening an image.
+
+    With --json: {task, phase, data: {classes, images: {split: n}, from_validation, per_class: [{name, images: {split:
+    n}, passed_over}], passed_over: [{why, count, examples}], duplicates: null, rare_classes, alike}, warnings: [text],
+    steps_per_epoch, epochs, steps}.
+    """
+    try:
+        spec = validate(with_absolute_paths(read_spec_file(spec_file)))
+    except SpecError as error:
+        raise _failed("\n".join(str(fault) for fault in error.faults)) from error
+    inspection = importlib.import_module("pace_core.inspection")
+    try:
+        found = inspection.inspect(spec)
+    except RunError as error:
+        raise _failed(f"{error.reason}: {error.message}") from error
+    if as_json:
+        typer.echo(found.model_dump_json())
+    else:
+        typer.echo(inspection.as_text(found))
+
+
+@app.command()
 def predict(
     adapter: Annotated[str, typer.Argument(help="Path or URL of an adapter.safetensors, or a run's folder.")],
     images: Annotated[list[str], typer.Argument(help="Image files, and folders whose images are all taken.")],

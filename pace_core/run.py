@@ -119,6 +119,7 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
         peak_memory_bytes=peak_memory_bytes(device),
         adapter=adapter,
         architecture=found.architecture if found else None,
+        data=splits.report,
         provenance=provenance(
             weights_hash=loaded.weights_hash,
             data_hash=basis.data_hash,

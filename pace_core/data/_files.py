@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -10,7 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pace_core.data._listing import Listed, Listing, in_one_message
+from pace_core.data._found import Passed
+from pace_core.data._listing import Listed, Listing, cut, hashes_of, in_one_message
+from pace_core.data._report import report_of, tell
 from pace_core.data._splits import ImageSet, Phase, Splits, StreamedImages
 from pace_core.data._threads import in_order
 from pace_core.decoding import Decoded, decode
@@ -38,9 +40,36 @@ class UserParams(FileParams):
     on_unreadable: Literal["fail", "skip"] = "fail"
     """fail: the run ends before training and lists the files that cannot be read. skip: it goes on without them, and
     counts them in its result."""
+    val_fraction: float = Field(default=0.2, gt=0, lt=1)
+    """Share of each class's training images to choose settings by, where there are no validation images."""
+    split_seed: int = Field(default=0, ge=0)
+    """Another seed cuts other images."""
     final_trains_on_val: bool = True
     """Whether a final run trains on the validation images too, as VTAB-1K does and few-shot benchmarks do not; where
     there are none, whether on the share that a search would choose by."""
+
+
+def of_phase(
+    phase: Phase,
+    train: list[Listed],
+    val: list[Listed],
+    test: list[Listed],
+    class_names: tuple[str, ...],
+    passed: Passed,
+    params: UserParams,
+) -> Listing:
+    """What the phase trains and measures on, out of all splits; `val` may be empty."""
+    if phase == "final" and params.final_trains_on_val:
+        return Listing([*train, *val], test, class_names, passed, from_validation=len(val))
+    if not val:
+        train, val = cut(train, params.val_fraction, params.split_seed)
+    if phase == "search":
+        for entry in test:
+            passed.add("test image, kept closed in a search", entry.path)
+        return Listing(train, val, class_names, passed)
+    for entry in val:
+        passed.add("validation image, kept out of training", entry.path, class_names[entry.label])
+    return Listing(train, test, class_names, passed)
 
 
 def splits(
@@ -61,8 +90,15 @@ def splits(
     reading = _Reading(preprocessing, reporter, len(listing.train) + len(listing.measured))
     train, train_images = reading.through(listing.train, keep=True)
     other, other_images = reading.through(listing.measured, keep=held)
-    reading.say(on_unreadable)
+    reading.judge(on_unreadable)
     _refuse_empty(train, other, measured)
+    for entry, error in reading.unreadable:
+        why = "missing" if error.reason == "data_missing" else "unreadable"
+        listing.passed.add(why, entry.path, listing.class_names[entry.label])
+    used = replace(listing, train=train, measured=other)
+    report = report_of(used, measured, hashes=hashes_of(used))
+    report = report.model_copy(update={"turned_upright": reading.turned, "laid_on_background": reading.transparent})
+    tell(report, reporter)
 
     labels = _labels(other)
     images = ImageSet(other_images, labels) if held else StreamedImages(tuple(e.path for e in other), labels)
@@ -71,6 +107,7 @@ def splits(
         val=images if phase == "search" else None,
         test=images if phase == "final" else None,
         class_names=listing.class_names,
+        report=report,
     )
 
 
@@ -144,7 +181,7 @@ class _Reading:
             self.reported = time.monotonic()
             self.reporter.event("progress", {"stage": "data", "done": self.done, "total": self.total})
 
-    def say(self, on_unreadable: Literal["fail", "skip"]) -> None:
+    def judge(self, on_unreadable: Literal["fail", "skip"]) -> None:
         """Raises RunError with the list of what cannot be read, unless that is skipped; warns of what looks wrong."""
         if self.unreadable and on_unreadable == "fail":
             reason = "data_missing" if all(e.reason == "data_missing" for _, e in self.unreadable) else "data_corrupt"

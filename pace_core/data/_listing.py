@@ -4,10 +4,11 @@ import hashlib
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from pace_core.data._found import Passed
 from pace_core.data._threads import in_order
 from pace_core.spec import RunError
 
@@ -30,6 +31,9 @@ class Listing:
     measured: list[Listed]
     """Validation files in a search, test files in a final run."""
     class_names: tuple[str, ...]
+    passed: Passed = field(default_factory=Passed)
+    from_validation: int = 0
+    """How many training files are validation files."""
 
 
 _NAMED_FAULTS = 20
@@ -52,9 +56,13 @@ def folder(path: str, field: str) -> Path:
 def text(path: Path, name: str) -> str:
     """A list file's text without byte order mark. Raises RunError if it is missing or not UTF-8."""
     try:
+        if path.exists() and not path.is_file():
+            raise RunError("data_corrupt", f"{name}: {path} is a folder, pipe or device, not a text file")
         return path.read_text("utf-8-sig")
     except FileNotFoundError:
         raise RunError("data_missing", f"{name}: there is no file {path} on this machine") from None
+    except OSError as error:
+        raise RunError("data_corrupt", f"{name}: {path} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise RunError("data_corrupt", f"{path} is not UTF-8 text: {error}") from None
 
@@ -81,14 +89,19 @@ def cut(listed: Sequence[Listed], fraction: float, seed: int) -> tuple[list[List
 
 def content_hash(listing: Listing) -> str:
     """SHA-256 of classes, splits, labels and file contents in order; where the files lie does not count."""
-    hashes = list(in_order(hash_of, [entry.path for entry in [*listing.train, *listing.measured]]))
+    hashes = hashes_of(listing)
     total = hashlib.sha256("\0".join(listing.class_names).encode())
     for i, entry in enumerate([*listing.train, *listing.measured]):
         total.update(f"{i < len(listing.train)} {entry.label} {hashes[i]}\n".encode())
     return total.hexdigest()
 
 
-def hash_of(path: Path) -> str:
+def hashes_of(listing: Listing) -> list[str]:
+    """SHA-256 of each file, those to train on first, or a word for why it has none."""
+    return list(in_order(_hash, [entry.path for entry in [*listing.train, *listing.measured]]))
+
+
+def _hash(path: Path) -> str:
     """SHA-256 of the file's content, or a word for why there is none."""
     try:
         status = path.stat()

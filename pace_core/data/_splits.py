@@ -14,6 +14,7 @@ from torch import Tensor
 from pace_core.data._threads import in_order
 from pace_core.decoding import decode
 from pace_core.preprocessing import Pixels, Preprocessing
+from pace_core.spec.data_report import DataReport
 
 Phase = Literal["search", "final"]
 """search: train on train, measure on val. final: train on what the source says, measure on test once."""
@@ -83,6 +84,7 @@ class Splits:
     test: Images | None
     class_names: tuple[str, ...]
     """In the order of the labels."""
+    report: DataReport
 
     def __post_init__(self) -> None:
         assert (self.val is None) != (self.test is None), "a phase measures on exactly one split"

@@ -6,17 +6,20 @@ taken from the training rows in code-point order. Without validation rows, a par
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
-
 from pace_core.data import _files
-from pace_core.data._listing import Listed, Listing, content_hash, cut, in_one_message, text
+from pace_core.data._found import Passed
+from pace_core.data._listing import Listed, Listing, content_hash, in_one_message, text
+from pace_core.data._report import report_of
 from pace_core.data._splits import Phase, Splits
 from pace_core.preprocessing import Preprocessing
 from pace_core.spec import Reporter, RunError
+from pace_core.spec.data_report import DataReport
+from pace_core.spec.text import shown
 
 NAME = "csv"
 TITLE = "CSV of paths and labels"
@@ -44,10 +47,6 @@ class Params(_files.UserParams):
     """Column of the labels."""
     split_column: str | None = None
     """Column that says train, val or test."""
-    val_fraction: float = Field(default=0.2, gt=0, lt=1)
-    """Share of each class's training rows to choose settings by, where there are no validation rows."""
-    split_seed: int = Field(default=0, ge=0)
-    """Another seed cuts other rows."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,11 @@ def load(
     return _files.splits(
         listing, phase=phase, preprocessing=preprocessing, on_unreadable=params.on_unreadable, reporter=reporter
     )
+
+
+def survey(params: Params, *, phase: Phase, num_classes: int | None = None) -> DataReport:
+    """What a run would use and pass over, without opening an image."""
+    return report_of(listed(params, phase=phase, num_classes=num_classes), "val" if phase == "search" else "test")
 
 
 def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:
@@ -92,40 +96,40 @@ def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
     class_names = _class_names([row.label for row in rows if row.split == "train"], num_classes, params.path)
     index = {name: label for label, name in enumerate(class_names)}
     faults = [_label_fault(row, class_names) for row in rows if row.label not in index]
+    if faults and {row.label for row in rows} == {str(label) for label in range(1, len(class_names) + 1)}:
+        faults.append(f"the labels seem to count from 1 (1..{len(class_names)}); write them from 0")
     if faults:
         raise RunError("data_corrupt", in_one_message(faults))
     parts: dict[str, list[Listed]] = {"train": [], "val": [], "test": []}
     for row in rows:
         parts[row.split].append(Listed(row.path, index[row.label], row.origin))
-    if phase == "final" and params.final_trains_on_val:
-        return Listing([*parts["train"], *parts["val"]], parts["test"], class_names)
-    if not parts["val"]:
-        parts["train"], parts["val"] = cut(parts["train"], params.val_fraction, params.split_seed)
-    return Listing(parts["train"], parts["test" if phase == "final" else "val"], class_names)
+    return _files.of_phase(phase, parts["train"], parts["val"], parts["test"], class_names, Passed(), params)
 
 
 def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
     """The file's rows, all of one split unless there is a split column."""
     file = file.expanduser()
-    reader = csv.reader(io.StringIO(text(file, f"task.{field}")), delimiter="\t" if file.suffix == ".tsv" else ",")
-    header = next(reader, [])
+    content = text(file, f"task.{field}")
+    reader = csv.reader(io.StringIO(content), delimiter="\t" if file.suffix.lower() == ".tsv" else ",", strict=True)
+    try:
+        lines = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        message = f"{file} line {reader.line_num}: is no CSV ({error}); is there a quotation mark that is not closed?"
+        raise RunError("data_corrupt", message) from None
+    header = [name.strip() for name in lines[0][1]] if lines else []
     if not any(header):
         raise RunError("data_corrupt", f"{file} is empty; its first line must name the columns")
     wanted = [params.path_column, params.label_column, *([params.split_column] if params.split_column else [])]
     if absent := [column for column in wanted if column not in header]:
-        message = (
-            f"{file} line 1: has the columns {', '.join(header)}, not {', '.join(absent)}; "
-            "name yours in path_column, label_column and split_column"
-        )
-        raise RunError("data_corrupt", message)
+        raise RunError("data_corrupt", f"{file} line 1: {_column_fault(header, absent, content.splitlines()[0], file)}")
     if twice := [column for column in wanted if header.count(column) > 1]:
         raise RunError("data_corrupt", f"{file} line 1: more than one column is called {', '.join(twice)}")
     root = Path(params.root).expanduser() if params.root else file.parent
     rows, faults = [], []
-    for cells in reader:
+    for number, cells in lines[1:]:
         if not cells:
             continue  # a blank line
-        origin = f"{file.name} line {reader.line_num}"
+        origin = f"{file.name} line {number}"
         if len(cells) != len(header):
             faults.append(f"{origin}: has {len(cells)} values for {len(header)} columns")
             continue
@@ -138,13 +142,34 @@ def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
             faults.append(f"{origin}: split {said[params.split_column or '']!r} is none of train, val, test")
             continue
         rows.append(
-            Row(root / said[params.path_column].replace("\\", "/"), said[params.label_column], row_split, origin)
+            Row(
+                root / said[params.path_column].replace("\\", "/"),
+                unicodedata.normalize("NFC", said[params.label_column]),
+                row_split,
+                origin,
+            )
         )
     if faults:
         raise RunError("data_corrupt", in_one_message(faults))
     if not rows:
         raise RunError("data_missing", f"{file} has no rows below its header")
     return rows
+
+
+def _column_fault(header: list[str], absent: list[str], line: str, file: Path) -> str:
+    """What to do about columns that are not there: another separator, other names."""
+    for name, separator in (("semicolons", ";"), ("tabs", "\t"), ("commas", ","), ("vertical bars", "|")):
+        parts = [part.strip(' "') for part in line.split(separator)]
+        if len(header) < len(parts) and set(absent) <= set(parts):
+            kind = "tabs, as its ending .tsv says" if file.suffix.lower() == ".tsv" else "commas"
+            other = ", or give it the ending .tsv" if separator == "\t" else ""
+            return f"the columns are separated by {name}; save the file with {kind}{other}"
+    alike = {column.casefold(): column for column in header}
+    hints = [f"{alike[column.casefold()]} for {column}" for column in absent if column.casefold() in alike]
+    hint = f" (did you mean {', '.join(hints)}?)" if hints else ""
+    columns = shown(", ".join(header), 500)
+    cure = "name yours in path_column, label_column and split_column"
+    return f"has the columns {columns}, not {', '.join(absent)}{hint}; {cure}"
 
 
 def _class_names(train_labels: list[str], num_classes: int | None, path: str) -> tuple[str, ...]:
@@ -154,11 +179,13 @@ def _class_names(train_labels: list[str], num_classes: int | None, path: str) ->
             "data_corrupt", f"{path}: the training rows have {len(names)} different labels; at least two are needed"
         )
     if _numbers(names):
-        if num_classes is None and len(names) != max(map(int, names)) + 1:
-            message = (
-                f"{path}: the labels are numbers, but not all of 0..{max(map(int, names))} occur; say task.num_classes"
-            )
-            raise RunError("data_corrupt", message)
+        highest = max(map(int, names))
+        if num_classes is None and len(names) != highest + 1:
+            if min(map(int, names)) == 1 and len(names) == highest:
+                problem = f"the labels count from 1 (1..{highest}); write them from 0, or as names such as class 1"
+            else:
+                problem = f"the labels are numbers, but not all of 0..{highest} occur; say task.num_classes"
+            raise RunError("data_corrupt", f"{path}: {problem}")
         return tuple(str(label) for label in range(num_classes or len(names)))
     _files.check_num_classes(num_classes, len(names), path)
     return tuple(names)
@@ -166,7 +193,7 @@ def _class_names(train_labels: list[str], num_classes: int | None, path: str) ->
 
 def _numbers(names: Iterable[str]) -> bool:
     """Whether these are class numbers; `001` is a name."""
-    return all(name.isdecimal() and str(int(name)) == name for name in names)
+    return all(name.isdecimal() and len(name) < 10 and str(int(name)) == name for name in names)
 
 
 def _label_fault(row: Row, class_names: tuple[str, ...]) -> str:

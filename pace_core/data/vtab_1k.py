@@ -8,9 +8,11 @@ from pathlib import Path
 
 from pace_core.data import _files
 from pace_core.data._listing import Listed, Listing, content_hash, folder, in_one_message, text
+from pace_core.data._report import report_of
 from pace_core.data._splits import Phase, Splits
 from pace_core.preprocessing import Preprocessing
 from pace_core.spec import Reporter, RunError, load_benchmarks
+from pace_core.spec.data_report import DataReport
 
 NAME = "vtab_1k"
 TITLE = "VTAB-1K folders"
@@ -26,6 +28,10 @@ TEST_IMAGES = {
     "dsprites_loc": 73_728, "dsprites_ori": 73_728, "smallnorb_azi": 12_150, "smallnorb_ele": 12_150,
 }  # fmt: skip
 """Test images of each task in the versions that the published numbers come from; others are reported, not refused."""
+
+
+VALIDATION_IMAGES = 200
+"""By the benchmark's protocol they join the training of a final run."""
 
 
 class Params(_files.FileParams):
@@ -53,6 +59,11 @@ def load(
     return _files.splits(listing, phase=phase, preprocessing=preprocessing, reporter=reporter)
 
 
+def survey(params: Params, *, phase: Phase, num_classes: int | None = None) -> DataReport:
+    """What a run would use and pass over, without opening an image."""
+    return report_of(listed(params, phase=phase, num_classes=num_classes), "val" if phase == "search" else "test")
+
+
 def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:
     """SHA-256 of the labels and file contents of what the phase may open."""
     return content_hash(listed(params, phase=phase, num_classes=num_classes))
@@ -76,7 +87,8 @@ def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
     train, measured = (_read(home, name, task.num_classes, faults) for name in LISTS[phase])
     if faults:
         raise RunError("data_corrupt", in_one_message(faults))
-    return Listing(train, measured, tuple(str(label) for label in range(task.num_classes)))
+    class_names = tuple(str(label) for label in range(task.num_classes))
+    return Listing(train, measured, class_names, from_validation=VALIDATION_IMAGES if phase == "final" else 0)
 
 
 def _read(home: Path, name: str, num_classes: int, faults: list[str]) -> list[Listed]:

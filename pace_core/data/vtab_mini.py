@@ -19,6 +19,7 @@ from pace_core.data import _vtab_mini
 from pace_core.data._splits import ImageSet, Phase, Splits
 from pace_core.preprocessing import Preprocessing
 from pace_core.spec import ParamsModel, Reporter, RunError
+from pace_core.spec.data_report import DataReport
 
 NAME = "vtab_mini"
 TITLE = "VTAB mini"
@@ -61,7 +62,17 @@ def load(
         reporter.event("progress", {"stage": "data", "done": done, "total": total})
     train = sets["train"] if phase == "search" else sets["train"].joined(sets["val"])
     train = ImageSet(train.images[: params.train_images], train.labels[: params.train_images])
-    return Splits(train, sets.get("val") if phase == "search" else None, sets.get("test"), class_names)
+    report = survey(params, phase=phase, num_classes=num_classes)
+    return Splits(train, sets.get("val") if phase == "search" else None, sets.get("test"), class_names, report)
+
+
+def survey(params: Params, *, phase: Phase, num_classes: int | None = None) -> DataReport:
+    """How many pictures a run would use."""
+    classes, measured = len(TASKS[params.task].CLASS_NAMES), "val" if phase == "search" else "test"
+    train = SIZES["train"] if phase == "search" else SIZES["train"] + SIZES["val"]
+    used = min(train, params.train_images or train)
+    joined = max(0, used - SIZES["train"])
+    return DataReport(classes=classes, images={"train": used, measured: SIZES[measured]}, from_validation=joined)
 
 
 def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:

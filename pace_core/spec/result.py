@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pace_core.spec.data_report import DataReport
+
 RESULTS_VERSION = 1
 """Raised when a change of the core makes earlier results incomparable; part of every cell."""
 
@@ -66,6 +68,8 @@ class RunResult(_Result):
     """None only when nothing was trained."""
     architecture: dict[str, Any] | None = None
     """What a method that searches has found, as its own field of that name; None for all others."""
+    data: DataReport | None = None
+    """What was used and passed over; None in results of before it was kept."""
     provenance: Provenance
 
     def value(self, split: str, metric: str = "accuracy") -> float | None:

@@ -56,10 +56,10 @@ def test_a_file_a_split_and_a_search_works_without_the_test_file(tmp_path: Path)
 def test_zero_padded_numbers_are_names_and_plain_numbers_are_labels(tmp_path: Path) -> None:
     padded = write(tmp_path / "padded.csv", [f"{i}.png,{i % 2 + 1:03}" for i in range(6)])
     assert load(padded).class_names == ("001", "002")
-    plain = write(tmp_path / "plain.csv", [f"{i}.png,{i % 2 + 1}" for i in range(6)])
+    plain = write(tmp_path / "plain.csv", [f"{i}.png,{2 * (i % 2)}" for i in range(6)])
     with pytest.raises(RunError, match=r"not all of 0\.\.2 occur; say task\.num_classes"):
         load(plain)
-    assert load(plain, num_classes=3).train.labels.unique().tolist() == [1, 2]
+    assert load(plain, num_classes=3).train.labels.unique().tolist() == [0, 2]
 
 
 def test_labels_out_of_range_are_named_with_file_and_line(tmp_path: Path) -> None:
@@ -130,3 +130,57 @@ def test_a_file_without_rows_or_clear_columns_is_refused(tmp_path: Path, content
     (tmp_path / "odd.csv").write_text(content)
     with pytest.raises(RunError, match=said):
         load(tmp_path / "odd.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "path;label\na.png;x\n", "columns are separated by semicolons; save the file with commas"),
+        (
+            "a.csv",
+            "path\tlabel\na.png\tx\n",
+            "separated by tabs; save the file with commas, or give it the ending .tsv",
+        ),
+        ("a.tsv", "path,label\na.png,x\n", "separated by commas; save the file with tabs, as its ending .tsv says"),
+        (
+            "a.csv",
+            "Path,LABEL\na.png,x\n",
+            r"not path, label \(did you mean Path for path, LABEL for label\?\); name y",
+        ),
+        ("a.csv", 'path,label\n"a.png,x\nb.png,y\n', "line 3: is no CSV .* quotation mark that is not closed"),
+    ],
+)
+def test_the_message_about_columns_leads_to_the_cure(tmp_path: Path, name: str, content: str, said: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(RunError, match=said) as refused:
+        load(tmp_path / name)
+    assert refused.value.reason == "data_corrupt"
+
+
+def test_blanks_around_column_names_are_no_part_of_them(tmp_path: Path) -> None:
+    file = write(tmp_path / "all.csv", [f"{i}.png, {'ab'[i % 2]}, train" for i in range(6)], "path,  label,  split")
+    assert load(file, split_column="split").class_names == ("a", "b")
+
+
+def test_labels_that_count_from_one_are_said_to(tmp_path: Path) -> None:
+    file = write(tmp_path / "all.csv", [f"{i}.png,{i % 2 + 1}" for i in range(6)])
+    with pytest.raises(RunError, match=r"the labels count from 1 \(1\.\.2\); write them from 0"):
+        load(file)
+    with pytest.raises(RunError, match=r"label '2' is out of range 0\.\.1\n(.*\n)*the labels seem to count from 1"):
+        load(file, num_classes=2)
+
+
+def test_labels_are_the_same_in_every_unicode_form(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.csv", ["0.png,caf\u00e9", "1.png,the"])
+    val = write(tmp_path / "val.csv", ["2.png,cafe\u0301"])
+    assert load(train, val_path=str(val)).measured[1].labels.tolist() == [0]
+
+
+def test_a_list_that_is_no_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"task\.path: .* is a folder, pipe or device, not a text file"):
+        load(tmp_path)
+
+
+def test_a_label_of_many_digits_is_a_name(tmp_path: Path) -> None:
+    file = write(tmp_path / "all.csv", [f"{i}.png,{i % 2}{'0' * 5000}" for i in range(4)])
+    assert load(file).num_classes == 2

@@ -1,0 +1,133 @@
+"""The table of class and split that a run logs and its result keeps."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from pace_core.data._listing import Listed, Listing
+from pace_core.spec import Reporter
+from pace_core.spec.data_report import NAMED_CLASSES, ClassImages, DataReport, Duplicates
+from pace_core.spec.text import shown
+
+_SHOWN_CLASSES = 20
+_EXAMPLES = 3
+_HEX = 64
+
+
+def report_of(listing: Listing, measured: str, hashes: Sequence[str] | None = None) -> DataReport:
+    """Of the listed files; `hashes`, of those to train on and then those to measure on, tell duplicates."""
+    used = {"train": listing.train, measured: listing.measured}
+    counts = {split: Counter(entry.label for entry in entries) for split, entries in used.items()}
+    rows = [
+        ClassImages(
+            name=shown(name),
+            images={split: counts[split][label] for split in used},
+            passed_over=listing.passed.of_class[name],
+        )
+        for label, name in enumerate(listing.class_names)
+    ]
+    fewest = sorted(range(len(rows)), key=lambda label: (sum(rows[label].images.values()), label))[:NAMED_CLASSES]
+    return DataReport(
+        classes=len(rows),
+        images={split: len(entries) for split, entries in used.items()},
+        from_validation=listing.from_validation,
+        per_class=[rows[label] for label in sorted(fewest)],
+        passed_over=listing.passed.by_reason(),
+        duplicates=None if hashes is None else _duplicates(listing, hashes),
+        alike=_alike(listing.class_names),
+        rare_classes=sum(sum(row.images.values()) < 2 for row in rows),
+    )
+
+
+def tell(report: DataReport, reporter: Reporter) -> None:
+    """Logs the table, and a warning for whatever makes a result worth less than it seems."""
+    reporter.event("log", {"level": "info", "message": table(report)})
+    for message in warnings_of(report):
+        reporter.event("log", {"level": "warning", "message": message})
+
+
+def table(report: DataReport) -> str:
+    """The report as lines of text, of at most twenty classes."""
+    splits = ", ".join(f"{count:,} to {_verb(split)}" for split, count in report.images.items())
+    joined = f" ({report.from_validation:,} of them validation images)" if report.from_validation else ""
+    lines = [f"data: {report.classes:,} classes; images: {splits}{joined}"]
+    fewest = sorted(report.per_class, key=lambda row: sum(row.images.values()))[:_SHOWN_CLASSES]
+    shown_rows = [row for row in report.per_class if row in fewest]
+    width = max((len(row.name) for row in shown_rows), default=0)
+    for row in shown_rows:
+        passed = f"  ({row.passed_over:,} passed over)" if row.passed_over else ""
+        cells = "  ".join(f"{split} {count:>6,}" for split, count in row.images.items())
+        lines.append(f"  {row.name:{min(width, 40)}}  {cells}{passed}")
+    if report.classes > len(shown_rows) > 0:
+        lines.append(f"  and {report.classes - len(shown_rows):,} classes with at least as many images")
+    for passed in report.passed_over:
+        lines.append(f"passed over: {passed.count:,} {passed.why}, such as {', '.join(passed.examples[:1])}")
+    if report.turned_upright:
+        lines.append(f"turned upright by their EXIF orientation: {report.turned_upright:,} images")
+    if report.laid_on_background:
+        lines.append(f"with transparency, laid on task.background: {report.laid_on_background:,} images")
+    if report.duplicates and report.duplicates.within_split:
+        lines.append(f"the same bytes as an earlier image of its split: {report.duplicates.within_split:,} images")
+    return "\n".join(lines)
+
+
+def warnings_of(report: DataReport) -> list[str]:
+    """What makes the result worth less than it seems."""
+    found: list[str] = []
+    twice = report.duplicates
+    measured = next(split for split in report.images if split != "train")
+    if twice and (twice.in_training_too or twice.two_labels):
+        said = []
+        if twice.in_training_too:
+            said.append(
+                f"{twice.in_training_too:,} of {report.images[measured]:,} {measured} images are training images too"
+            )
+        if twice.two_labels:
+            said.append(f"{twice.two_labels:,} images stand under two labels")
+        found.append(f"{'; '.join(said)} (the same bytes), such as {'; '.join(twice.examples)}; remove one of each")
+    if report.rare_classes:
+        rare = [row.name for row in report.per_class if sum(row.images.values()) < 2]
+        names = ", ".join(rare[:5]) + (" and more" if report.rare_classes > 5 else "")
+        found.append(
+            f"{report.rare_classes:,} classes have fewer than two images, too few to train and measure on: {names}"
+        )
+    if report.alike:
+        groups = "; ".join(" and ".join(names) for names in report.alike)
+        found.append(f"classes differ in capitals or blanks only: {groups}; if they are one class, give it one name")
+    return found
+
+
+def _alike(class_names: Sequence[str]) -> list[list[str]]:
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for name in class_names:
+        groups[" ".join(name.casefold().split())].append(shown(name))
+    return [names[:5] for names in groups.values() if len(names) > 1][:5]
+
+
+def _verb(split: str) -> str:
+    return {"train": "train on", "val": "choose settings by", "test": "test on"}[split]
+
+
+def _duplicates(listing: Listing, hashes: Sequence[str]) -> Duplicates:
+    every: list[Listed] = [*listing.train, *listing.measured]
+    first: dict[str, int] = {}
+    labels: defaultdict[str, set[int]] = defaultdict(set)
+    seen: set[tuple[bool, int, str]] = set()
+    within, both, examples = 0, 0, list[str]()
+    for i, entry in enumerate(every):
+        content, in_train = hashes[i], i < len(listing.train)
+        if len(content) != _HEX:
+            continue
+        within += (in_train, entry.label, content) in seen
+        seen.add((in_train, entry.label, content))
+        earlier = first.setdefault(content, i)
+        leaked = not in_train and earlier < len(listing.train)
+        both += leaked
+        if (leaked or entry.label != every[earlier].label) and len(examples) < _EXAMPLES:
+            examples.append(f"{shown(str(every[earlier].path), 300)} and {shown(str(entry.path), 300)}")
+        labels[content].add(entry.label)
+    return Duplicates(
+        within_split=within,
+        two_labels=sum(len(of) > 1 for of in labels.values()),
+        in_training_too=both,
+        examples=examples,
+    )

@@ -1,0 +1,48 @@
+"""What a run would find in its data and how many steps it would take, without opening an image or a network."""
+
+from pydantic import BaseModel, ConfigDict
+
+from pace_core.data import table, warnings_of
+from pace_core.spec import RunSpec
+from pace_core.spec.data_report import DataReport
+from pace_core.stage import source_of
+
+
+class Inspection(BaseModel):
+    """The answer of a dry run on the machine that has the data."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    task: str
+    phase: str
+    data: DataReport
+    """Classes, images per class and split, and what is passed over; `duplicates` is None, since no file is read."""
+    warnings: list[str]
+    """Such as classes with one image, or two that differ in capitals only."""
+    steps_per_epoch: int
+    epochs: int
+    steps: int
+    """Of the whole training, without a supernet's."""
+
+
+def inspect(spec: RunSpec) -> Inspection:
+    """Raises RunError with what the run itself would say of its data, as far as its files need not be opened."""
+    source, params = source_of(spec)
+    report: DataReport = source.survey(params, phase=spec.task.phase, num_classes=spec.task.num_classes)
+    train = report.images["train"]
+    per_epoch = train // min(spec.training.batch_size, train) if train else 0
+    return Inspection(
+        task=spec.task.name,
+        phase=spec.task.phase,
+        data=report,
+        warnings=warnings_of(report),
+        steps_per_epoch=per_epoch,
+        epochs=spec.training.epochs,
+        steps=per_epoch * spec.training.epochs,
+    )
+
+
+def as_text(found: Inspection) -> str:
+    """The table of the data, the warnings and the steps, a line each."""
+    steps = f"{found.steps_per_epoch:,} steps an epoch, {found.epochs:,} epochs, {found.steps:,} steps"
+    return "\n".join([table(found.data), *(f"warning: {warning}" for warning in found.warnings), steps])
