@@ -8,11 +8,8 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from PIL import Image
-
+from pace_core.image_formats import endings
 from pace_core.spec.text import escaped, valid_unicode
-
-_UNREADABLE = frozenset({"MPEG", "WMF", "BUFR", "GRIB", "HDF5"})  # formats that Pillow can name and not decode
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,6 @@ def image_files(paths: Iterable[str]) -> Iterator[str | Answer]:
 
 
 def _below(folder: str) -> Iterator[str]:
-    Image.init()
-    endings = {ending for ending, kind in Image.EXTENSION.items() if kind in Image.OPEN and kind not in _UNREADABLE}
     seen: set[tuple[int, int]] = set()
     for at, folders, files in os.walk(folder, followlinks=True):
         status = os.stat(at)
@@ -61,7 +56,7 @@ def _below(folder: str) -> Iterator[str]:
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in endings:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in endings():
                 yield os.path.join(at, name)
 
 

@@ -1,15 +1,12 @@
 """The image files of a folder: what Pillow can read, links followed once, what operating systems leave behind not."""
 
 import os
-import shutil
 from collections import deque
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
-from PIL import Image, ImageFile
-
 from pace_core.data._found import Passed
+from pace_core.image_formats import endings
 from pace_core.spec import RunError
 from pace_core.spec.text import shown
 
@@ -20,21 +17,6 @@ SYSTEM_FOLDERS = frozenset(
         "$RECYCLE.BIN", "RECYCLER", "System Volume Information", "lost+found", "__MACOSX", "__pycache__",
     )
 )  # fmt: skip
-_NO_PICTURES = frozenset({"MPEG"})  # Pillow knows the kind of file only
-
-
-@cache
-def endings() -> frozenset[str]:
-    """Endings, in small letters, of the formats that Pillow can decode here."""
-    Image.init()
-    able = {
-        name
-        for name, (factory, _) in Image.OPEN.items()
-        if not (isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile))
-    } - _NO_PICTURES
-    if shutil.which("gs") is None:
-        able -= {"EPS"}
-    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in able)
 
 
 def subfolders(folder: Path, passed: Passed | None = None) -> list[Path]:
