@@ -4,6 +4,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,12 +45,16 @@ class Runs:
         has_tag = f"tags.`{JOB_TAG}` != ''"
         return bool(experiments and self._client.search_runs(experiments, has_tag, max_results=1))
 
-    def write(self, job: Job, events: Sequence[JobEvent]) -> str:
+    def write(self, job: Job, events: Sequence[JobEvent]) -> str | None:
         """Adds what these events say to the job's run; its place in MLflow's pages, under their address.
 
-        `job` is at least as new as the last of the events.
+        A run begins when a worker takes the job: None for one that still waits. `job` is at least as new as the last
+        of the events.
         """
-        run = self._of(job, events[0])
+        began = job.started_at or job.ended_at
+        if began is None:
+            return None
+        run = self._of(job, began)
         states = [event for event in events if event.type == "state"]
         metrics = [metric for event in events for metric in projection.metrics_of(event)]
         ended = next((event for event in states if State(event.data["state"]).ended), None)
@@ -70,21 +75,22 @@ class Runs:
             self._client.update_run(run, status=STATUS[State(states[-1].data["state"])])
         return f"#/experiments/{self._experiment(job)}/runs/{run}?{AMONG_RUNS}"
 
-    def _of(self, job: Job, first: JobEvent) -> str:
+    def _of(self, job: Job, began: datetime) -> str:
         run = self._runs.get(job.id)
         if run is None:
             experiment = self._experiment(job)
             found = self._client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{job.id}'", max_results=1)
-            run = found[0].info.run_id if found else self._create(experiment, job, first)
+            run = found[0].info.run_id if found else self._create(experiment, job, began)
             # also where the run was found: whoever made it may have died before saying this
             for some in _chunks(projection.params_of(job.spec), SMALL_A_CALL):
                 self._client.log_batch(run, params=some)
+            self._client.log_batch(run, metrics=[projection.queueing(job, began)])
             self._client.log_text(run, json.dumps(job.spec, indent=2), "spec.json")
             self._runs[job.id] = run
         return run
 
-    def _create(self, experiment: str, job: Job, first: JobEvent) -> str:
-        started = round(first.at.timestamp() * 1000)
+    def _create(self, experiment: str, job: Job, began: datetime) -> str:
+        started = round(began.timestamp() * 1000)
         tags: dict[str, Any] = projection.tags_of(job)
         created = self._client.create_run(experiment, started, tags, projection.run_name(job))
         return created.info.run_id

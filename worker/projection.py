@@ -14,6 +14,8 @@ from service.client import Job, JobEvent
 OWN = "own"
 """Experiment of the tasks that belong to no benchmark."""
 JOB_TAG = "pace.job"
+NAME_LETTERS = 250
+"""Longest name of a run."""
 
 STATUS: dict[State, str] = {
     State.QUEUED: "SCHEDULED",
@@ -40,14 +42,14 @@ def experiment_of(job: Job) -> tuple[str, str]:
 
 
 def run_name(job: Job) -> str:
-    """task/row/seed, or the method and regularizer in the row's place where the job names no row."""
-    row = job.row or "-".join(job.spec[part]["name"] for part in ("method", "regularizer"))
-    return f"{slug(job.task)}/{slug(row)}/{job.seed}"
+    """The job's name, else task/row/seed; as it was given, since a run's name may hold any letter."""
+    said = job.name or f"{job.task}/{job.row or job.spec['method']['name']}/{job.seed}"
+    return "".join(char if char.isprintable() else " " for char in said)[:NAME_LETTERS]
 
 
 def tags_of(job: Job) -> dict[str, str]:
-    """Tags that never change; `pace.job` is how the run is found again."""
-    own = {key: value for key, value in job.tags.items() if not key.startswith(("mlflow.", "pace."))}
+    """Tags that never change; `pace.job` is how the run is found again. Their keys are in MLflow's letters."""
+    own = {slug_key(key): value for key, value in job.tags.items() if not key.startswith(("mlflow.", "pace."))}
     return own | {
         JOB_TAG: job.id,
         "pace.task": job.spec["task"]["name"],
@@ -65,6 +67,11 @@ def params_of(spec: Mapping[str, Any]) -> list[Param]:
     return [Param(key, value if isinstance(value, str) else json.dumps(value)) for key, value in _flat(spec)]
 
 
+def queueing(job: Job, began: datetime) -> Metric:
+    """`queued_s`: how long the job waited before it began, which is no part of the run's own time."""
+    return Metric("queued_s", (began - job.created_at).total_seconds(), _ms(began), 0)
+
+
 def metrics_of(event: JobEvent) -> list[Metric]:
     """What a metrics event measured, at its own time; the step is the epoch."""
     if event.type != EventType.METRICS:
@@ -74,7 +81,7 @@ def metrics_of(event: JobEvent) -> list[Metric]:
 
 
 def slug_key(key: str) -> str:
-    """A metric's key; its slashes, by which MLflow groups charts, stay."""
+    """A metric's or tag's key; its slashes, by which MLflow groups charts, stay."""
     return "/".join(slug(part) for part in key.split("/"))
 
 

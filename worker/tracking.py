@@ -63,8 +63,9 @@ class Tracking:
     def _write(self, job_id: str, events: list[JobEvent]) -> None:
         try:
             job = self._job(job_id, events)
-            url = f"{self._pages}/{self._runs.write(job, events)}"
-            if job.mlflow_url != url:
+            place = self._runs.write(job, events)
+            url = f"{self._pages}/{place}"
+            if place and job.mlflow_url != url:
                 self._client.worker.set_tracking(job_id, url)
         except ProblemError as problem:
             if problem.status != 404:

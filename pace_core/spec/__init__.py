@@ -3,6 +3,7 @@
 from pace_core.spec.benchmarks import (
     Benchmark,
     BenchmarkTask,
+    Group,
     PublishedTable,
     find_task,
     load_benchmarks,
@@ -38,6 +39,7 @@ __all__ = [
     "Event",
     "EventType",
     "Fault",
+    "Group",
     "Interrupted",
     "Metric",
     "Move",

@@ -2,6 +2,7 @@
 
 from types import TracebackType
 from typing import Any, Literal, Self
+from urllib.parse import quote
 
 import httpx2
 
@@ -39,9 +40,13 @@ class AsyncClient:
         """Everything of one kind that a spec can name; methods, regularizers and sources with their JSON Schema."""
         return (await self._connection.json("GET", f"/v1/catalogue/{kind}"))["data"]
 
-    async def leaderboard(self, benchmark: str) -> Leaderboard:
-        """Rows × tasks of a benchmark, measured beside published."""
-        return Leaderboard.model_validate(await self._connection.json("GET", f"/v1/leaderboards/{benchmark}"))
+    async def leaderboard(
+        self, benchmark: str, *, phase: Literal["search", "final"] = "final", project: str | None = None
+    ) -> Leaderboard:
+        """Rows × tasks of a benchmark, measured beside published; or one task of your own, by its name."""
+        query = {"phase": phase, "project": project}
+        path = f"/v1/leaderboards/{quote(benchmark)}"
+        return Leaderboard.model_validate(await self._connection.json("GET", path, query=query))
 
     async def ready(self) -> Readiness:
         """How each part of the stack is."""

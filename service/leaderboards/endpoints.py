@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from pace_core.spec import load_benchmarks
 from service.db import Transaction
 from service.keys.auth import Reader
-from service.leaderboards.results import runs_of
+from service.leaderboards.results import own_task, runs_of
 from service.leaderboards.schemas import Leaderboard
 from service.leaderboards.table import leaderboard
 from service.problems import NotFound
@@ -15,7 +15,7 @@ from service.problems import NotFound
 router = APIRouter(prefix="/v1/leaderboards", tags=["leaderboards"])
 
 
-@router.get("/{benchmark}", summary="A benchmark's table: rows × tasks")
+@router.get("/{benchmark:path}", summary="A benchmark's table, or that of a task of your own: rows × tasks")
 async def get_leaderboard(
     request: Request,
     session: Transaction,
@@ -27,12 +27,14 @@ async def get_leaderboard(
     """Mean and deviation over seeds, group means and the mean of group means, published rows beside measured ones.
 
     Only runs of equal cells (settings, data, weights) are averaged; whatever else there is to say stands in the notes.
+    A task of your own, by its name, is a table of one column.
     """
-    found = load_benchmarks().get(benchmark)
-    if found is None:
-        raise NotFound(f"there is no benchmark {benchmark!r}; there are {', '.join(load_benchmarks())}")
     whose = (None if caller.bounded else project) or caller.project
     if project is not None and whose != project:
         raise NotFound(f"there is no project {project!r} that this key sees")
-    runs = await runs_of(session, found.name, found.metric, phase, whose)
+    found = load_benchmarks().get(benchmark) or await own_task(session, benchmark, phase, whose)
+    if found is None:
+        message = f"there is no benchmark {benchmark!r} and no task of that name with jobs"
+        raise NotFound(f"{message}; benchmarks: {', '.join(load_benchmarks())}")
+    runs = await runs_of(session, found, phase, whose)
     return leaderboard(found, phase, whose, runs, request.app.state.catalogue())

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import Metric, State
+from pace_core.spec import Benchmark, BenchmarkTask, Group, Metric, State, load_benchmarks
 from service.jobs.tables import Job
 from service.leaderboards.schemas import CellView
+
+Phase = Literal["search", "final"]
+_SPLIT: dict[Phase, str] = {"search": "val", "final": "test"}
 
 
 @dataclass(frozen=True)
@@ -38,28 +41,53 @@ class Run:
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-async def runs_of(
-    session: AsyncSession, benchmark: str, metric: str, phase: Literal["search", "final"], project: str | None
-) -> list[Run]:
-    """Every job of the benchmark in that phase, newest first."""
-    query = (
-        select(
-            Job.id,
-            Job.row,
-            Job.task,
-            Job.state,
-            Job.reason,
-            Job.cell,
-            Job.seed,
-            Job.spec,
-            Job.result["metrics"].label("metrics"),
-        )
-        .where(Job.benchmark == benchmark, Job.phase == phase)
-        .order_by(Job.id.desc())
+async def own_task(session: AsyncSession, name: str, phase: Phase, project: str | None) -> Benchmark | None:
+    """A task of the users' own as a benchmark of that one task; None where nobody submitted a job of it.
+
+    Its metric is accuracy, or what its newest result measures in that place.
+    """
+    jobs = select(Job.result["metrics"], Job.spec["task"]["source"].astext).where(*_own(name, project))
+    newest = (await session.execute(jobs.order_by(Job.result.is_(None), Job.id.desc()).limit(1))).first()
+    if newest is None:
+        return None
+    said: list[dict[str, Any]] = newest[0] or []
+    metrics = [Metric.model_validate(raw) for raw in said]
+    measured = [m.metric for m in metrics if m.split == _SPLIT[phase]]
+    task = BenchmarkTask(name=name, title=name, group=name, source=str(newest[1]), num_classes=0)
+    return Benchmark(
+        name=name,
+        title=name,
+        metric=measured[0] if measured and "accuracy" not in measured else "accuracy",
+        mean="mean_of_tasks",
+        protocol="a task of the users' own",
+        groups=[Group(name=name, title=name)],
+        tasks=[task],
     )
-    if project is not None:
-        query = query.where(Job.project == project)
-    split = "test" if phase == "final" else "val"
+
+
+def _own(task: str, project: str | None) -> list[ColumnElement[bool]]:
+    whose = [Job.project == project] if project is not None else []
+    return [Job.benchmark.is_(None), Job.task == task, *whose]
+
+
+async def runs_of(session: AsyncSession, benchmark: Benchmark, phase: Phase, project: str | None) -> list[Run]:
+    """Every job of the benchmark in that phase, newest first."""
+    query = select(
+        Job.id,
+        Job.row,
+        Job.task,
+        Job.state,
+        Job.reason,
+        Job.cell,
+        Job.seed,
+        Job.spec,
+        Job.result["metrics"].label("metrics"),
+    ).where(Job.phase == phase)
+    if benchmark.name in load_benchmarks():
+        query = query.where(Job.benchmark == benchmark.name)
+        query = query if project is None else query.where(Job.project == project)
+    else:
+        query = query.where(*_own(benchmark.name, project))
     return [
         Run(
             job=row.id,
@@ -70,9 +98,9 @@ async def runs_of(
             cell=row.cell,
             seed=row.seed,
             spec=row.spec,
-            value=_value(row.metrics or [], metric, split),
+            value=_value(row.metrics or [], benchmark.metric, _SPLIT[phase]),
         )
-        for row in await session.execute(query)
+        for row in await session.execute(query.order_by(Job.id.desc()))
     ]
 
 

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from pace_core.spec import Metric, Provenance, RunResult
+from pace_core.spec import Metric, Provenance, RunResult, State
 from service.client import Job, JobEvent, ProblemError
 from worker.projection import slug
 from worker.tracking import Tracking
@@ -112,6 +112,7 @@ def submit(service: Service, id: str, adapter: Path, **changes: Any) -> Job:
         phase="final",
         seed=3,
         created_at=START,
+        started_at=START + timedelta(seconds=len(service.log) + 2),
         result=result,
         **fields,
     )
@@ -136,6 +137,10 @@ def run_of(mlflow: MlflowClient, job: str) -> Run:
     return run
 
 
+def all_runs_of(mlflow: MlflowClient, job: str) -> list[Run]:
+    return [run for run in all_runs(mlflow) if run.data.tags["pace.job"] == job]
+
+
 def track(service: Service, mlflow: MlflowClient) -> Tracking:
     tracking = Tracking(service, mlflow, "http://mlflow.test/")  # type: ignore[arg-type]
     while tracking.step():
@@ -151,7 +156,9 @@ def test_a_job_becomes_a_run_with_its_settings_curves_result_and_files(mlflow: M
     assert mlflow.get_experiment(run.info.experiment_id).name == "vtab-1k"
     assert run.info.run_name == "cifar/PACE/3"
     assert run.info.status == "FINISHED"
+    assert run.info.start_time == int((START + timedelta(seconds=2)).timestamp() * 1000), "when a worker took it"
     assert run.info.end_time == int((START + timedelta(seconds=7)).timestamp() * 1000)
+    assert run.data.metrics["queued_s"] == 2.0
     assert run.data.params["regularizer.sigma"] == "0.5"
     assert run.data.params["method.name"] == "lora_mul_vpt_add"
     assert run.data.tags["lab"] == "north"
@@ -168,6 +175,41 @@ def test_a_job_becomes_a_run_with_its_settings_curves_result_and_files(mlflow: M
     assert (data.dataset.name, data.dataset.digest) == ("vtab-1k/cifar", "d" * 36)
     place = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
     assert service.links == {"job_whole": f"http://mlflow.test/{place}"}
+
+
+def test_a_run_is_named_as_its_job_and_keeps_every_letter(mlflow: MlflowClient, tmp_path: Path) -> None:
+    service = Service()
+    submit(service, "job_named", tmp_path / "a", name="sigma=0.5, first try", tags={"größe=1": "a=b"})
+    submit(service, "job_row", tmp_path / "a", row="lora + pace, sigma=0.5")
+    track(service, mlflow)
+    assert run_of(mlflow, "job_named").info.run_name == "sigma=0.5, first try"
+    assert run_of(mlflow, "job_named").data.tags["größe-1"] == "a=b"
+    assert run_of(mlflow, "job_row").info.run_name == "cifar/lora + pace, sigma=0.5/3"
+
+
+def test_a_job_that_waits_has_no_run_yet(mlflow: MlflowClient, tmp_path: Path) -> None:
+    service = Service()
+    job = submit(service, "job_waits", tmp_path / "a")
+    waiting = {"state": State.QUEUED, "started_at": None, "result": None}
+    service.known[job.id], events = job.model_copy(update=waiting), service.log
+    service.log = events[:1]
+    track(service, mlflow)
+    assert (all_runs_of(mlflow, "job_waits"), service.links) == ([], {})
+    service.known[job.id], service.log = job, events
+    track(service, mlflow)
+    assert run_of(mlflow, "job_waits").info.status == "FINISHED"
+
+
+def test_a_job_cancelled_in_the_queue_is_a_run_without_length(mlflow: MlflowClient, tmp_path: Path) -> None:
+    service = Service()
+    job = submit(service, "job_never", tmp_path / "a")
+    ended = {"state": State.CANCELLED, "started_at": None, "ended_at": START + timedelta(seconds=2), "result": None}
+    service.known[job.id] = job.model_copy(update=ended)
+    del service.log[1:]
+    service.add(job.id, "state", {"move": "cancel", "state": "cancelled", "reason": "cancelled"})
+    track(service, mlflow)
+    info = run_of(mlflow, "job_never").info
+    assert (info.status, info.end_time - info.start_time) == ("KILLED", 0)
 
 
 def test_what_a_search_found_is_a_file_of_the_run(mlflow: MlflowClient, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import typer
 
 from pace_core.spec.errors import SpecError
 from service.client.address import NoService
-from service.client.cli import access, catalogue, jobs, leaderboard, local, submit, watch
+from service.client.cli import access, catalogue, compare, jobs, leaderboard, local, submit, sweep, watch
 from service.client.cli.output import print_error, settle_streams
+from service.client.comparison import NothingToCompare
 from service.client.jobs import DownloadError
 from service.client.problems import ProblemError
 from service.local.readiness import StackError
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (local, submit, jobs, watch, leaderboard, catalogue, access):
+for module in (local, submit, sweep, jobs, watch, compare, leaderboard, catalogue, access):
     module.install(app)
 
 
@@ -31,7 +32,7 @@ def main() -> None:
     except SpecError as error:
         count = len(error.faults)
         _fail(f"the spec has {count} fault{'s' if count > 1 else ''}:", *(f"  {fault}" for fault in error.faults))
-    except (ProblemError, NoService, DownloadError, StackError) as error:
+    except (ProblemError, NoService, DownloadError, StackError, NothingToCompare) as error:
         _fail(*str(error).splitlines())
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))

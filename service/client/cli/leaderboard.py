@@ -4,8 +4,24 @@ from typing import Annotated
 
 import typer
 
+from pace_core.spec.benchmarks import load_benchmarks
 from service.client import Client, Leaderboard
-from service.client.cli.output import out, plain, print_table, table
+from service.client.cli import filters
+from service.client.cli.output import (
+    AsCsv,
+    AsJson,
+    Form,
+    cell,
+    form,
+    out,
+    plain,
+    print_csv,
+    print_json,
+    print_table,
+    print_text,
+    table,
+)
+from service.client.comparison import Phase
 from service.leaderboards.schemas import CellView, MeanView, RowView
 
 _WORDS = {"pending": "…", "failed": "failed", "refused": "refused"}
@@ -16,10 +32,42 @@ def install(app: typer.Typer) -> None:
     app.command()(leaderboard)
 
 
-def leaderboard(benchmark: Annotated[str, typer.Argument(help="Such as vtab-mini.")]) -> None:
-    """Show a benchmark's table: rows × tasks, measured beside published."""
+def leaderboard(
+    benchmark: Annotated[str, typer.Argument(help="Such as vtab-mini, or a task of your own.")],
+    phase: Annotated[Phase, typer.Option(help="search: validation images; final: test images.")] = "final",
+    project: filters.Project = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Show a benchmark's table, or that of your own task: rows × tasks, measured beside published."""
+    shape = form(as_json, as_csv)
     with Client() as client:
-        print_leaderboard(client.leaderboard(benchmark))
+        board = client.leaderboard(benchmark, phase=phase, project=project)
+    match shape:
+        case Form.JSON:
+            print_json(board.model_dump(mode="json"))
+        case Form.CSV:
+            print_csv(_records(board), _COLUMNS)
+        case Form.TABLE:
+            print_leaderboard(board)
+
+
+_COLUMNS = ("row", "kind", "task", "status", "mean", "std", "runs", "seeds", "published", "jobs")
+
+
+def _records(board: Leaderboard) -> list[dict[str, object]]:
+    return [
+        {
+            **view.model_dump(include={"status", "mean", "std", "runs", "published"}),
+            "row": row.label,
+            "kind": row.kind,
+            "task": task,
+            "seeds": " ".join(map(str, view.seeds)),
+            "jobs": " ".join(view.jobs),
+        }
+        for row in board.rows
+        for task, view in row.cells.items()
+    ]
 
 
 def print_leaderboard(board: Leaderboard) -> None:
@@ -28,16 +76,21 @@ def print_leaderboard(board: Leaderboard) -> None:
     The number of runs stands behind every mean, or once at the top where it is the same for all.
     """
     console = out()
-    counts = {cell.runs for row in board.rows for cell in row.cells.values() if cell.runs}
+    counts = {view.runs for row in board.rows for view in row.cells.values() if view.runs}
     said = f"{board.metric} in percent{_over(counts)}; * best of its column"
-    console.print(f"[bold]{plain(board.title)}[/]  {said}")
-    if not board.rows:
+    console.print(f"[bold]{cell(board.title)}[/]  {said}")
+    if not board.rows and board.benchmark in load_benchmarks():
         console.print(f"no runs yet; `pace catalogue recipes` lists what there is to run on {plain(board.benchmark)}")
         return
+    if not board.rows:
+        other = "final" if board.phase == "search" else "search"
+        console.print(f"no runs in phase {board.phase}; --phase {other} shows the others")
+        return
     notes: list[str] = []
-    columns = [">mean"]
+    columns = [] if len(board.tasks) == 1 else [">mean"]
     for group in reversed(board.groups):
-        columns = [*(f">{plain(task)}" for task in group.tasks), f">[italic]{plain(group.title)}[/]", *columns]
+        mean = [] if len(board.tasks) == 1 else [f">[italic]{plain(group.title)}[/]"]
+        columns = [*(f">{cell(task)}" for task in group.tasks), *mean, *columns]
     shown = table("row", *columns)
     measured = [row for row in board.rows if row.kind == "measured"]
     published = [row for row in board.rows if row.kind == "published"]
@@ -48,11 +101,11 @@ def print_leaderboard(board: Leaderboard) -> None:
             shown.add_section()
     print_table(shown)
     for number, note in enumerate(notes, 1):
-        console.print(f"  {number}) {plain(note)}")
+        print_text(f"  {number}) {note}")
     for note in board.notes:
-        console.print(f"  {plain(note)}")
+        print_text(f"  {note}")
     for source in dict.fromkeys(row.source for row in published if row.source):
-        console.print(f"  published: {plain(source)}")
+        print_text(f"  published: {source}")
 
 
 def _over(counts: set[int]) -> str:
@@ -69,27 +122,28 @@ def _over(counts: set[int]) -> str:
 
 
 def _row(board: Leaderboard, row: RowView, notes: list[str], counted: bool) -> list[str]:
-    label = plain(row.label) + (" [dim](published)[/]" if row.kind == "published" else "")
+    label = cell(row.label) + (" [dim](published)[/]" if row.kind == "published" else "")
     texts = [label + _marks(row.notes, notes)]
     for group in board.groups:
         texts += [_cell(row.cells.get(task), notes, counted) for task in group.tasks]
-        texts.append(_mean(row.groups.get(group.name)))
-    return [*texts, _mean(row.mean)]
+        if len(board.tasks) > 1:
+            texts.append(_mean(row.groups.get(group.name)))
+    return [*texts, _mean(row.mean)] if len(board.tasks) > 1 else texts
 
 
-def _cell(cell: CellView | None, notes: list[str], counted: bool) -> str:
-    if cell is None:
+def _cell(view: CellView | None, notes: list[str], counted: bool) -> str:
+    if view is None:
         return "–"
-    if cell.mean is None:
-        return f"[yellow]{_WORDS[cell.status]}[/]" + _marks(cell.notes, notes)
-    text = f"{100 * cell.mean:.1f}"
-    if cell.std is not None:
-        text += f" ± {100 * cell.std:.1f}"
-    if counted and cell.runs:
-        text += f" ({cell.runs})"
-    if cell.published is not None:
-        text += f" [dim]paper {100 * cell.published:.1f}[/]"
-    return _best(text, cell.best) + _marks(cell.notes, notes)
+    if view.mean is None:
+        return f"[yellow]{_WORDS[view.status]}[/]" + _marks(view.notes, notes)
+    text = f"{100 * view.mean:.1f}"
+    if view.std is not None:
+        text += f" ± {100 * view.std:.1f}"
+    if counted and view.runs:
+        text += f" ({view.runs})"
+    if view.published is not None:
+        text += f" [dim]paper {100 * view.published:.1f}[/]"
+    return _best(text, view.best) + _marks(view.notes, notes)
 
 
 def _mean(mean: MeanView | None) -> str:

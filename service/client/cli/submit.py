@@ -32,11 +32,11 @@ def submit(
 ) -> None:
     """Submit a job: `pace submit spec.yaml`, or `pace submit --recipe vtab-mini --row PACE --task digits`."""
     overrides = parse_overrides(set)
-    tags = dict(_pair(text, "--tag") for text in tag)
-    chosen = _recipe(spec, recipe, row, task)
+    tags = dict(pair(text, "--tag") for text in tag)
+    chosen = chosen_recipe(spec, recipe, row, task)
     raw = None if spec is None else read_spec_file(spec)
     # here as the API does it, so that a fault is told without a service
-    asked = spec_of_recipe(chosen.name, chosen.row, chosen.task, overrides) if chosen else merged(raw or {}, overrides)
+    asked = raw_spec(raw, chosen, overrides)
     validate(asked if seed is None else asked | {"seed": seed})
     request = JobRequest(
         spec=raw,
@@ -69,7 +69,7 @@ def parse_overrides(texts: list[str]) -> dict[str, Any]:
     """`a.b=c` texts as part of a spec; values as YAML reads them. Raises typer.BadParameter."""
     overrides: dict[str, Any] = {}
     for text in texts:
-        path, value = _pair(text, "--set")
+        path, value = pair(text, "--set")
         try:
             part: Any = parse_yaml(value)
         except yaml.YAMLError as error:
@@ -80,7 +80,8 @@ def parse_overrides(texts: list[str]) -> dict[str, Any]:
     return overrides
 
 
-def _pair(text: str, option: str) -> tuple[str, str]:
+def pair(text: str, option: str) -> tuple[str, str]:
+    """Both sides of `key=value`. Raises typer.BadParameter."""
     key, sign, value = text.partition("=")
     if not (sign and key.strip()):
         raise typer.BadParameter(f"{option} {text}: must be key=value, such as {_EXAMPLES[option]}")
@@ -90,7 +91,15 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 _EXAMPLES = {"--set": "method.rank=8", "--tag": "sheet=2"}
 
 
-def _recipe(spec: Path | None, recipe: str | None, row: str | None, task: str | None) -> RecipeChoice | None:
+def raw_spec(raw: dict[str, Any] | None, chosen: RecipeChoice | None, overrides: dict[str, Any]) -> dict[str, Any]:
+    """What the file or the recipe says, with the overrides on top. Raises SpecError where a name is unknown."""
+    if chosen:
+        return spec_of_recipe(chosen.name, chosen.row, chosen.task, overrides)
+    return merged(raw or {}, overrides)
+
+
+def chosen_recipe(spec: Path | None, recipe: str | None, row: str | None, task: str | None) -> RecipeChoice | None:
+    """The recipe that the options name; None where they name a file. Raises typer.BadParameter."""
     if recipe is None:
         if spec is None:
             raise typer.BadParameter("name a file, or --recipe, --row and --task (`pace catalogue recipes` lists them)")

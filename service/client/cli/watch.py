@@ -55,12 +55,13 @@ def watch(
     ] = None,
 ) -> None:
     """Show the progress of jobs until they have ended; exit code 1 if one did not succeed."""
-    ended = asyncio.run(_watch(jobs or []))
+    ended = asyncio.run(watch_until_ended(jobs or []))
     if any(job.state != "succeeded" for job in ended):
         raise typer.Exit(1)
 
 
-async def _watch(ids: list[str]) -> list[Job]:
+async def watch_until_ended(ids: list[str]) -> list[Job]:
+    """Shows the progress of these jobs, of all that have not ended if none; the jobs when they have."""
     async with AsyncClient() as client:
         if not ids:
             waiting = ["queued", "starting", "running", "paused"]

@@ -7,74 +7,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import structlog
 import yaml
 from rich.cells import cell_len
 
-from service.client.cli import main
 from service.client.cli.submit import parse_overrides
 from tests.service.api import CPU, SPEC, Api, log, result
+from tests.service.client.commands import Pace
 
 LORA = ("submit", "--recipe", "vtab-mini", "--row", "LoRA_add", "--task", "digits")
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def told(self) -> str:
-        """The error as one line, however it was folded."""
-        return " ".join(self.err.split())
-
-
-Pace = Callable[..., Awaitable[Said]]
-
-
-def _run(*arguments: object) -> Said:
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    sys.argv = ["pace", *(str(argument) for argument in arguments)]
-    with redirect_stdout(out), redirect_stderr(err):
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1 if end.code else 0
-    return Said(code, out.getvalue(), err.getvalue())
-
-
-@pytest.fixture
-def quiet_api() -> Iterator[None]:
-    """Keeps the API, which runs in this process too, out of what commands print."""
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    yield
-    structlog.reset_defaults()
-
-
-@pytest.fixture
-def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pace:
-    """`pace` where no service is known."""
-    monkeypatch.setattr(sys, "argv", sys.argv)
-    for name in ("PACE_URL", "PACE_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PACE_STATE_DIR", str(tmp_path / "state"))
-    return lambda *arguments: asyncio.to_thread(_run, *arguments)
-
-
-@pytest.fixture
-def pace(nowhere: Pace, monkeypatch: pytest.MonkeyPatch, base_url: str, api: Api, quiet_api: None) -> Pace:
-    monkeypatch.setenv("PACE_URL", base_url)
-    monkeypatch.setenv("PACE_API_KEY", api.keys.admin)
-    return nowhere
 
 
 async def _submitted(pace: Pace, *arguments: str) -> str:
