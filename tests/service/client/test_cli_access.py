@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.service.api import Api
-from tests.service.client.test_cli import Pace, nowhere, pace, quiet_api
-
-__all__ = ["nowhere", "pace", "quiet_api"]
+from tests.service.client.commands import Pace
 
 
 async def test_a_key_is_made_listed_rotated_and_revoked(pace: Pace, api: Api) -> None:
