@@ -13,6 +13,7 @@ from service.audit import endpoints as audit
 from service.catalogue import endpoints as catalogue_endpoints
 from service.db import Database
 from service.events import endpoints as events
+from service.events.sequencer import number_for_ever
 from service.health import endpoints as health
 from service.jobs import actions, artifacts, history
 from service.jobs import endpoints as jobs
@@ -42,10 +43,12 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         url = settings.database_url or await asyncio.to_thread(postgres.start, settings.state_dir / "postgres")
         await migrate(url)
-        app.state.database = Database(url, settings.pool_size)
-        app.state.wakes = Wakes(url)
+        wakes = app.state.wakes = Wakes(url)
+        app.state.database = Database(url, settings.pool_size, wakes.tell)
         tasks = [
-            asyncio.create_task(app.state.wakes.listen()),
+            asyncio.create_task(wakes.listen()),
+            asyncio.create_task(wakes.send()),
+            asyncio.create_task(number_for_ever(url, wakes)),
             asyncio.create_task(reap_for_ever(app.state.database, settings.reap_every_s, settings.reap_grace_s)),
         ]
         yield

@@ -1,6 +1,6 @@
 """The database as the service uses it: one engine, one transaction a request."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any
@@ -32,11 +32,17 @@ class Base(DeclarativeBase):
 
 
 class Database:
-    """Connections to Postgres."""
+    """Connections to Postgres.
 
-    def __init__(self, url: str, pool_size: int = 10) -> None:
+    `on_commit` is given the topics that a transaction collected with `service.wake.notify`, once it has committed.
+    """
+
+    def __init__(
+        self, url: str, pool_size: int = 10, on_commit: Callable[[set[str]], None] = lambda topics: None
+    ) -> None:
         self.url = url
         """As libpq reads it: `postgresql://…`."""
+        self._on_commit = on_commit
         self._engine = create_async_engine(
             sqlalchemy_url(url), pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True
         )
@@ -50,6 +56,9 @@ class Database:
         """A session in a transaction: committed at the end, rolled back where the block raises."""
         async with self._sessions.begin() as session:
             yield session
+        topics: set[str] = session.info.get("topics", set())
+        if topics:
+            self._on_commit(topics)
 
     async def close(self) -> None:
         await self._engine.dispose()

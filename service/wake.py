@@ -1,31 +1,41 @@
-"""Wakes requests that wait for the database to change, by LISTEN and NOTIFY."""
+"""Wakes requests that wait for the database to change.
+
+A commit wakes the waiters of its own process at once; those of other API processes by NOTIFY, which one task sends for
+all commits of the process. Transactions send no NOTIFY themselves: Postgres lets only one such transaction commit at a
+time.
+"""
 
 import asyncio
+import json
+import os
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import TypeVar
 
 import psycopg
 import structlog
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 T = TypeVar("T")
 CHANNEL = "pace"
-_FALLBACK_S = 5.0  # a wait looks again this often whatever happens, in case a notification was lost
+_FALLBACK_S = 30.0  # a wait looks again this often whatever happens, in case a notification was lost
+_PROBE_S = 15.0  # a listening connection is asked this often whether it still lives, and has as long to answer
+_TOPICS_A_MESSAGE = 100  # a payload holds 8,000 bytes
 _log = structlog.get_logger()
 
 QUEUE = "queue"
 """Topic: a job became claimable."""
 EVENTS = "events"
-"""Topic: any job has a new event. A job's own id is a topic too."""
+"""Topic: events were numbered for the readers of all jobs. A job's own id is a topic too."""
+APPENDED = "appended"
+"""Topic: events were stored that have no position yet."""
 
 
-async def notify(session: AsyncSession, topic: str) -> None:
-    """Wakes the waiters of that topic, in every API process, when the transaction commits."""
-    await session.execute(text("SELECT pg_notify(:channel, :topic)"), {"channel": CHANNEL, "topic": topic})
+def notify(session: AsyncSession, *topics: str) -> None:
+    """Wakes the waiters of the topics, in every API process, once the session's transaction has committed."""
+    session.info.setdefault("topics", set()).update(topics)
 
 
 class Waiter:
@@ -47,12 +57,15 @@ class Waiter:
 
 
 class Wakes:
-    """The process's one listening connection and everyone who waits on it."""
+    """Everyone in this process who waits, and the two connections over which processes wake each other."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
         self._closing = asyncio.Event()
+        self._me = os.urandom(6).hex()
+        self._unsent: set[str] = set()
+        self._to_send = asyncio.Event()
 
     @property
     def closing(self) -> bool:
@@ -61,6 +74,7 @@ class Wakes:
 
     @contextmanager
     def waiter(self, *topics: str) -> Generator[Waiter]:
+        """A place among those whom the topics wake."""
         waiter = Waiter(self._closing)
         for topic in topics:
             self._waiters[topic].add(waiter)
@@ -72,8 +86,14 @@ class Wakes:
                 if not self._waiters[topic]:
                     del self._waiters[topic]
 
-    async def poll(self, topics: tuple[str, ...], wait_s: float, look: Callable[[bool], Awaitable[T | None]]) -> T:
-        """A long poll: what `look` finds, at once, when a topic is woken, or after `wait_s`.
+    async def poll(
+        self,
+        topics: tuple[str, ...],
+        wait_s: float,
+        look: Callable[[bool], Awaitable[T | None]],
+        gather_s: float = 0.0,
+    ) -> T:
+        """A long poll: what `look` finds, at once, `gather_s` after a topic is woken, or after `wait_s`.
 
         `look` is told whether it is the last look; then it gives its answer, whatever that is, and before that None
         means that there is nothing yet.
@@ -86,32 +106,57 @@ class Wakes:
                 if answer is not None:
                     return answer
                 await waiter.wait(left)
+                await asyncio.sleep(gather_s)
+
+    def tell(self, topics: set[str]) -> None:
+        """Wakes the topics' waiters here, and soon those of the other processes."""
+        self._wake(topics)
+        self._unsent |= topics
+        self._to_send.set()
 
     def close(self) -> None:
         """Lets every wait return."""
         self._closing.set()
-        self._wake_all()
+        self._wake(list(self._waiters))
+
+    async def send(self) -> None:
+        """Runs for ever: sends what `tell` was given to the other processes; connects again after a loss."""
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as connection:
+                    while True:
+                        await self._to_send.wait()
+                        self._to_send.clear()
+                        topics, self._unsent = sorted(self._unsent), set()
+                        for start in range(0, len(topics), _TOPICS_A_MESSAGE):
+                            message = json.dumps([self._me, *topics[start : start + _TOPICS_A_MESSAGE]])
+                            await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, message))
+            except psycopg.Error as error:  # whoever waits elsewhere looks again by itself after a while
+                _log.warning("notifying connection lost", error=str(error))
+                await asyncio.sleep(1.0)
 
     async def listen(self) -> None:
-        """Runs for ever; connects again after a loss, and wakes everyone since something may have been missed."""
+        """Runs for ever; connects again after a loss, and wakes everyone since something may have been missed.
+
+        The connection is asked for a sign of life now and then: one that only seems open is a loss too.
+        """
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
-                    self._wake_all()
-                    async for notification in connection.notifies():
-                        self._wake(notification.payload)
-            except psycopg.Error as error:
+                    self._wake(list(self._waiters))
+                    while True:
+                        async for notification in connection.notifies(timeout=_PROBE_S):
+                            sender, *topics = json.loads(notification.payload)
+                            if sender != self._me:
+                                self._wake(topics)
+                        async with asyncio.timeout(_PROBE_S):
+                            await connection.execute("SELECT")
+            except (psycopg.Error, TimeoutError) as error:
                 _log.warning("listening connection lost", error=str(error))
                 await asyncio.sleep(1.0)
 
-    def _wake(self, topic: str) -> None:
-        topics = {topic} if topic == QUEUE else {topic, EVENTS}
-        for name in topics & self._waiters.keys():
-            for waiter in self._waiters[name]:
-                waiter.woken.set()
-
-    def _wake_all(self) -> None:
-        for waiters in self._waiters.values():
-            for waiter in waiters:
+    def _wake(self, topics: Iterable[str]) -> None:
+        for topic in topics:
+            for waiter in self._waiters.get(topic, ()):
                 waiter.woken.set()

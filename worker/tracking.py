@@ -38,7 +38,7 @@ class Tracking:
         self._pages = pages.rstrip("/")
         self._runs = Runs(mlflow)
         self.position = 0
-        """Global number of the last event that MLflow has."""
+        """Position of the last event that MLflow has."""
         self._jobs: dict[str, Job] = {}
         self.trouble = ""
         """Why the last step failed; empty where it did not."""
@@ -56,8 +56,8 @@ class Tracking:
         for job_id, of_job in groupby(sorted(events, key=lambda event: event.job), key=lambda event: event.job):
             self._write(job_id, list(of_job))
         if events and self._client.worker.cursor(CURSOR) == position:  # else a rebuild was asked for meanwhile
-            self._client.worker.set_cursor(CURSOR, events[-1].id)
-            self.position = events[-1].id
+            self._client.worker.set_cursor(CURSOR, events[-1].position)
+            self.position = events[-1].position
         return bool(events)
 
     def _write(self, job_id: str, events: list[JobEvent]) -> None:

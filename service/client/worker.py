@@ -2,7 +2,7 @@
 
 from pace_core.spec.leases import Heartbeat, LeaseRequest, LeaseResponse, Report, ReportResponse
 from service.client.connection import Connection
-from service.events.schemas import EventView as JobEvent
+from service.events.schemas import PlacedEvent
 
 
 class AsyncWorker:
@@ -35,13 +35,13 @@ class AsyncWorker:
         """Says where people find the job in the tracking's pages."""
         await self._connection.json("PUT", f"/v1/jobs/{job}/tracking", body={"url": url})
 
-    async def events(self, after: int, limit: int = 1000) -> list[JobEvent]:
-        """Events of all jobs whose global number is above `after`, oldest first."""
+    async def events(self, after: int, limit: int = 1000) -> list[PlacedEvent]:
+        """Events of all jobs whose position is above `after`, oldest first."""
         answer = await self._connection.json("GET", "/v1/events", query={"after": after, "limit": limit})
-        return [JobEvent.model_validate(event) for event in answer["data"]]
+        return [PlacedEvent.model_validate(event) for event in answer["data"]]
 
     async def cursor(self, name: str) -> int:
-        """Up to which global event number the reader `name` has come; 0 for a new one."""
+        """Up to which position the reader `name` has come; 0 for a new one."""
         answer = await self._connection.json("GET", f"/v1/cursors/{name}")
         return int(answer["position"])
 

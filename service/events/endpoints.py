@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from service.db import Database, Transaction
 from service.events.queries import of_all
-from service.events.schemas import CursorUpdate, CursorView, EventPage, EventView
+from service.events.schemas import CursorUpdate, CursorView, PlacedEvent, PlacedEventPage
 from service.events.tables import Cursor
 from service.keys.auth import Tracking, still_valid
 from service.keys.secrets import topic
@@ -18,25 +18,26 @@ router = APIRouter(prefix="/v1", tags=["tracking"])
 _Name = Annotated[str, Path(pattern=r"^[a-z0-9_.-]{1,100}$")]
 
 
-@router.get("/events", summary="Events of all jobs, in the order of commits")
+@router.get("/events", summary="Events of all jobs, in one order")
 async def get_events(
     request: Request,
     caller: Tracking,
     after: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
     wait: Annotated[float, Query(ge=0, le=60)] = 0.0,
-) -> EventPage:
+) -> PlacedEventPage:
     """A reader that goes on from `next_cursor` misses nothing. With `wait`, held open while there is nothing new."""
     database: Database = request.app.state.database
     wakes: Wakes = request.app.state.wakes
 
-    async def look(last: bool) -> EventPage | None:
+    async def look(last: bool) -> PlacedEventPage | None:
         async with database.transaction() as session:
             await still_valid(session, caller)
-            found = [EventView.model_validate(row) for row in await of_all(session, after, limit)]
+            found = [PlacedEvent.model_validate(row) for row in await of_all(session, after, limit)]
         if not (found or last):
             return None
-        return EventPage(data=found, has_more=len(found) == limit, next_cursor=found[-1].id if found else after)
+        cursor = found[-1].position if found else after
+        return PlacedEventPage(data=found, has_more=len(found) == limit, next_cursor=cursor)
 
     return await wakes.poll((EVENTS, topic(caller.key_id)), wait, look)
 

@@ -1,19 +1,17 @@
-"""Appends to the events of a job, under numbers that no reader can miss."""
+"""Appends to the events of a job; their place among all jobs' events is drawn later, by the sequencer."""
 
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import insert, text, update
+from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Event, EventType
 from service.events.tables import JobEvent
 from service.jobs.tables import Job
-from service.wake import CHANNEL
-
-_ORDER = 0x6576656E7473  # "events": the advisory lock under which global numbers are drawn
+from service.wake import APPENDED, notify
 
 
 class NewEvent(NamedTuple):
@@ -37,10 +35,9 @@ def from_service(attempt: int, data: dict[str, Any]) -> NewEvent:
 
 
 async def append(session: AsyncSession, job: str, events: Sequence[NewEvent]) -> None:
-    """Stores events of one job and wakes their readers at commit.
+    """Stores events of one job and wakes their readers after the commit.
 
-    The caller must already hold the locks of every row that its transaction will write: the global order is locked
-    from here to the commit, so that no number becomes visible before a lower one.
+    Their numbers follow the job's, whose row stays locked until the commit: a job's events become visible in order.
     """
     if events:
         counted = await session.execute(
@@ -49,17 +46,18 @@ async def append(session: AsyncSession, job: str, events: Sequence[NewEvent]) ->
             .values(event_count=Job.event_count + len(events))
             .returning(Job.event_count)
         )
-        await store(session, job, counted.scalar_one() - len(events) + 1, events)
+        await store(session, [(job, counted.scalar_one() - len(events) + 1, events)])
 
 
-async def store(session: AsyncSession, job: str, first: int, events: Sequence[NewEvent]) -> None:
-    """`append` for a job whose event_count the caller writes: the events' numbers begin with `first`."""
-    await session.execute(
-        text("SELECT pg_advisory_xact_lock(:lock), pg_notify(:channel, :job)"),
-        {"lock": _ORDER, "channel": CHANNEL, "job": job},
-    )
-    rows = [{"job": job, "number": number, **event._asdict()} for number, event in enumerate(events, start=first)]
-    await session.execute(insert(JobEvent), rows)  # row by row, so the global numbers are drawn in this order
+async def store(session: AsyncSession, of_jobs: Sequence[tuple[str, int, Sequence[NewEvent]]]) -> None:
+    """`append` for jobs whose event_count the caller writes: of each, the number of its first event, and its events."""
+    rows = [
+        {"job": job, "number": number, **event._asdict()}
+        for job, first, events in of_jobs
+        for number, event in enumerate(events, start=first)
+    ]
+    await session.execute(insert(JobEvent), rows)
+    notify(session, APPENDED, *(job for job, _, _ in of_jobs))
 
 
 def storable(data: Any) -> Any:

@@ -13,8 +13,6 @@ class EventView(BaseModel):
 
     model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
 
-    id: int
-    """Number over all jobs, in the order of commits."""
     job: str
     number: int
     """1, 2, 3… within the job."""
@@ -26,8 +24,15 @@ class EventView(BaseModel):
     data: dict[str, Any]
 
 
+class PlacedEvent(EventView):
+    """An event in its place among all jobs' events."""
+
+    position: int
+    """1, 2, 3… over all jobs; a job's events come in their order."""
+
+
 class EventPage(BaseModel):
-    """Events, oldest first."""
+    """A job's events, oldest first."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -35,6 +40,17 @@ class EventPage(BaseModel):
     has_more: bool
     next_cursor: int
     """For `after`: the number of the last event here, or the given one."""
+
+
+class PlacedEventPage(BaseModel):
+    """All jobs' events, oldest first."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    data: list[PlacedEvent]
+    has_more: bool
+    next_cursor: int
+    """For `after`: the position of the last event here, or the given one."""
 
 
 class CursorView(BaseModel):
@@ -50,4 +66,4 @@ class CursorUpdate(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     position: int = Field(ge=0)
-    """Global number of the last event that was dealt with; 0 starts again."""
+    """Position of the last event that was dealt with; 0 starts again."""

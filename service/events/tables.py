@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, UniqueConstraint, func
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db import Base
@@ -17,10 +17,14 @@ class JobEvent(Base):
         UniqueConstraint("job", "number"),
         UniqueConstraint("job", "attempt", "seq"),
         Index("ix_job_events_job_type", "job", "type", "number"),
+        Index("ix_job_events_position", "position", unique=True, postgresql_where=text("position IS NOT NULL")),
+        Index("ix_job_events_unnumbered", "id", postgresql_where=text("position IS NULL")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    """Number over all jobs, in the order of commits: a reader that has seen n has seen everything below."""
+    """In the order of inserts, which is not that of commits: nothing for a reader to go by."""
+    position: Mapped[int | None] = mapped_column(BigInteger)
+    """1, 2, 3… over all jobs, drawn by the sequencer after the commit: a reader that has seen n has seen all below."""
     job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     number: Mapped[int]
     """1, 2, 3… within the job."""
@@ -30,6 +34,16 @@ class JobEvent(Base):
     at: Mapped[datetime]
     type: Mapped[str]
     data: Mapped[dict[str, Any]]
+
+
+class EventLog(Base):
+    """The one row that says how far events are numbered. Whoever numbers holds its lock until the commit."""
+
+    __tablename__ = "event_log"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    last: Mapped[int] = mapped_column(BigInteger)
+    """The last position drawn."""
 
 
 class Cursor(Base):

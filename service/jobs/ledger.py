@@ -4,16 +4,16 @@ A verb returns False where the job was not in a state from which the move goes, 
 is lost and nothing was written. Otherwise the move's event stands in the same transaction.
 """
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, extract, func, select, update
+from sqlalchemy import ColumnElement, and_, extract, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import LEASED, MOVES, REASONS, State
-from service.events.log import append, from_service, store
+from service.events.log import from_service, store
 from service.jobs.tables import Attempt, Job
 from service.wake import QUEUE, notify
 
@@ -34,8 +34,9 @@ async def submit(session: AsyncSession, job: Job) -> None:
     job.state, job.event_count, job.created_at = State.QUEUED, 1, datetime.now(UTC)
     session.add(job)
     await session.flush()
-    await store(session, job.id, 1, [from_service(0, {"move": "submit", "state": State.QUEUED, "attempt": 0})])
-    await notify(session, QUEUE)
+    said = from_service(0, {"move": "submit", "state": State.QUEUED, "attempt": 0})
+    await store(session, [(job.id, 1, [said])])
+    notify(session, QUEUE)
 
 
 def folder_of(storage_root: str, job: str, attempt: int) -> str:
@@ -44,24 +45,42 @@ def folder_of(storage_root: str, job: str, attempt: int) -> str:
 
 
 async def claim(
-    session: AsyncSession, job: str, lease_s: float, storage_root: str, about: dict[str, str]
-) -> int | None:
-    """A worker takes the job: a new attempt, which fences the one before it. Its number, or None if lost.
+    session: AsyncSession, abouts: Mapping[str, dict[str, str]], lease_s: float, storage_root: str
+) -> dict[str, int]:
+    """A cluster takes jobs: a new attempt of each, which fences the one before it. Job → attempt; lost ones are absent.
 
-    `about` says by whom: cluster, slot, node, device, and the hash of the lease's token.
+    `abouts` says of each job by whom: cluster, slot, node, device, and the hash of the lease's token.
     """
-    values = {
-        "attempt": Job.attempt + 1,
-        "lease_expires_at": _in(lease_s),
-        "started_at": func.coalesce(Job.started_at, func.now()),
-    }
-    number = await _move(session, job, "claim", values)
-    if number is None:
-        return None
-    folder = folder_of(storage_root, job, number)
-    session.add(Attempt(job=job, number=number, folder=folder, last_seq=0, said_end=False, **about))
-    await session.flush()
-    return number
+    move = MOVES["claim"]
+    moved = await session.execute(
+        update(Job)
+        .where(Job.id.in_(abouts), Job.state.in_(move.sources))
+        .values(
+            state=move.target,
+            attempt=Job.attempt + 1,
+            event_count=Job.event_count + 1,
+            lease_expires_at=_in(lease_s),
+            started_at=func.coalesce(Job.started_at, func.now()),
+        )
+        .returning(Job.id, Job.attempt, Job.event_count)
+    )
+    claimed = moved.all()
+    if not claimed:
+        return {}
+    attempts = [
+        {"job": job, "number": number, "folder": folder_of(storage_root, job, number), "last_seq": 0, "said_end": False}
+        | abouts[job]
+        for job, number, _ in claimed
+    ]
+    await session.execute(insert(Attempt), attempts)
+    await store(
+        session,
+        [
+            (job, count, [from_service(number, {"move": move.name, "state": move.target, "attempt": number})])
+            for job, number, count in claimed
+        ],
+    )
+    return {job: number for job, number, _ in claimed}
 
 
 async def begin(session: AsyncSession, job: str, attempt: int) -> bool:
@@ -96,7 +115,7 @@ async def requeue(session: AsyncSession, job: str, attempt: int, end: End, faile
     values = {"reason": end.reason, "message": end.message, "failures": Job.failures + (1 if failed else 0)}
     if not await _end_attempt(session, job, "requeue", attempt, end, values):
         return False
-    await notify(session, QUEUE)
+    notify(session, QUEUE)
     return True
 
 
@@ -142,7 +161,7 @@ async def resume(session: AsyncSession, job: str) -> bool:
     values = {"pause_requested_at": None, "reason": None, "message": None}
     if await _move(session, job, "resume", values) is None:
         return False
-    await notify(session, QUEUE)
+    notify(session, QUEUE)
     return True
 
 
@@ -192,15 +211,19 @@ async def _move(
     if attempt is not None:
         guard.append(Job.attempt == attempt)
     moved = await session.execute(
-        update(Job).where(and_(*guard)).values(state=move.target, **values).returning(Job.attempt)
+        update(Job)
+        .where(and_(*guard))
+        .values(state=move.target, event_count=Job.event_count + 1, **values)
+        .returning(Job.attempt, Job.event_count)
     )
-    number = moved.scalar_one_or_none()
-    if number is not None:
-        said = {"move": name, "state": move.target, "attempt": number}
-        if values.get("reason"):
-            said |= {"reason": values["reason"], "message": values["message"]}
-        await append(session, job, [from_service(number, said)])
-    return number
+    row = moved.one_or_none()
+    if row is None:
+        return None
+    said = {"move": name, "state": move.target, "attempt": row.attempt}
+    if values.get("reason"):
+        said |= {"reason": values["reason"], "message": values["message"]}
+    await store(session, [(job, row.event_count, [from_service(row.attempt, said)])])
+    return row.attempt
 
 
 def _in(seconds: float) -> ColumnElement[Any]:

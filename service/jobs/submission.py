@@ -21,6 +21,7 @@ from pace_core.spec import (
 )
 from service.ids import new_id
 from service.jobs import ledger
+from service.jobs.needs import Needs, rounded
 from service.jobs.schemas import JobRequest
 from service.jobs.tables import IdempotencyKey, Job
 from service.keys.auth import Caller
@@ -81,6 +82,8 @@ def new_job(spec: RunSpec, catalogue: Catalogue) -> Job:
     """A job of that spec: what follows from the spec is filled in."""
     found = find_task(spec.task.name)
     asked = spec.resources.memory_gib
+    memory = estimate(spec, catalogue).memory_bytes if asked is None else asked * 2**30
+    needs = Needs(spec.resources.device, 0 if memory is None else rounded(memory))
     return Job(
         id=new_id("job"),
         attempt=0,
@@ -91,8 +94,9 @@ def new_job(spec: RunSpec, catalogue: Catalogue) -> Job:
         task=found[1].name if found else spec.task.name,
         phase=spec.task.phase,
         seed=spec.seed,
-        device=spec.resources.device,
-        memory_bytes=estimate(spec, catalogue).memory_bytes if asked is None else int(asked * 2**30),
+        device=needs.device,
+        memory_bytes=needs.memory_bytes or None,
+        lane=needs.lane,
     )
 
 

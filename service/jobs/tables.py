@@ -14,6 +14,9 @@ def _among(column: str, states: frozenset[State] | type[State]) -> str:
     return f"{column} IN ({', '.join(repr(str(state)) for state in sorted(states))})"
 
 
+_QUEUED = text("state = 'queued'")
+
+
 class Job(Base):
     """A run that somebody asked for. Its state is written by `service.jobs.ledger` alone."""
 
@@ -26,7 +29,8 @@ class Job(Base):
         CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="succeeded_has_result"),
         CheckConstraint("priority BETWEEN 0 AND 100", name="priority"),
         CheckConstraint("max_attempts >= 1 AND failures <= max_attempts", name="attempts"),
-        Index("ix_jobs_queue", text("priority DESC"), "id", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_lanes", "lane", "project", "owner", text("priority DESC"), "id", postgresql_where=_QUEUED),
+        Index("ix_jobs_oldest", "lane", "project", "owner", "created_at", postgresql_where=_QUEUED),
         Index("ix_jobs_leases", "lease_expires_at", postgresql_where=text("lease_expires_at IS NOT NULL")),
         Index("ix_jobs_project", "project", "id"),
         Index("ix_jobs_benchmark", "benchmark", "task", "row"),
@@ -69,7 +73,9 @@ class Job(Base):
     device: Mapped[str]
     """cpu, cuda, or auto: either."""
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    """What a slot must have free: asked for or estimated; None where neither is known."""
+    """What a slot must have free: asked for or estimated, and rounded up; None where neither is known."""
+    lane: Mapped[str]
+    """`Needs.lane`: jobs of equal lane, project and owner wait in one line."""
 
     retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     reason: Mapped[str | None]

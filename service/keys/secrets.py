@@ -88,7 +88,7 @@ async def revoke(session: AsyncSession, *which: ColumnElement[bool]) -> list[str
     )
     ids = list(revoked.scalars())
     for key_id in ids:
-        await notify(session, topic(key_id))
+        notify(session, topic(key_id))
     return ids
 
 

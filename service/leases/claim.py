@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, select, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import LEASED, State
+from pace_core.spec import LEASED
 from pace_core.spec.leases import Holding, Lease, LeaseRequest, LeaseResponse, Slot
 from service.db import Database
 from service.jobs import ledger
@@ -16,11 +16,13 @@ from service.jobs.ledger import End
 from service.jobs.tables import Attempt, Job
 from service.keys.auth import Caller, cluster_of, still_valid
 from service.keys.secrets import hashed, topic
+from service.leases.queue import choose
 from service.leases.settle import settle
 from service.leases.tables import Cluster
 from service.settings import Settings
 from service.wake import QUEUE, Wakes
 
+_TOGETHER_S = 0.01  # jobs submitted one after the other are looked at together
 _IN_FLIGHT_S = 5.0  # the last report of an attempt may still be on its way when its slot is announced free
 
 
@@ -44,12 +46,12 @@ async def lease(
             taken = await _taken_slots(session, cluster, request)
             lost = await _lost(session, request.holding)
             free = [slot for slot in request.slots if slot.name not in taken]
-            leases = await _claim(session, settings, cluster, free)
+            leases = await _claim(session, settings, cluster, request, free)
         if not (leases or lost or last):
             return None
         return LeaseResponse(leases=leases, lost=lost, lease_s=settings.lease_s)
 
-    return await wakes.poll((QUEUE, topic(caller.key_id)), request.wait_s, look)
+    return await wakes.poll((QUEUE, topic(caller.key_id)), request.wait_s, look, gather_s=_TOGETHER_S)
 
 
 async def _announce(session: AsyncSession, cluster: str, request: LeaseRequest) -> int:
@@ -111,59 +113,45 @@ async def _lost(session: AsyncSession, holding: Sequence[Holding]) -> list[Holdi
     return [held for held in holding if (held.job, held.attempt) not in alive]
 
 
-async def _claim(session: AsyncSession, settings: Settings, cluster: str, slots: Sequence[Slot]) -> list[Lease]:
-    leases: list[Lease] = []
-    used: dict[str, int] = {}  # memory given away in this answer, by node: a node's CPU slots share it
-    for slot in slots:
-        free = slot.memory_bytes - (used.get(slot.node, 0) if slot.device == "cpu" else 0)
-        job = await _next_job(session, slot, free)
-        if job is None:
-            continue
-        if slot.device == "cpu":
-            used[slot.node] = used.get(slot.node, 0) + (job.memory_bytes or 0)
-        leases.append(await _lease(session, settings, cluster, slot, job))
-    return leases
-
-
-async def _next_job(session: AsyncSession, slot: Slot, memory_bytes: int) -> Job | None:
-    """By priority, then the owner with the fewest running, then age; rows that another claim holds are passed over."""
-    running = (
-        select(Job.project, Job.owner, func.count().label("count"))
-        .where(Job.state.in_(LEASED))
-        .group_by(Job.project, Job.owner)
-        .subquery()
+async def _claim(
+    session: AsyncSession, settings: Settings, cluster: str, request: LeaseRequest, slots: Sequence[Slot]
+) -> list[Lease]:
+    chosen = await choose(session, cluster, slots, request.all_slots)
+    if not chosen:
+        return []
+    tokens = {job: secrets.token_urlsafe(24) for job in chosen}
+    abouts = {
+        job: {
+            "cluster": cluster,
+            "slot": slot.name,
+            "node": slot.node,
+            "device": slot.device,
+            "token_hash": hashed(tokens[job]),
+        }
+        for job, slot in chosen.items()
+    }
+    numbers = await ledger.claim(session, abouts, settings.lease_s, settings.storage_root)
+    folders = await session.execute(
+        select(Attempt.job, func.array_agg(aggregate_order_by(Attempt.folder, Attempt.number.desc())))
+        .where(Attempt.job.in_(numbers))
+        .group_by(Attempt.job)
     )
-    found = await session.execute(
-        select(Job)
-        .outerjoin(running, (running.c.project == Job.project) & (running.c.owner == Job.owner))
-        .where(
-            Job.state == State.QUEUED,
-            Job.device.in_(("auto", slot.device)),
-            func.coalesce(Job.memory_bytes, 0) <= memory_bytes,
-        )
-        .order_by(Job.priority.desc(), func.coalesce(running.c.count, 0), Job.id)
-        .limit(1)
-        .with_for_update(of=Job, skip_locked=True)
-        .execution_options(populate_existing=True)
-    )
-    return found.scalar_one_or_none()
+    earlier = {job: list(found)[1:] for job, found in folders}  # the first is the new attempt's own
+    jobs = await session.execute(select(Job).where(Job.id.in_(numbers)).execution_options(populate_existing=True))
+    by_id = {job.id: job for job in jobs.scalars()}
+    return [
+        _lease(settings, by_id[job], slot, tokens[job], earlier[job]) for job, slot in chosen.items() if job in by_id
+    ]
 
 
-async def _lease(session: AsyncSession, settings: Settings, cluster: str, slot: Slot, job: Job) -> Lease:
-    earlier = await session.execute(select(Attempt.folder).where(Attempt.job == job.id).order_by(Attempt.number.desc()))
-    resume_from = list(earlier.scalars())
-    token = secrets.token_urlsafe(24)
-    about = {"cluster": cluster, "slot": slot.name, "node": slot.node, "device": slot.device}
-    about["token_hash"] = hashed(token)
-    number = await ledger.claim(session, job.id, settings.lease_s, settings.storage_root, about)
-    assert number is not None, "the row was locked as queued"
+def _lease(settings: Settings, job: Job, slot: Slot, token: str, earlier: list[str]) -> Lease:
     return Lease(
         job=job.id,
-        attempt=number,
+        attempt=job.attempt,
         slot=slot.name,
         token=token,
         spec=job.spec,
-        folder=ledger.folder_of(settings.storage_root, job.id, number),
-        resume_from=resume_from,
+        folder=ledger.folder_of(settings.storage_root, job.id, job.attempt),
+        resume_from=earlier,
         max_runtime_s=None if job.max_runtime_s is None else max(job.max_runtime_s - job.runtime_s, 0.0),
     )

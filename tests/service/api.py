@@ -168,3 +168,10 @@ def event(seq: int, type: str, data: dict[str, Any]) -> dict[str, Any]:
 
 def log(message: str = "hello") -> tuple[str, dict[str, Any]]:
     return "log", {"level": "info", "message": message}
+
+
+async def numbered(api: Api) -> None:
+    """Returns when every event that was stored has its position."""
+    async with asyncio.timeout(10):
+        while await api.sql("SELECT 1 FROM job_events WHERE position IS NULL LIMIT 1"):
+            await asyncio.sleep(0.01)

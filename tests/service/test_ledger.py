@@ -14,6 +14,7 @@ from service.events.tables import JobEvent
 from service.ids import new_id
 from service.jobs import ledger
 from service.jobs.ledger import End
+from service.jobs.needs import Needs
 from service.jobs.tables import Attempt, Job
 from service.keys.bootstrap import Keys
 from tests.service.api import result
@@ -24,7 +25,7 @@ ABOUT = {"cluster": "d1", "slot": "s", "node": "n", "device": "cpu"}
 Verb = Callable[[AsyncSession, str], Awaitable[Any]]
 
 VERBS: dict[str, Verb] = {
-    "claim": lambda session, job: ledger.claim(session, job, 60.0, "/storage", dict(ABOUT)),
+    "claim": lambda session, job: ledger.claim(session, {job: ABOUT}, 60.0, "/storage"),
     "begin": lambda session, job: ledger.begin(session, job, 1),
     "pause": lambda session, job: ledger.pause(session, job, 1, END),
     "hold": ledger.hold,
@@ -58,6 +59,7 @@ async def job_in(session: AsyncSession, state: State) -> str:
         phase="final",
         seed=0,
         device="auto",
+        lane=Needs("auto", 0).lane,
         event_count=0,
         reason="succeeded" if ended else None,
         result=result() if ended else None,

@@ -1,0 +1,70 @@
+"""Gives committed events their place among all jobs' events.
+
+Writers insert events without a position and wait for nobody. Numbering happens after their commits, in batches, under
+the lock of one row: a batch sees all commits before it and becomes visible before the next one begins, so a reader
+never sees a position while a lower one is still to come.
+"""
+
+import asyncio
+
+import psycopg
+import structlog
+
+from service.wake import APPENDED, EVENTS, Wakes
+
+_BATCH = 5_000
+_GATHER_S = 0.01  # so many events go into one batch that a busy service makes a hundred a second at most
+_ELECTION = 0x6576656E7473  # "events": the advisory lock of the process that numbers; the others only stand by
+_STAND_BY_S = 1.0
+_NUMBER = f"""
+    WITH fresh AS (
+        SELECT id, row_number() OVER (ORDER BY id) AS place
+        FROM (SELECT id FROM job_events WHERE position IS NULL ORDER BY id LIMIT {_BATCH}) AS unnumbered
+    ), numbered AS (
+        UPDATE job_events SET position = %(last)s + place FROM fresh WHERE job_events.id = fresh.id RETURNING position
+    )
+    UPDATE event_log SET last = coalesce((SELECT max(position) FROM numbered), last) WHERE id = 1 RETURNING last
+"""
+_log = structlog.get_logger()
+
+
+async def number_for_ever(url: str, wakes: Wakes) -> None:
+    """Numbers events whenever some were stored. One process of the service does so at a time; the next one takes over
+    within a second of its end."""
+    while True:
+        try:
+            async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+                while not await _elected(connection):
+                    await asyncio.sleep(_STAND_BY_S)
+                with wakes.waiter(APPENDED) as waiter:
+                    while True:
+                        if await number(connection):
+                            wakes.tell({EVENTS})
+                            await asyncio.sleep(_GATHER_S)
+                        else:
+                            await waiter.wait(_STAND_BY_S)
+        except psycopg.Error as error:
+            _log.warning("cannot number events", error=str(error))
+            await asyncio.sleep(_STAND_BY_S)
+
+
+async def number(connection: psycopg.AsyncConnection) -> int:
+    """Numbers one batch, in a transaction of its own; how many events it had."""
+    due = await connection.execute("SELECT 1 FROM job_events WHERE position IS NULL LIMIT 1")
+    if await due.fetchone() is None:
+        return 0
+    async with connection.transaction():
+        # the row's lock comes first: what is read after it includes every batch before this one
+        before = await connection.execute(
+            "INSERT INTO event_log (id, last) VALUES (1, 0) ON CONFLICT (id) DO UPDATE SET last = event_log.last"
+            " RETURNING last"
+        )
+        (last,) = await before.fetchone() or (0,)
+        after = await connection.execute(_NUMBER, {"last": last})
+        (now,) = await after.fetchone() or (last,)
+    return now - last
+
+
+async def _elected(connection: psycopg.AsyncConnection) -> bool:
+    answer = await connection.execute("SELECT pg_try_advisory_lock(%s)", (_ELECTION,))
+    return bool((await answer.fetchone() or (False,))[0])

@@ -1,0 +1,41 @@
+"""Positions of events are drawn after their commit; the queue is read by lanes."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+_QUEUED = sa.text("state = 'queued'")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "event_log",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("last", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_event_log"),
+    )
+    op.add_column("job_events", sa.Column("position", sa.BigInteger(), nullable=True))
+    op.execute("UPDATE job_events SET position = id")
+    op.execute("INSERT INTO event_log (id, last) SELECT 1, coalesce(max(id), 0) FROM job_events")
+    op.create_index(
+        "ix_job_events_position",
+        "job_events",
+        ["position"],
+        unique=True,
+        postgresql_where=sa.text("position IS NOT NULL"),
+    )
+    op.create_index("ix_job_events_unnumbered", "job_events", ["id"], postgresql_where=sa.text("position IS NULL"))
+
+    op.add_column("jobs", sa.Column("lane", sa.Text(), nullable=True))
+    op.execute("UPDATE jobs SET lane = format('[\"%s\", %s]', device, coalesce(memory_bytes, 0))")
+    op.alter_column("jobs", "lane", nullable=False)
+    op.drop_index("ix_jobs_queue", "jobs")
+    op.create_index(
+        "ix_jobs_lanes",
+        "jobs",
+        ["lane", "project", "owner", sa.literal_column("priority DESC"), "id"],
+        postgresql_where=_QUEUED,
+    )
+    op.create_index("ix_jobs_oldest", "jobs", ["lane", "project", "owner", "created_at"], postgresql_where=_QUEUED)
