@@ -19,6 +19,7 @@ from service.jobs import actions, artifacts, history
 from service.jobs import endpoints as jobs
 from service.keys import endpoints as keys
 from service.leaderboards import endpoints as leaderboards
+from service.leaderboards.kept import Kept
 from service.leases import endpoints as leases
 from service.leases.reaper import reap_for_ever
 from service.migrate import migrate
@@ -43,6 +44,7 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         url = settings.database_url or await asyncio.to_thread(postgres.start, settings.state_dir / "postgres")
         await migrate(url)
+        app.state.leaderboards = Kept()
         wakes = app.state.wakes = Wakes(url)
         app.state.database = Database(url, settings.pool_size, wakes.tell)
         tasks = [

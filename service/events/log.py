@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import insert, update
+from sqlalchemy import update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Event, EventType
-from service.events.tables import JobEvent
+from service.events.tables import EventLog, JobEvent
 from service.jobs.tables import Job
 from service.wake import APPENDED, notify
 
@@ -58,6 +59,13 @@ async def store(session: AsyncSession, of_jobs: Sequence[tuple[str, int, Sequenc
     ]
     await session.execute(insert(JobEvent), rows)
     notify(session, APPENDED, *(job for job, _, _ in of_jobs))
+
+
+async def count_deletion(session: AsyncSession) -> None:
+    """Says that a job goes, with all its events: what was made of them is out of date."""
+    counted = insert(EventLog).values(id=1, last=0, deletions=1)
+    raised = counted.on_conflict_do_update(index_elements=[EventLog.id], set_={"deletions": EventLog.deletions + 1})
+    await session.execute(raised)
 
 
 def storable(data: Any) -> Any:

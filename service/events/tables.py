@@ -19,6 +19,7 @@ class JobEvent(Base):
         Index("ix_job_events_job_type", "job", "type", "number"),
         Index("ix_job_events_position", "position", unique=True, postgresql_where=text("position IS NOT NULL")),
         Index("ix_job_events_unnumbered", "id", postgresql_where=text("position IS NULL")),
+        Index("ix_job_events_moves", "position", postgresql_where=text("type = 'state' AND position IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -44,6 +45,8 @@ class EventLog(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     last: Mapped[int] = mapped_column(BigInteger)
     """The last position drawn."""
+    deletions: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """Jobs deleted so far, with their events."""
 
 
 class Cursor(Base):

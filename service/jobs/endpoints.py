@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from pace_core.spec import State, estimate
 from service.audit import log
 from service.db import Database, Transaction
+from service.events.log import count_deletion
 from service.jobs.files import delete_files
 from service.jobs.queries import JobFilters, attempts, find, page
 from service.jobs.schemas import (
@@ -134,6 +135,7 @@ async def delete_job(request: Request, caller: User, job_id: str) -> None:
         await session.delete(job)
         said = {"name": job.name, "task": job.task, "state": job.state, "owner": job.owner}
         log.record(session, request, caller, "job.delete", job.id, job.project, **said)
+        await count_deletion(session)
     # after the commit: files without a row are only waste, a row without its files would be a lie
     await delete_files(request.app.state.settings.storage_root, job_id)
 

@@ -120,10 +120,23 @@ async def requeue(session: AsyncSession, job: str, attempt: int, end: End, faile
 
 
 async def succeed(
-    session: AsyncSession, job: str, attempt: int, end: End, result: dict[str, Any], cell: str | None
+    session: AsyncSession,
+    job: str,
+    attempt: int,
+    end: End,
+    result: dict[str, Any],
+    cell: str | None,
+    value: float | None = None,
 ) -> bool:
-    """The run finished."""
-    values = {"reason": end.reason, "message": end.message, "result": result, "cell": cell, "ended_at": func.now()}
+    """The run finished; `value` is the number that tables show of it."""
+    values = {
+        "reason": end.reason,
+        "message": end.message,
+        "result": result,
+        "cell": cell,
+        "value": value,
+        "ended_at": func.now(),
+    }
     return await _end_attempt(session, job, "succeed", attempt, end, values)
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy import BigInteger, CheckConstraint, Computed, ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pace_core.spec import ENDED, LEASED, State
@@ -33,7 +33,11 @@ class Job(Base):
         Index("ix_jobs_oldest", "lane", "project", "owner", "created_at", postgresql_where=_QUEUED),
         Index("ix_jobs_leases", "lease_expires_at", postgresql_where=text("lease_expires_at IS NOT NULL")),
         Index("ix_jobs_project", "project", "id"),
-        Index("ix_jobs_benchmark", "benchmark", "task", "row"),
+        Index(
+            "ix_jobs_runs",
+            *("benchmark", "phase", "task", "row", "id"),
+            postgresql_include=["project", "state", "reason", "cell", "seed", "settings", "value"],
+        ),
         Index("ix_jobs_tags", "tags", postgresql_using="gin"),
     )
 
@@ -70,6 +74,10 @@ class Job(Base):
     seed: Mapped[int]
     cell: Mapped[str | None]
     """Known once the result says of which data and weights it is."""
+    settings: Mapped[str] = mapped_column(Computed("md5((spec - 'seed' - 'resources')::text)", persisted=True))
+    """Equal for jobs that were asked for alike, whatever their seeds."""
+    value: Mapped[float | None]
+    """The task's metric on the split that the phase measures, a fraction; known with the result."""
     device: Mapped[str]
     """cpu, cuda, or auto: either."""
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)

@@ -1,13 +1,15 @@
 """Tables of results."""
 
+import asyncio
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from pace_core.spec import load_benchmarks
 from service.db import Transaction
 from service.keys.auth import Reader
-from service.leaderboards.results import own_task, runs_of
+from service.leaderboards.kept import Kept, state_of
+from service.leaderboards.results import cells_of, own_task
 from service.leaderboards.schemas import Leaderboard
 from service.leaderboards.table import leaderboard
 from service.problems import NotFound
@@ -15,7 +17,11 @@ from service.problems import NotFound
 router = APIRouter(prefix="/v1/leaderboards", tags=["leaderboards"])
 
 
-@router.get("/{benchmark:path}", summary="A benchmark's table, or that of a task of your own: rows × tasks")
+@router.get(
+    "/{benchmark:path}",
+    summary="A benchmark's table, or that of a task of your own: rows × tasks",
+    response_model=Leaderboard,
+)
 async def get_leaderboard(
     request: Request,
     session: Transaction,
@@ -23,7 +29,7 @@ async def get_leaderboard(
     benchmark: str,
     project: str | None = None,
     phase: Literal["search", "final"] = "final",
-) -> Leaderboard:
+) -> Response:
     """Mean and deviation over seeds, group means and the mean of group means, published rows beside measured ones.
 
     Only runs of equal cells (settings, data, weights) are averaged; whatever else there is to say stands in the notes.
@@ -36,5 +42,16 @@ async def get_leaderboard(
     if found is None:
         message = f"there is no benchmark {benchmark!r} and no task of that name with jobs"
         raise NotFound(f"{message}; benchmarks: {', '.join(load_benchmarks())}")
-    runs = await runs_of(session, found, phase, whose)
-    return leaderboard(found, phase, whose, runs, request.app.state.catalogue())
+    kept: Kept = request.app.state.leaderboards
+    state = await state_of(session)
+    key = (found.name, phase, whose)
+    body = kept.get(key, state)
+    if body is None:
+        cells = await cells_of(session, found, phase, whose)
+        catalogue = request.app.state.catalogue()
+        # in a thread: whoever else asks meanwhile is answered
+        body = await asyncio.to_thread(
+            lambda: leaderboard(found, phase, whose, cells, catalogue).model_dump_json().encode()
+        )
+        kept.put(key, state, body)
+    return Response(body, media_type="application/json")

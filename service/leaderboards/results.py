@@ -1,44 +1,82 @@
-"""The jobs behind a table, and what may be averaged of them."""
+"""The runs behind a table, counted and averaged by Postgres: what a table costs does not grow into this process."""
 
-import hashlib
-import json
-import statistics
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Benchmark, BenchmarkTask, Group, Metric, State, load_benchmarks
 from service.jobs.tables import Job
-from service.leaderboards.schemas import CellView
+from service.leaderboards.schemas import LISTED_RUNS, CellView
+
+# Of each row and task: the newest run with a result (`head`; else the newest run), the runs of its cell by seed
+# (`chosen`), runs asked for like it whose seed has no result (`open`), and what was left out (`rest`).
+_CELLS = """
+    WITH runs AS MATERIALIZED (
+        SELECT id, "row", task, state, reason, cell, seed, settings, value, state = 'succeeded' AS done FROM jobs
+        WHERE {of_benchmark} AND phase = :phase {of_project}
+    ), newest AS (
+        SELECT "row", task, max(id) FILTER (WHERE done AND value IS NOT NULL) AS measured, max(id) AS asked
+        FROM runs GROUP BY "row", task
+    ), head AS (
+        SELECT newest."row", newest.task, measured IS NOT NULL AS measured, id, cell, settings
+        FROM newest JOIN runs ON id = coalesce(measured, asked)
+    ), seen AS (
+        SELECT runs.*, head.id AS head, runs.settings = head.settings AS alike,
+               head.measured AND done AND value IS NOT NULL AND runs.cell IS NOT DISTINCT FROM head.cell AS same_cell
+        FROM runs JOIN head USING ("row", task)
+    ), seeds AS (
+        SELECT "row", task, seed, max(id) AS id FROM seen WHERE same_cell GROUP BY "row", task, seed
+    ), chosen AS (
+        SELECT seeds."row", seeds.task, count(*) AS runs, avg(value) AS mean, stddev_samp(value) AS std,
+               percentile_cont(0.5) WITHIN GROUP (ORDER BY value) AS median,
+               (array_agg(seeds.seed ORDER BY seeds.seed))[1:{listed}] AS seeds,
+               (array_agg(seeds.id ORDER BY seeds.seed))[1:{listed}] AS jobs
+        FROM seeds JOIN runs ON runs.id = seeds.id GROUP BY seeds."row", seeds.task
+    ), rest AS (
+        SELECT "row", task, count(*) FILTER (WHERE done AND NOT same_cell) AS others,
+               count(DISTINCT cell) FILTER (WHERE done AND NOT same_cell) AS other_cells,
+               count(*) FILTER (WHERE NOT alike AND id > head) AS changed
+        FROM seen GROUP BY "row", task
+    ), ways AS (
+        SELECT seen."row", seen.task, state, reason, count(*) AS count,
+               (array_agg(DISTINCT seen.seed))[1:{listed}] AS seeds,
+               (array_agg(seen.id ORDER BY seen.id DESC))[1:{listed}] AS jobs
+        FROM seen LEFT JOIN seeds ON (seeds."row", seeds.task, seeds.seed) = (seen."row", seen.task, seen.seed)
+        WHERE alike AND seeds.id IS NULL GROUP BY seen."row", seen.task, state, reason
+    ), open AS (
+        SELECT "row", task, json_agg(json_build_object('state', state, 'reason', reason, 'count', count,
+                                                       'seeds', seeds, 'jobs', jobs) ORDER BY jobs[1] DESC) AS ways
+        FROM ways GROUP BY "row", task
+    )
+    SELECT head."row", head.task, head.id AS shown, head.measured, head.cell, runs, mean, std, median, seeds, jobs,
+           others, other_cells, changed, coalesce(ways, '[]') AS open
+    FROM head LEFT JOIN chosen USING ("row", task) LEFT JOIN rest USING ("row", task) LEFT JOIN open USING ("row", task)
+"""
+
 
 Phase = Literal["search", "final"]
 _SPLIT: dict[Phase, str] = {"search": "val", "final": "test"}
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a table needs to know of a job."""
+class Ended(TypedDict):
+    """Runs without a result that stand alike: in one state, for one reason."""
 
-    job: str
-    row: str
-    task: str
     state: State
     reason: str | None
-    cell: str | None
-    seed: int
-    spec: dict[str, Any]
-    value: float | None
-    """The benchmark's metric on the phase's split."""
+    count: int
+    seeds: list[int]
+    jobs: list[str]
 
-    @property
-    def settings(self) -> str:
-        """Equal for runs that were asked for alike, whatever their seeds."""
-        said = {key: value for key, value in self.spec.items() if key not in ("seed", "resources")}
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+@dataclass(frozen=True)
+class Cell:
+    """What is known of one row on one task."""
+
+    spec: dict[str, Any]
+    """Of the run that the cell shows."""
+    view: CellView
 
 
 async def own_task(session: AsyncSession, name: str, phase: Phase, project: str | None) -> Benchmark | None:
@@ -46,7 +84,11 @@ async def own_task(session: AsyncSession, name: str, phase: Phase, project: str 
 
     Its metric is accuracy, or what its newest result measures in that place.
     """
-    jobs = select(Job.result["metrics"], Job.spec["task"]["source"].astext).where(*_own(name, project))
+    jobs = select(Job.result["metrics"], Job.spec["task"]["source"].astext).where(
+        Job.benchmark.is_(None), Job.task == name
+    )
+    if project is not None:
+        jobs = jobs.where(Job.project == project)
     newest = (await session.execute(jobs.order_by(Job.result.is_(None), Job.id.desc()).limit(1))).first()
     if newest is None:
         return None
@@ -65,114 +107,80 @@ async def own_task(session: AsyncSession, name: str, phase: Phase, project: str 
     )
 
 
-def _own(task: str, project: str | None) -> list[ColumnElement[bool]]:
-    whose = [Job.project == project] if project is not None else []
-    return [Job.benchmark.is_(None), Job.task == task, *whose]
+async def cells_of(
+    session: AsyncSession, benchmark: Benchmark, phase: Phase, project: str | None
+) -> dict[str, dict[str, Cell]]:
+    """Row → task → cell, for every row and task that has jobs in that phase. None as project: every project's."""
+    known = benchmark.name in load_benchmarks()
+    query = _CELLS.format(
+        of_benchmark="benchmark = :name" if known else "benchmark IS NULL AND task = :name",
+        of_project="" if project is None else "AND project = :project",
+        listed=LISTED_RUNS,
+    )
+    await session.execute(text("SET LOCAL work_mem = '64MB'"))
+    values = {"name": benchmark.name, "phase": phase, "project": project}
+    found = (await session.execute(text(query), values)).mappings().all()
+    specs = await session.execute(select(Job.id, Job.spec).where(Job.id.in_([row["shown"] for row in found])))
+    spec_of = {job: spec for job, spec in specs}
+    cells: dict[str, dict[str, Cell]] = {}
+    for row in found:
+        view = _measured(dict(row), benchmark.over_seeds) if row["measured"] else _without_result(row["open"])
+        cells.setdefault(row["row"], {})[row["task"]] = Cell(spec_of[row["shown"]], view)
+    return cells
 
 
-async def runs_of(session: AsyncSession, benchmark: Benchmark, phase: Phase, project: str | None) -> list[Run]:
-    """Every job of the benchmark in that phase, newest first."""
-    query = select(
-        Job.id,
-        Job.row,
-        Job.task,
-        Job.state,
-        Job.reason,
-        Job.cell,
-        Job.seed,
-        Job.spec,
-        Job.result["metrics"].label("metrics"),
-    ).where(Job.phase == phase)
-    if benchmark.name in load_benchmarks():
-        query = query.where(Job.benchmark == benchmark.name)
-        query = query if project is None else query.where(Job.project == project)
-    else:
-        query = query.where(*_own(benchmark.name, project))
-    return [
-        Run(
-            job=row.id,
-            row=row.row,
-            task=row.task,
-            state=State(row.state),
-            reason=row.reason,
-            cell=row.cell,
-            seed=row.seed,
-            spec=row.spec,
-            value=_value(row.metrics or [], benchmark.metric, _SPLIT[phase]),
-        )
-        for row in await session.execute(query.order_by(Job.id.desc()))
-    ]
-
-
-def _value(metrics: list[dict[str, Any]], metric: str, split: str) -> float | None:
-    parsed = [Metric.model_validate(raw) for raw in metrics]
-    return next((m.value for m in parsed if m.metric == metric and m.split == split), None)
-
-
-def cell_of(runs: Sequence[Run], over_seeds: Literal["mean", "median"]) -> CellView:
-    """One row on one task out of its runs, newest first: the newest cell that has a result, averaged over seeds."""
-    measured = [run for run in runs if run.state is State.SUCCEEDED and run.value is not None]
-    if not measured:
-        return _without_result(runs)
-    newest = measured[0]
-    by_seed: dict[int, Run] = {}
-    for run in measured:
-        if run.cell == newest.cell:
-            by_seed.setdefault(run.seed, run)
-    chosen = [by_seed[seed] for seed in sorted(by_seed)]
-    values = [run.value for run in chosen if run.value is not None]
+def _measured(row: dict[str, Any], over_seeds: Literal["mean", "median"]) -> CellView:
     return CellView(
         status="measured",
-        mean=statistics.fmean(values) if over_seeds == "mean" else statistics.median(values),
-        std=statistics.stdev(values) if len(values) > 1 else None,
-        runs=len(values),
-        seeds=sorted(by_seed),
-        jobs=[run.job for run in chosen],
-        cell=newest.cell,
+        mean=row[over_seeds],
+        std=row["std"],
+        runs=row["runs"],
+        seeds=row["seeds"],
+        jobs=row["jobs"],
+        cell=row["cell"],
         published=None,
         best=False,
-        notes=_left_out(runs, newest, by_seed),
+        notes=[*_counted(row["open"]), *_left_out(row)],
     )
 
 
-def _without_result(runs: Sequence[Run]) -> CellView:
-    newest = [run for run in runs if run.settings == runs[0].settings]
-    pending = [run for run in newest if not run.state.ended]
-    due = pending or newest
-    refused = not pending and all(run.reason == "spec_invalid" for run in newest)
+def _without_result(ways: list[Ended]) -> CellView:
+    pending = [way for way in ways if not State(way["state"]).ended]
+    due = pending or ways
+    refused = not pending and all(way["reason"] == "spec_invalid" for way in ways)
     return CellView(
         status="pending" if pending else "refused" if refused else "failed",
         mean=None,
         std=None,
         runs=0,
-        seeds=sorted({run.seed for run in due}),
-        jobs=[run.job for run in due],
+        seeds=sorted({seed for way in due for seed in way["seeds"]})[:LISTED_RUNS],
+        jobs=sorted((job for way in due for job in way["jobs"]), reverse=True)[:LISTED_RUNS],
         cell=None,
         published=None,
         best=False,
-        notes=_counted(pending, newest),
+        notes=_counted(ways),
     )
 
 
-def _left_out(runs: Sequence[Run], newest: Run, by_seed: dict[int, Run]) -> list[str]:
+def _left_out(row: dict[str, Any]) -> list[str]:
     notes: list[str] = []
-    alike = [run for run in runs if run.settings == newest.settings and run.seed not in by_seed]
-    notes += _counted([run for run in alike if not run.state.ended], alike)
-    others = [run for run in runs if run.state is State.SUCCEEDED and run.cell != newest.cell]
-    if others:
-        cells = len({run.cell for run in others})
-        of = "another cell" if cells == 1 else f"{cells} other cells"
-        notes.append(f"{_runs(len(others), 'earlier ')} of {of} left out: other settings, data or weights")
-    changed = [run for run in runs if run.settings != newest.settings and run.job > newest.job]
-    if changed:
-        notes.append(f"without result, or still to come: {_runs(len(changed), 'newer ')} with other settings")
+    if row["others"]:
+        of = "another cell" if row["other_cells"] == 1 else f"{row['other_cells']} other cells"
+        notes.append(f"{_runs(row['others'], 'earlier ')} of {of} left out: other settings, data or weights")
+    if row["changed"]:
+        notes.append(f"without result, or still to come: {_runs(row['changed'], 'newer ')} with other settings")
     return notes
 
 
-def _counted(pending: Sequence[Run], runs: Sequence[Run]) -> list[str]:
-    notes = [f"{_runs(len(pending))} still to end"] if pending else []
-    reasons = Counter(run.reason for run in runs if run.state in (State.FAILED, State.CANCELLED))
-    return notes + [f"{count} of {len(runs)} runs without result: {reason}" for reason, count in reasons.items()]
+def _counted(ways: list[Ended]) -> list[str]:
+    total = sum(way["count"] for way in ways)
+    pending = sum(way["count"] for way in ways if not State(way["state"]).ended)
+    notes = [f"{_runs(pending)} still to end"] if pending else []
+    reasons: dict[str | None, int] = {}
+    for way in ways:
+        if way["state"] in (State.FAILED, State.CANCELLED):
+            reasons[way["reason"]] = reasons.get(way["reason"], 0) + way["count"]
+    return notes + [f"{count} of {total} runs without result: {reason}" for reason, count in reasons.items()]
 
 
 def _runs(count: int, which: str = "") -> str:

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 _OUTPUT = ConfigDict(use_attribute_docstrings=True)
 
+LISTED_RUNS = 100
+"""A cell names so many of its seeds and jobs at most."""
+
 
 class CellView(BaseModel):
     """One row on one task."""
@@ -21,8 +24,9 @@ class CellView(BaseModel):
     runs: int
     """Runs behind the mean, one a seed."""
     seeds: list[int]
+    """The lowest hundred of them."""
     jobs: list[str]
-    """The jobs behind the mean, by seed; of a cell without a mean, the jobs that failed or are due."""
+    """The jobs behind the mean, by seed; of a cell without a mean, the jobs that failed or are due. At most 100."""
     cell: str | None
     """What the averaged runs have in common: settings, data, weights."""
     published: float | None

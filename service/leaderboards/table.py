@@ -1,12 +1,11 @@
 """A benchmark's table: measured rows out of its runs, published ones beside them."""
 
-from collections import defaultdict
 from typing import Literal
 
 from pace_core.spec import Benchmark, Catalogue, PublishedTable, load_published
 from service.leaderboards.means import add_means, mark_best
 from service.leaderboards.protocol import differences, recipes_of, refusal
-from service.leaderboards.results import Run, cell_of
+from service.leaderboards.results import Cell
 from service.leaderboards.schemas import CellView, GroupView, Leaderboard, RowView, TaskView
 
 
@@ -14,14 +13,14 @@ def leaderboard(
     benchmark: Benchmark,
     phase: Literal["search", "final"],
     project: str | None,
-    runs: list[Run],
+    cells: dict[str, dict[str, Cell]],
     catalogue: Catalogue,
 ) -> Leaderboard:
-    """The whole table; `runs` come newest first."""
+    """Builds the whole table out of what is known by row and task."""
     tables = [
         table for table in load_published() if table.benchmark == benchmark.name and table.metric == benchmark.metric
     ]
-    measured = _measured(benchmark, runs, catalogue)
+    measured = _measured(benchmark, cells, catalogue)
     printed = [_printed(table, benchmark) for table in tables]
     published = [row for rows in printed for row in rows] if phase == "final" else []
     for row in measured + published:
@@ -45,25 +44,20 @@ def leaderboard(
     )
 
 
-def _measured(benchmark: Benchmark, runs: list[Run], catalogue: Catalogue) -> list[RowView]:
-    by_row: defaultdict[str, defaultdict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    for run in runs:
-        by_row[run.row][run.task].append(run)
+def _measured(benchmark: Benchmark, cells: dict[str, dict[str, Cell]], catalogue: Catalogue) -> list[RowView]:
     order = [row.label for recipe in recipes_of(benchmark.name) for row in recipe.rows]
-    labels = sorted(by_row, key=lambda label: (order.index(label) if label in order else len(order), label))
-    return [_row(benchmark, label, by_row[label], catalogue) for label in labels]
+    labels = sorted(cells, key=lambda label: (order.index(label) if label in order else len(order), label))
+    return [_row(benchmark, label, cells[label], catalogue) for label in labels]
 
 
-def _row(benchmark: Benchmark, label: str, tasks: dict[str, list[Run]], catalogue: Catalogue) -> RowView:
+def _row(benchmark: Benchmark, label: str, cells: dict[str, Cell], catalogue: Catalogue) -> RowView:
     row = RowView(label=label, kind="measured", source=None, cells={}, groups={}, mean=None, notes=[])
     departures: dict[str, list[str]] = {}
     for task in benchmark.tasks:
-        runs = tasks.get(task.name)
-        if runs:
-            cell = cell_of(runs, benchmark.over_seeds)
-            shown = next((run for run in runs if run.job in cell.jobs), runs[0])
-            departures[task.name] = differences(shown.spec, benchmark.name, label, catalogue)
-            row.cells[task.name] = cell
+        cell = cells.get(task.name)
+        if cell:
+            departures[task.name] = differences(cell.spec, benchmark.name, label, catalogue)
+            row.cells[task.name] = cell.view
         elif reason := refusal(benchmark.name, label, task.name, catalogue):
             row.cells[task.name] = _empty("refused", [reason])
     _add_departures(row, departures)

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import REASONS, RunResult, cell_hash
+from pace_core.spec import REASONS, RunResult, cell_hash, load_benchmarks
 from service.jobs import ledger
 from service.jobs.ledger import End
 from service.jobs.tables import Job
@@ -28,11 +28,12 @@ async def settle(
     """
     if end.reason == "succeeded":
         try:
-            RunResult.model_validate(result)
+            parsed = RunResult.model_validate(result)
         except ValidationError as error:
             end = End("crashed", f"the worker's result cannot be read: {error}", end.by_report)
         else:
-            await ledger.succeed(session, job.id, job.attempt, end, result or {}, await _cell(session, job, result))
+            cell, value = await _cell(session, job, result), _value(job, parsed)
+            await ledger.succeed(session, job.id, job.attempt, end, result or {}, cell, value)
             return
     if job.cancel_requested_at is not None:
         await ledger.cancel(session, job.id, job.attempt, end)
@@ -58,3 +59,12 @@ async def _cell(session: AsyncSession, job: Job, result: dict[str, Any] | None) 
         )
         init = found.scalar() or init
     return cell_hash(job.spec, provenance.data_hash, provenance.weights_hash, init)
+
+
+def _value(job: Job, result: RunResult) -> float | None:
+    """The number that tables show: the benchmark's metric on the split that the phase measures."""
+    split = "test" if job.phase == "final" else "val"
+    measured = {m.metric: m.value for m in reversed(result.metrics) if m.split == split}
+    if job.benchmark in load_benchmarks():
+        return measured.get(load_benchmarks()[job.benchmark].metric)
+    return measured.get("accuracy", next(reversed(measured.values()), None))  # a task of the user's own

@@ -13,7 +13,8 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from pace_core.spec import Metric, Provenance, RunResult, State
-from service.client import Job, JobEvent, ProblemError
+from service.client import Job, ProblemError
+from service.events.schemas import PlacedEvent
 from worker.projection import slug
 from worker.tracking import Tracking
 
@@ -38,7 +39,7 @@ class Service:
     """Its events, its one cursor and its jobs, as the client shows them."""
 
     def __init__(self) -> None:
-        self.log: list[JobEvent] = []
+        self.log: list[PlacedEvent] = []
         self.known: dict[str, Job] = {}
         self.at = 0
         self.links: dict[str, str] = {}
@@ -53,7 +54,7 @@ class Service:
     def _set_cursor(self, name: str, position: int) -> None:
         self.at = position
 
-    def _events(self, after: int, limit: int) -> list[JobEvent]:
+    def _events(self, after: int, limit: int) -> list[PlacedEvent]:
         return self.log[after : after + limit]
 
     def _get(self, job: str) -> Job:
@@ -64,7 +65,9 @@ class Service:
     def add(self, job: str, type: str, data: dict[str, Any]) -> None:
         number = len(self.log) + 1
         at = START + timedelta(seconds=number)
-        self.log.append(JobEvent(id=number, job=job, number=number, attempt=1, seq=None, at=at, type=type, data=data))
+        self.log.append(
+            PlacedEvent(position=number, job=job, number=number, attempt=1, seq=None, at=at, type=type, data=data)
+        )
 
 
 def submit(service: Service, id: str, adapter: Path, **changes: Any) -> Job:

@@ -1,4 +1,4 @@
-"""Positions of events are drawn after their commit; the queue is read by lanes."""
+"""Positions of events are drawn after their commit; the queue is read by lanes; tables by an index of their own."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,6 +14,7 @@ def upgrade() -> None:
         "event_log",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("last", sa.BigInteger(), nullable=False),
+        sa.Column("deletions", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_event_log"),
     )
     op.add_column("job_events", sa.Column("position", sa.BigInteger(), nullable=True))
@@ -27,6 +28,12 @@ def upgrade() -> None:
         postgresql_where=sa.text("position IS NOT NULL"),
     )
     op.create_index("ix_job_events_unnumbered", "job_events", ["id"], postgresql_where=sa.text("position IS NULL"))
+    op.create_index(
+        "ix_job_events_moves",
+        "job_events",
+        ["position"],
+        postgresql_where=sa.text("type = 'state' AND position IS NOT NULL"),
+    )
 
     op.add_column("jobs", sa.Column("lane", sa.Text(), nullable=True))
     op.execute("UPDATE jobs SET lane = format('[\"%s\", %s]', device, coalesce(memory_bytes, 0))")
@@ -39,3 +46,29 @@ def upgrade() -> None:
         postgresql_where=_QUEUED,
     )
     op.create_index("ix_jobs_oldest", "jobs", ["lane", "project", "owner", "created_at"], postgresql_where=_QUEUED)
+
+    op.add_column(
+        "jobs",
+        sa.Column(
+            "settings",
+            sa.Text(),
+            sa.Computed("md5((spec - 'seed' - 'resources')::text)", persisted=True),
+            nullable=False,
+        ),
+    )
+    op.add_column("jobs", sa.Column("value", sa.Double[float](), nullable=True))
+    op.execute("""
+        UPDATE jobs SET value = (
+            SELECT (metric->>'value')::float8 FROM jsonb_array_elements(result->'metrics') AS metric
+            WHERE metric->>'metric' = 'accuracy'
+              AND metric->>'split' = CASE phase WHEN 'final' THEN 'test' ELSE 'val' END
+            LIMIT 1
+        ) WHERE state = 'succeeded'
+    """)
+    op.drop_index("ix_jobs_benchmark", "jobs")
+    op.create_index(
+        "ix_jobs_runs",
+        "jobs",
+        ["benchmark", "phase", "task", "row", "id"],
+        postgresql_include=["project", "state", "reason", "cell", "seed", "settings", "value"],
+    )

@@ -15,7 +15,7 @@ import pytest_asyncio
 from pace_core.spec.events import Event, EventType
 from pace_core.spec.leases import Heartbeat, LeaseRequest, Report, Slot
 from service.client import AsyncClient, Client, DownloadError, JobRequest, LeaseFenced, NoService, ProblemError
-from tests.service.api import SPEC, Api, log, result
+from tests.service.api import SPEC, Api, log, numbered, result
 
 SLOT = Slot(name="cpu-0", device="cpu", memory_bytes=8 << 30)
 REQUEST = JobRequest(spec=SPEC)
@@ -242,10 +242,11 @@ async def test_workers_lease_report_and_are_fenced(worker: AsyncClient, api: Api
 
 async def test_readers_of_all_events_keep_their_place(base_url: str, api: Api) -> None:
     await api.submit()
+    await numbered(api)
     async with AsyncClient(base_url, api.keys.tracking) as reader:
         assert await reader.worker.cursor("mlflow") == 0
         events = await reader.worker.events(0)
-        await reader.worker.set_cursor("mlflow", events[-1].id)
+        await reader.worker.set_cursor("mlflow", events[-1].position)
         assert await reader.worker.events(await reader.worker.cursor("mlflow")) == []
 
 
