@@ -16,10 +16,10 @@ _BATCH = 5_000
 _GATHER_S = 0.01  # so many events go into one batch that a busy service makes a hundred a second at most
 _ELECTION = 0x6576656E7473  # "events": the advisory lock of the process that numbers; the others only stand by
 _STAND_BY_S = 1.0
-_NUMBER = f"""
+_NUMBER = """
     WITH fresh AS (
         SELECT id, row_number() OVER (ORDER BY id) AS place
-        FROM (SELECT id FROM job_events WHERE position IS NULL ORDER BY id LIMIT {_BATCH}) AS unnumbered
+        FROM (SELECT id FROM job_events WHERE position IS NULL ORDER BY id LIMIT %(batch)s) AS unnumbered
     ), numbered AS (
         UPDATE job_events SET position = %(last)s + place FROM fresh WHERE job_events.id = fresh.id RETURNING position
     )
@@ -60,7 +60,7 @@ async def number(connection: psycopg.AsyncConnection) -> int:
             " RETURNING last"
         )
         (last,) = await before.fetchone() or (0,)
-        after = await connection.execute(_NUMBER, {"last": last})
+        after = await connection.execute(_NUMBER, {"last": last, "batch": _BATCH})
         (now,) = await after.fetchone() or (last,)
     return now - last
 

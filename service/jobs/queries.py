@@ -4,15 +4,16 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Boolean, Select, false, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Fault, State
-from service.jobs.tables import Attempt, Job
+from service.jobs.tables import WORDS, Attempt, Job
 from service.keys.auth import Caller
 from service.problems import Invalid, NotFound
 
@@ -35,7 +36,7 @@ class JobFilters(BaseModel):
     since: AwareDatetime | None = None
     """Submitted then or later; with its offset, such as 2026-11-27T09:30:00Z."""
     search: str | None = None
-    """Part of the name, the row, the task or the id, whatever the case."""
+    """Words with which words of the name, the row, the task or the id begin, whatever the case; all of these."""
     limit: int = Field(default=20, ge=1, le=200)
     after: str | None = None
     """The `next_cursor` of the page before."""
@@ -85,11 +86,10 @@ def _filtered(filters: JobFilters, caller: Caller) -> Select[Job]:
         query = query.where(Job.tags.contains({key: value}) if equals else Job.tags.has_key(key))
     if filters.since is not None:
         query = query.where(Job.created_at >= filters.since)
-    if filters.search:
-        wanted = filters.search
-        query = query.where(
-            or_(*(column.icontains(wanted, autoescape=True) for column in (Job.name, Job.row, Job.task, Job.id)))
-        )
+    if filters.search is not None:
+        words = re.findall(r"[^\W_]+", filters.search)
+        wanted = func.to_tsquery(literal_column("'simple'"), " & ".join(f"{word}:*" for word in words))
+        query = query.where(literal_column(WORDS).op("@@", return_type=Boolean())(wanted) if words else false())
     return query
 
 

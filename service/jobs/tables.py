@@ -14,6 +14,11 @@ def _among(column: str, states: frozenset[State] | type[State]) -> str:
     return f"{column} IN ({', '.join(repr(str(state)) for state in sorted(states))})"
 
 
+WORDS = (
+    "to_tsvector('simple', regexp_replace(name || ' ' || \"row\" || ' ' || task || ' ' || id,"
+    " '[^[:alnum:]]+', ' ', 'g'))"
+)
+"""What a search looks through."""
 _QUEUED = text("state = 'queued'")
 
 
@@ -33,11 +38,15 @@ class Job(Base):
         Index("ix_jobs_oldest", "lane", "project", "owner", "created_at", postgresql_where=_QUEUED),
         Index("ix_jobs_leases", "lease_expires_at", postgresql_where=text("lease_expires_at IS NOT NULL")),
         Index("ix_jobs_project", "project", "id"),
+        Index("ix_jobs_state", "project", "state", "id"),
+        Index("ix_jobs_owner", "project", "owner", "id"),
+        Index("ix_jobs_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
         Index(
             "ix_jobs_runs",
             *("benchmark", "phase", "task", "row", "id"),
             postgresql_include=["project", "state", "reason", "cell", "seed", "settings", "value"],
         ),
+        Index("ix_jobs_words", text(WORDS), postgresql_using="gin"),
         Index("ix_jobs_tags", "tags", postgresql_using="gin"),
     )
 

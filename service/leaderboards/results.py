@@ -84,9 +84,8 @@ async def own_task(session: AsyncSession, name: str, phase: Phase, project: str 
 
     Its metric is accuracy, or what its newest result measures in that place.
     """
-    jobs = select(Job.result["metrics"], Job.spec["task"]["source"].astext).where(
-        Job.benchmark.is_(None), Job.task == name
-    )
+    jobs = select(Job.result["metrics"], Job.spec["task"]["source"].astext)
+    jobs = jobs.where(Job.benchmark.is_(None), Job.task == name)
     if project is not None:
         jobs = jobs.where(Job.project == project)
     newest = (await session.execute(jobs.order_by(Job.result.is_(None), Job.id.desc()).limit(1))).first()

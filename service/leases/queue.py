@@ -98,7 +98,7 @@ async def _propose(
         return {}
     columns = dict(zip(("lanes", "projects", "owners"), map(list, zip(*fitting, strict=True)), strict=True))
     found = await session.execute(_HEADS, {**columns, "count": len(slots) + len(chosen)})
-    waiting = [Waiting(**row._mapping) for row in found if row.id not in chosen]
+    waiting = [Waiting(**row) for row in found.mappings() if row["id"] not in chosen]
     running = await _running(session)
     node_memory = await _memory_by_node(session, cluster, all_slots)
     proposed: dict[str, Slot] = {}

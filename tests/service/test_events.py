@@ -98,7 +98,7 @@ async def test_numbers_that_are_not_finite_and_nul_characters_are_stored_harmles
         f"/v1/leases/{job}/1/reports",
         content=json.dumps(body),
         headers={"Content-Type": "application/json"},
-        key=api.keys.tracking,
+        key=api.keys.worker,
     )
     assert answer.status_code == 200
     curves = (await api.get(f"/v1/jobs/{job}/metrics"))["data"]

@@ -72,3 +72,11 @@ def upgrade() -> None:
         ["benchmark", "phase", "task", "row", "id"],
         postgresql_include=["project", "state", "reason", "cell", "seed", "settings", "value"],
     )
+    op.create_index("ix_jobs_state", "jobs", ["project", "state", "id"])
+    op.create_index("ix_jobs_owner", "jobs", ["project", "owner", "id"])
+    op.create_index("ix_jobs_retry_of", "jobs", ["retry_of"], postgresql_where=sa.text("retry_of IS NOT NULL"))
+    words = (
+        "to_tsvector('simple', regexp_replace(name || ' ' || \"row\" || ' ' || task || ' ' || id,"
+        " '[^[:alnum:]]+', ' ', 'g'))"
+    )
+    op.create_index("ix_jobs_words", "jobs", [sa.text(words)], postgresql_using="gin")
