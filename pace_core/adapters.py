@@ -89,11 +89,11 @@ def adapt(model: nn.Module, spec: RunSpec, rng: torch.Generator) -> None:
     The catalogue refuses what it knows; a backbone from a hub or a file it does not.
     """
     method, family = methods.find(spec.method.name), network_family(model)
-    if family not in method.FITS:
-        fits = ", ".join(sorted(method.FITS))
-        message = f"method.name: {method.NAME} cannot adapt {spec.backbone.name} ({family}); it fits {fits}"
+    if family not in method.fits:
+        fits = ", ".join(sorted(method.fits))
+        message = f"method.name: {method.name} cannot adapt {spec.backbone.name} ({family}); it fits {fits}"
         raise RunError("spec_invalid", message)
-    method.adapt(model, method.Params.model_validate(spec.method.params), rng)
+    method.adapt(model, method.params.model_validate(spec.method.params), rng)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.utils.hooks import RemovableHandle
 
-from pace_core import registry, regularizers
+from pace_core import regularizers
 from pace_core.network.parts import HEADS
 from pace_core.network.peft_layers import follow_head, follow_layers
 from pace_core.network.toggled import Toggled
@@ -94,12 +94,12 @@ def regularize(
     if name == "pace_fast" and not (train_samples and num_classes):
         message = "pace_fast keeps a table of logits; give train_samples and num_classes, and an index to every step"
         raise SpecError([Fault(pointer="/regularizer/name", code="conflict", message=message)])
-    module, current = registry.load(regularizers)[name], _Lasting(SeededSource(seed))
+    declared, current = regularizers.find(name), _Lasting(SeededSource(seed))
     made: list[Regularizer] = []
 
     def attach(network: nn.Module) -> None:
         setting = Setting(network, current, None, autocast, train_samples, num_classes)
-        made.append(module.Regularizer(module.Params.model_validate(params), setting))
+        made.append(declared.make(declared.params.model_validate(params), setting))
 
     followed = Followed(model, attach)
     if (earlier := _after_updates.get(followed.network)) is not None:

@@ -1,29 +1,67 @@
-"""A registry is a folder: every module in it without a leading underscore is an entry."""
+"""A registry is a folder: every module in it without a leading underscore declares one entry."""
 
 import importlib
 import pkgutil
+from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
+from typing import Any, Generic, Protocol, TypeVar
+
+from pace_core.spec import ParamsModel
+
+P = TypeVar("P", bound=ParamsModel)
 
 
-def load(folder: ModuleType) -> dict[str, ModuleType]:
-    """The entries of a package such as `pace_core.methods`, by NAME (the file's name where none is given).
+class Named(Protocol):
+    """A declaration that is found by its name."""
 
-    Raises ValueError when two files claim one name.
+    @property
+    def name(self) -> str: ...
+
+
+E = TypeVar("E", bound=Named)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(Generic[P]):
+    """What the catalogue says of a method, a regularizer or a source; each of the three adds fields of its own."""
+
+    name: str
+    """As a spec names it."""
+    title: str
+    """As tables name it."""
+    doc: str | None
+    """The module's docstring; the catalogue shows its first line."""
+    params: type[P]
+    """The hyperparameters, with defaults and descriptions."""
+    paper: str = ""
+    """Source: authors, venue, arXiv number, and where in the paper."""
+
+
+def load(folder: ModuleType, kind: type[E]) -> dict[str, E]:
+    """Returns the declarations in a package such as `pace_core.methods`, by name.
+
+    Raises ValueError when two files claim one name, TypeError for a file that does not declare exactly one entry.
     """
-    return _entries(folder.__name__)
+    return _load(folder.__name__, kind)
 
 
 @cache
-def _entries(package: str) -> dict[str, ModuleType]:
-    folder = importlib.import_module(package)
-    entries: dict[str, ModuleType] = {}
-    for found in pkgutil.iter_modules(folder.__path__):
-        if found.name.startswith("_"):
-            continue
-        module = importlib.import_module(f"{folder.__name__}.{found.name}")
-        name = getattr(module, "NAME", found.name)
-        if name in entries:
-            raise ValueError(f"{name!r} is claimed by both {entries[name].__file__} and {module.__file__}")
-        entries[name] = module
+def _load(package: str, kind: type[Any]) -> dict[str, Any]:
+    entries: dict[str, Any] = {}
+    files: dict[str, str | None] = {}
+    for module in _modules(package):
+        declared = [value for value in vars(module).values() if isinstance(value, kind)]
+        if len(declared) != 1:
+            raise TypeError(f"{module.__file__} declares {len(declared)} entries of type {kind.__name__}, not one")
+        (entry,) = declared
+        if entry.name in entries:
+            raise ValueError(f"{entry.name!r} is claimed by both {files[entry.name]} and {module.__file__}")
+        entries[entry.name], files[entry.name] = entry, module.__file__
     return entries
+
+
+def _modules(package: str) -> list[ModuleType]:
+    folder = importlib.import_module(package)
+    names = [module.name for module in pkgutil.iter_modules(folder.__path__) if not module.name.startswith("_")]
+    return [importlib.import_module(f"{package}.{name}") for name in names]

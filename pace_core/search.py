@@ -64,7 +64,7 @@ def search(spec: RunSpec, ground: Ground, reporter: Reporter, folder: str, saved
     if saved and saved.progress.architecture:
         return Found(saved.progress.architecture, None, Speed(0.0, 0.0))
     method = methods.find(spec.method.name)
-    params = method.Params.model_validate(spec.method.params)
+    params = method.params.model_validate(spec.method.params)
     stage_spec = _of_supernet(spec, params)
 
     reporter.event("stage", {"name": "data"})
@@ -77,7 +77,8 @@ def search(spec: RunSpec, ground: Ground, reporter: Reporter, folder: str, saved
         saved.require(basis)
     supernet = adapted(spec, loaded.model, splits.num_classes, ground)
     start_from(supernet, spec.init_from, splits.class_names, loaded.weights_hash, reporter)
-    space: Space = method.space(supernet, params)
+    assert method.space is not None, f"{method.name} declares the stage `search` and no space"
+    space = method.space(supernet, params)
     regularizer = _OneArchitectureAStep(regularized(spec, supernet, splits, ground), space, spec.seed)
     state = State(supernet, optimizer_of(stage_spec, supernet), regularizer, Progress(stage="supernet"))
     if saved:
@@ -109,7 +110,7 @@ def _accuracy(model: nn.Module, images: Images, ground: Ground) -> float:
 
 
 def _stages(spec: RunSpec) -> tuple[str, ...]:
-    return getattr(methods.find(spec.method.name), "STAGES", ("train",))
+    return methods.find(spec.method.name).stages
 
 
 def _of_supernet(spec: RunSpec, params: Any) -> RunSpec:

@@ -1,16 +1,15 @@
 """What a stage of training stands on: data, the adapted model, its regularizer and optimizer, batches."""
 
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
-from pace_core import data, methods, registry, regularizers
+from pace_core import data, methods, regularizers
 from pace_core.adapters import adapt
 from pace_core.backbones.vision import Loaded
-from pace_core.data import Phase, Splits
+from pace_core.data import Phase, Source, Splits
 from pace_core.network.parts import start_head
 from pace_core.noise import Pass, SeededSource, keyed_seed
 from pace_core.preprocessing import Preprocessing
@@ -19,7 +18,7 @@ from pace_core.spec import Reporter, RunError, RunSpec
 from pace_core.training.augmentation import Augmentation
 from pace_core.training.average import Average
 from pace_core.training.batches import Batches
-from pace_core.training.optimizer import all_decayed, build_optimizer
+from pace_core.training.optimizer import build_optimizer
 from pace_core.training.precision import Precision
 
 
@@ -61,10 +60,10 @@ def data_hash(spec: RunSpec) -> str:
     return source.fingerprint(params, phase=spec.task.phase, num_classes=spec.task.num_classes)
 
 
-def source_of(spec: RunSpec) -> tuple[ModuleType, Any]:
+def source_of(spec: RunSpec) -> tuple[Source[Any], Any]:
     """The spec's data source and its parameters."""
-    source = registry.load(data)[spec.task.source]
-    return source, source.Params.model_validate(spec.task.params)
+    source = data.find(spec.task.source)
+    return source, source.params.model_validate(spec.task.params)
 
 
 def adapted(spec: RunSpec, model: nn.Module, num_classes: int, ground: Ground) -> nn.Module:
@@ -77,7 +76,7 @@ def adapted(spec: RunSpec, model: nn.Module, num_classes: int, ground: Ground) -
 
 def regularized(spec: RunSpec, model: nn.Module, splits: Splits, ground: Ground) -> Regularizer:
     """The spec's regularizer on this model."""
-    module = registry.load(regularizers)[spec.regularizer.name]
+    regularizer = regularizers.find(spec.regularizer.name)
     setting = Setting(
         model=model,
         current=Pass(SeededSource(spec.seed)),
@@ -86,7 +85,7 @@ def regularized(spec: RunSpec, model: nn.Module, splits: Splits, ground: Ground)
         train_samples=len(splits.train),
         num_classes=splits.num_classes,
     )
-    return module.Regularizer(module.Params.model_validate(spec.regularizer.params), setting)
+    return regularizer.make(regularizer.params.model_validate(spec.regularizer.params), setting)
 
 
 def batches(spec: RunSpec, splits: Splits, ground: Ground) -> Batches:
@@ -107,8 +106,7 @@ def batches(spec: RunSpec, splits: Splits, ground: Ground) -> Batches:
 
 def optimizer_of(spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
     """The spec's optimizer over what is trained of the model."""
-    undecayed = getattr(methods.find(spec.method.name), "UNDECAYED", all_decayed)
-    return build_optimizer(model, spec.optimizer, undecayed)
+    return build_optimizer(model, spec.optimizer, methods.find(spec.method.name).undecayed)
 
 
 def average_of(spec: RunSpec, model: nn.Module) -> Average | None:

@@ -107,7 +107,7 @@ def markdown(rows: dict[str, list[float]], seconds: float) -> str:
         f"|---|{'---|' * (len(COLUMNS) + 1)}",
     ]
     for task, row in rows.items():
-        chance = 100 / len(vtab_mini.TASKS[task].CLASS_NAMES)
+        chance = 100 / len(vtab_mini.TASKS[task].class_names)
         lines.append(f"| {task} | {chance:.1f} | {' | '.join(f'{value:.1f}' for value in row)} |")
     lines.append(f"| mean | | {' | '.join(f'{value:.1f}' for value in means)} |")
     probe_gain, lora_gain = means[2] - means[1], means[4] - means[3]

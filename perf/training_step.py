@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pace_core import methods, registry, regularizers
+from pace_core import methods, regularizers
 from pace_core.backbones import vision
 from pace_core.noise import Pass, SeededSource
 from pace_core.regularizers import Batch, Setting
@@ -27,12 +27,12 @@ class Stepper:
 
     def __init__(self, method: str, name: str, batch: Batch) -> None:
         model = vision.load(Backbone(weights="none"), CLASSES, drop_path=0.0).model
-        adapting = registry.load(methods)[method]
-        adapting.adapt(model, adapting.Params(), torch.Generator().manual_seed(0))
+        adapting = methods.find(method)
+        adapting.adapt(model, adapting.params(), torch.Generator().manual_seed(0))
         setting = Setting(model.train(), Pass(SeededSource(0)), None, nullcontext, len(batch), CLASSES)
-        module = registry.load(regularizers)[name]
+        declared = regularizers.find(name)
         self.batch, self.count = batch, 0
-        self.regularizer = module.Regularizer(module.Params(), setting)
+        self.regularizer = declared.make(declared.params(), setting)
         self.optimizer = build_optimizer(model, Optimizer())
 
     def seconds(self) -> float:
@@ -56,7 +56,7 @@ def main() -> None:
     torch.manual_seed(0)
     images, labels = torch.randn(asked.batch, 3, 64, 64), torch.arange(asked.batch) % CLASSES
     batch = Batch(images, labels, torch.arange(asked.batch))
-    names = [name for name, module in registry.load(regularizers).items() if {"delta", "merged"} >= module.NEEDS]
+    names = [name for name, declared in regularizers.entries().items() if {"delta", "merged"} >= declared.needs]
     steppers = {name: Stepper(asked.method, name, batch) for name in sorted(names, key=lambda name: name != "none")}
     times: dict[str, list[float]] = {name: [] for name in steppers}
     for step in range(asked.steps + 2):

@@ -2,7 +2,7 @@
 
 import torch
 
-from pace_core import data, methods, registry, regularizers
+from pace_core import data, methods, regularizers
 from pace_core.backbones import vision
 from pace_core.spec import Backbone
 
@@ -10,7 +10,7 @@ from pace_core.spec import Backbone
 def warm_up(device: str) -> None:
     """Imports what a run may name, reads the network that ships, and lets the kernels run once."""
     for package in (data, methods, regularizers):
-        registry.load(package)
+        package.entries()
     loaded = vision.load(Backbone(), num_classes=2, drop_path=0.0)
     model = loaded.model.to(device)
     model(torch.zeros(2, 3, loaded.image_size, loaded.image_size, device=device)).sum().backward()

@@ -1,65 +1,65 @@
-"""Entries of the catalogue from the modules of a registry."""
+"""Entries of the catalogue from the declarations in the registries."""
 
 import json
-from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pace_core.data
 import pace_core.methods
 import pace_core.regularizers
-from pace_core import registry
+from pace_core.registry import Entry
 from pace_core.spec.catalogue import MethodEntry, RegularizerEntry, SourceEntry
+
+E = TypeVar("E")
 
 
 def methods() -> list[MethodEntry]:
-    """By name, the tuners of `peft` last."""
+    """Lists the methods by name, the tuners of `peft` last."""
+    declared = [*_sorted(pace_core.methods.entries()), *_sorted(pace_core.methods.peft_tuners())]
     return [
         MethodEntry(
-            **_common(name, module),
-            gives=sorted(module.GIVES),
-            fits=sorted(module.FITS),
-            starts_pretrained=module.STARTS_PRETRAINED,
-            **_present(module, "stages", "freezes_features"),
+            **_common(method),
+            gives=sorted(method.gives),
+            fits=sorted(method.fits),
+            starts_pretrained=method.starts_pretrained,
+            stages=list(method.stages),
+            freezes_features=method.freezes_features,
         )
-        for name, module in [*_of(pace_core.methods), *sorted(pace_core.methods.peft_tuners().items())]
+        for method in declared
     ]
 
 
 def regularizers() -> list[RegularizerEntry]:
-    """By name."""
+    """Lists the regularizers by name."""
     return [
         RegularizerEntry(
-            **_common(name, module),
-            needs=sorted(module.NEEDS),
-            **_present(module, "reasons", "passes", "mixes"),
+            **_common(regularizer),
+            needs=sorted(regularizer.needs),
+            reasons=dict(regularizer.reasons),
+            passes=regularizer.passes,
+            mixes=regularizer.mixes,
         )
-        for name, module in _of(pace_core.regularizers)
+        for regularizer in _sorted(pace_core.regularizers.entries())
     ]
 
 
 def sources() -> list[SourceEntry]:
-    """By name."""
-    return [SourceEntry(**_common(name, module), **_present(module, "phases")) for name, module in _of(pace_core.data)]
+    """Lists the data sources by name."""
+    return [SourceEntry(**_common(source), phases=list(source.phases)) for source in _sorted(pace_core.data.entries())]
 
 
-def _of(folder: ModuleType) -> list[tuple[str, ModuleType]]:
-    return sorted(registry.load(folder).items())
+def _sorted(entries: dict[str, E]) -> list[E]:
+    return [entries[name] for name in sorted(entries)]
 
 
-def _common(name: str, module: ModuleType) -> dict[str, Any]:
-    assert module.__doc__, f"{module.__file__} lacks a docstring"
+def _common(entry: Entry[Any]) -> dict[str, Any]:
+    assert entry.doc, f"the file of {entry.name} lacks a docstring"
     return {
-        "name": name,
-        "title": module.TITLE,
-        "summary": module.__doc__.strip().splitlines()[0],
-        "params": _plain(module.Params.model_json_schema(by_alias=True)),
-        **_present(module, "paper"),
+        "name": entry.name,
+        "title": entry.title,
+        "summary": entry.doc.strip().splitlines()[0],
+        "params": _plain(entry.params.model_json_schema(by_alias=True)),
+        "paper": entry.paper,
     }
-
-
-def _present(module: ModuleType, *fields: str) -> dict[str, Any]:
-    """What the module says of an entry's fields that have a default."""
-    return {field: getattr(module, field.upper()) for field in fields if hasattr(module, field.upper())}
 
 
 def _plain(schema: dict[str, Any]) -> dict[str, Any]:

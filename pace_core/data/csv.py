@@ -15,14 +15,13 @@ from pace_core.data import _files
 from pace_core.data._found import Passed
 from pace_core.data._listing import Listed, Listing, content_hash, in_one_message, text
 from pace_core.data._report import report_of
+from pace_core.data._source import Source
 from pace_core.data._splits import Phase, Splits
 from pace_core.preprocessing import Preprocessing
 from pace_core.spec import Reporter, RunError
 from pace_core.spec.data_report import DataReport
 from pace_core.spec.text import shown
 
-NAME = "csv"
-TITLE = "CSV of paths and labels"
 SPLIT_WORDS = {
     "train": "train", "training": "train",
     "val": "val", "validation": "val", "valid": "val", "eval": "val", "dev": "val",
@@ -200,3 +199,14 @@ def _label_fault(row: Row, class_names: tuple[str, ...]) -> str:
     if _numbers(class_names):
         return f"{row.origin}: label {row.label!r} is out of range 0..{len(class_names) - 1}"
     return f"{row.origin}: label {row.label!r} is none of the {len(class_names)} classes of the training rows"
+
+
+SOURCE = Source(
+    name="csv",
+    title="CSV of paths and labels",
+    doc=__doc__,
+    params=Params,
+    load=load,
+    survey=survey,
+    fingerprint=fingerprint,
+)

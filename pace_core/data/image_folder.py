@@ -21,13 +21,11 @@ from pace_core.data._layout import (
 )
 from pace_core.data._listing import Listed, Listing, content_hash, cut, folder
 from pace_core.data._report import report_of
+from pace_core.data._source import Source
 from pace_core.data._splits import Phase, Splits
 from pace_core.preprocessing import Preprocessing
 from pace_core.spec import Reporter, RunError
 from pace_core.spec.data_report import DataReport
-
-NAME = "image_folder"
-TITLE = "Image folder"
 
 
 class Params(_files.UserParams):
@@ -97,3 +95,14 @@ def _listed(classes: dict[str, list[Path]], class_names: tuple[str, ...]) -> lis
         for label, name in enumerate(class_names)
         for path in classes.get(name, [])
     ]  # fmt: skip
+
+
+SOURCE = Source(
+    name="image_folder",
+    title="Image folder",
+    doc=__doc__,
+    params=Params,
+    load=load,
+    survey=survey,
+    fingerprint=fingerprint,
+)

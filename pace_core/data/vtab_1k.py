@@ -9,14 +9,12 @@ from pathlib import Path
 from pace_core.data import _files
 from pace_core.data._listing import Listed, Listing, content_hash, folder, in_one_message, text
 from pace_core.data._report import report_of
+from pace_core.data._source import Source
 from pace_core.data._splits import Phase, Splits
 from pace_core.preprocessing import Preprocessing
 from pace_core.spec import Reporter, RunError, load_benchmarks
 from pace_core.spec.data_report import DataReport
 
-NAME = "vtab_1k"
-TITLE = "VTAB-1K folders"
-PAPER = "Zhai et al. 2019, arXiv 1910.04867"
 LISTS: dict[Phase, tuple[str, str]] = {
     "search": ("train800.txt", "val200.txt"),
     "final": ("train800val200.txt", "test.txt"),
@@ -105,3 +103,15 @@ def _read(home: Path, name: str, num_classes: int, faults: list[str]) -> list[Li
         else:
             entries.append(Listed(home / path, int(label), origin))
     return entries
+
+
+SOURCE = Source(
+    name="vtab_1k",
+    title="VTAB-1K folders",
+    doc=__doc__,
+    params=Params,
+    paper="Zhai et al. 2019, arXiv 1910.04867",
+    load=load,
+    survey=survey,
+    fingerprint=fingerprint,
+)

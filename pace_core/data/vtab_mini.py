@@ -6,7 +6,6 @@ made of task, split and number, so that no split depends on another; classes are
 
 import hashlib
 from functools import lru_cache
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -16,15 +15,15 @@ from pydantic import Field, field_validator
 
 from pace_core import registry
 from pace_core.data import _vtab_mini
+from pace_core.data._source import Source
 from pace_core.data._splits import ImageSet, Phase, Splits
+from pace_core.data._vtab_mini._task import Task
 from pace_core.preprocessing import Preprocessing
 from pace_core.spec import ParamsModel, Reporter, RunError
 from pace_core.spec.data_report import DataReport
 
-NAME = "vtab_mini"
-TITLE = "VTAB mini"
 SIZES = {"train": 800, "val": 200, "test": 1000}
-TASKS: dict[str, ModuleType] = registry.load(_vtab_mini)
+TASKS = registry.load(_vtab_mini, Task)
 
 
 class Params(ParamsModel):
@@ -47,7 +46,7 @@ def load(
     params: Params, *, phase: Phase, num_classes: int | None, preprocessing: Preprocessing, reporter: Reporter
 ) -> Splits:
     """The task's pictures, drawn in seconds; sizes other than 64 are resized from it."""
-    class_names: tuple[str, ...] = TASKS[params.task].CLASS_NAMES
+    class_names = TASKS[params.task].class_names
     if num_classes not in (None, len(class_names)):
         raise RunError("spec_invalid", f"task.num_classes: {params.task} has {len(class_names)}, not {num_classes}")
     names = ("train", "val") if phase == "search" else ("train", "val", "test")
@@ -77,13 +76,13 @@ def survey(params: Params, *, phase: Phase, num_classes: int | None = None) -> D
 
 def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:
     """SHA-256 of what determines the pictures: the task, the version of its generator, the sizes of its splits."""
-    return hashlib.sha256(f"vtab-mini {params.task} {TASKS[params.task].VERSION} {SIZES}".encode()).hexdigest()
+    return hashlib.sha256(f"vtab-mini {params.task} {TASKS[params.task].version} {SIZES}".encode()).hexdigest()
 
 
 @lru_cache(maxsize=9)  # a warm worker trains many jobs on the same tasks; 12 MB a split
 def pictures(task: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """A split's images [N, 64, 64, 3] and labels [N]."""
-    classes = len(TASKS[task].CLASS_NAMES)
+    classes = len(TASKS[task].class_names)
     labels = generator(task, split, "labels").permutation(np.arange(SIZES[split], dtype=np.int64) % classes)
     images = [TASKS[task].draw(int(y), split, generator(task, split, i)) for i, y in enumerate(labels)]
     return np.round(np.clip(np.stack(images), 0, 1) * 255).astype(np.uint8), labels
@@ -93,3 +92,14 @@ def generator(task: str, split: str, number: int | str) -> np.random.Generator:
     """The draws of one picture, or of a split's order of labels."""
     seed = hashlib.sha256(f"vtab-mini {task} {split} {number}".encode()).digest()[:16]
     return np.random.Generator(np.random.PCG64(int.from_bytes(seed, "little")))
+
+
+SOURCE = Source(
+    name="vtab_mini",
+    title="VTAB mini",
+    doc=__doc__,
+    params=Params,
+    load=load,
+    survey=survey,
+    fingerprint=fingerprint,
+)

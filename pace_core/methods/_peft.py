@@ -7,7 +7,6 @@ only where one of them is asked for.
 import dataclasses
 import re
 from functools import cache, partial
-from types import ModuleType
 from typing import Any, get_type_hints
 
 import torch
@@ -17,6 +16,7 @@ from pydantic import Field, TypeAdapter, create_model
 from torch import nn
 
 from pace_core.methods._inject import freeze
+from pace_core.methods._method import Method
 from pace_core.network.parts import block_linears, head_prefix
 from pace_core.network.peft_layers import follow_layers
 from pace_core.spec import ParamsModel, RunError
@@ -29,8 +29,8 @@ _TARGETS = "Names of the adapted modules, or a regular expression of whole names
 
 
 @cache
-def tuners() -> dict[str, ModuleType]:
-    """All of them by name, with what a method's file has."""
+def tuners() -> dict[str, Method[Any]]:
+    """Returns one method per tuner, by name."""
     return {
         f"peft:{type.value}": _tuner(type.value, config)
         for type, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()
@@ -43,14 +43,18 @@ def _fits(type: PeftType, config: type[PeftConfig]) -> bool:
     return type.value not in _NOT_HERE and any(field.name == "target_modules" for field in dataclasses.fields(config))
 
 
-def _tuner(short: str, config: type[PeftConfig]) -> ModuleType:
-    tuner: Any = ModuleType(f"peft:{short}", f"{short} as HF `peft` has it, with that library's configuration.")
-    tuner.NAME, tuner.TITLE = tuner.__name__, f"peft's {short}"
-    tuner.GIVES, tuner.FITS = frozenset({"delta"}), frozenset({"vit", "swin", "text"})
-    tuner.STARTS_PRETRAINED = short not in _MOVED_AT_START
-    tuner.Params = _params(config)
-    tuner.adapt = partial(_adapt, tuner.NAME, config)
-    return tuner
+def _tuner(short: str, config: type[PeftConfig]) -> Method[Any]:
+    name = f"peft:{short}"
+    return Method(
+        name=name,
+        title=f"peft's {short}",
+        doc=f"{short} as HF `peft` has it, with that library's configuration.",
+        params=_params(config),
+        adapt=partial(_adapt, name, config),
+        fits=frozenset({"vit", "swin", "text"}),
+        gives=frozenset({"delta"}),
+        starts_pretrained=short not in _MOVED_AT_START,
+    )
 
 
 def _params(config: type[PeftConfig]) -> type[ParamsModel]:

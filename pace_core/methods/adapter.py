@@ -9,19 +9,10 @@ from torch import Tensor, nn
 
 from pace_core.methods._bottleneck import Bottleneck
 from pace_core.methods._inject import freeze
+from pace_core.methods._method import Method
 from pace_core.network.parts import block_linears, block_of, blocks_of
 from pace_core.network.residual import Residual
 from pace_core.spec import ParamsModel, RunError
-
-NAME = "adapter"
-TITLE = "Adapter"
-PAPER = (
-    "Houlsby et al., ICML 2019, arXiv 1902.00751; one a block: Pfeiffer et al., EACL 2021, arXiv 2005.00247; "
-    "not in every block: Rücklé et al., EMNLP 2021, arXiv 2010.11918"
-)
-GIVES = frozenset({"delta"})
-FITS = frozenset({"vit", "swin", "text"})
-STARTS_PRETRAINED = True
 
 _AFTER_MLP = ("mlp.fc2", "output.dense")
 _AFTER_ATTENTION = ("attn.proj", "attention.output.dense")
@@ -39,21 +30,6 @@ class Params(ParamsModel):
     """With placement drop: how many blocks, from the first on, have no adapter."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the hidden units dropped in training."""
-
-
-PUBLISHED_COUNTS = [
-    ({}, 156_768),  # VTAB's row: 0.16 M
-    ({"width": 12}, 230_544),
-    ({"width": 64}, 1_189_632),
-    ({"width": 96}, 1_779_840),
-    ({"placement": "houlsby"}, 313_536),
-    ({"placement": "houlsby", "width": 64}, 2_379_264),
-    ({"placement": "drop", "width": 48, "skipped": 5}, 521_808),
-]
-TEXT_COUNTS = [
-    ({"placement": "drop", "width": 48, "skipped": 0}, 894_528),  # GLUE's Adapter^D: 0.9 M
-    ({"placement": "houlsby", "width": 64}, 2_379_264),
-]
 
 
 class Adapter(Residual):
@@ -89,3 +65,31 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
         if name.removeprefix(f"{block}.") in places and block in blocks[skipped:]:
             assert isinstance(linear, nn.Linear)
             model.set_submodule(name, Adapter(linear, name, params, rng))
+
+
+METHOD = Method(
+    name="adapter",
+    title="Adapter",
+    doc=__doc__,
+    params=Params,
+    paper=(
+        "Houlsby et al., ICML 2019, arXiv 1902.00751; one a block: Pfeiffer et al., EACL 2021, arXiv 2005.00247; "
+        "not in every block: Rücklé et al., EMNLP 2021, arXiv 2010.11918"
+    ),
+    gives=frozenset({"delta"}),
+    fits=frozenset({"vit", "swin", "text"}),
+    published_counts=[
+        ({}, 156_768),  # VTAB's row: 0.16 M
+        ({"width": 12}, 230_544),
+        ({"width": 64}, 1_189_632),
+        ({"width": 96}, 1_779_840),
+        ({"placement": "houlsby"}, 313_536),
+        ({"placement": "houlsby", "width": 64}, 2_379_264),
+        ({"placement": "drop", "width": 48, "skipped": 5}, 521_808),
+    ],
+    text_counts=[
+        ({"placement": "drop", "width": 48, "skipped": 0}, 894_528),  # GLUE's Adapter^D: 0.9 M
+        ({"placement": "houlsby", "width": 64}, 2_379_264),
+    ],
+    adapt=adapt,
+)

@@ -11,16 +11,10 @@ from torch import Tensor, nn
 
 from pace_core.methods._bottleneck import Bottleneck
 from pace_core.methods._inject import freeze
+from pace_core.methods._method import Method
 from pace_core.network.parts import blocks_of
 from pace_core.network.residual import Residual
 from pace_core.spec import ParamsModel, RunError
-
-NAME = "adaptformer"
-TITLE = "AdaptFormer"
-PAPER = "Chen et al., NeurIPS 2022, arXiv 2205.13535"
-GIVES = frozenset({"delta"})
-FITS = frozenset({"vit", "swin"})
-STARTS_PRETRAINED = True
 
 
 class Params(ParamsModel):
@@ -34,13 +28,6 @@ class Params(ParamsModel):
     """Whether the adapter has biases; VTAB's row has none."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the hidden units dropped in training."""
-
-
-PUBLISHED_COUNTS = [
-    ({}, 1_189_632),  # 1.19 M
-    ({"width": 8}, 156_768),  # 0.16 M
-    ({"width": 8, "bias": False}, 147_456),
-]
 
 
 class ParallelMlp(Residual):
@@ -71,7 +58,24 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     for name in blocks_of(model):
         block = model.get_submodule(name)
         if not isinstance(block, Block | SwinTransformerBlock):
-            message = f"method.name: {NAME} needs blocks with a norm before the MLP; {type(block).__name__} has none"
-            raise RunError("spec_invalid", message)
+            message = f"adaptformer needs blocks with a norm before the MLP; {type(block).__name__} has none"
+            raise RunError("spec_invalid", f"method.name: {message}")
         block.mlp = ParallelMlp(block, f"{name}.mlp", params, rng)
         block.norm2 = nn.Identity()
+
+
+METHOD = Method(
+    name="adaptformer",
+    title="AdaptFormer",
+    doc=__doc__,
+    params=Params,
+    paper="Chen et al., NeurIPS 2022, arXiv 2205.13535",
+    gives=frozenset({"delta"}),
+    fits=frozenset({"vit", "swin"}),
+    published_counts=[
+        ({}, 1_189_632),  # 1.19 M
+        ({"width": 8}, 156_768),  # 0.16 M
+        ({"width": 8, "bias": False}, 147_456),
+    ],
+    adapt=adapt,
+)

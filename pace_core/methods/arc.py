@@ -9,17 +9,11 @@ from torch import Tensor, nn
 
 from pace_core.methods._inject import freeze
 from pace_core.methods._input_change import InputChange
+from pace_core.methods._method import Method
 from pace_core.methods._parameters import xavier_uniform
 from pace_core.methods._shared import register_shared
 from pace_core.network.parts import block_linears
 from pace_core.spec import ParamsModel
-
-NAME = "arc"
-TITLE = "ARC"
-PAPER = "Dong et al., Efficient Adaptation of Large Vision Transformer via Adapter Re-Composing, NeurIPS 2023"
-GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin"})
-STARTS_PRETRAINED = False
 
 
 class Params(ParamsModel):
@@ -31,9 +25,6 @@ class Params(ParamsModel):
     """Columns of U."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the bottleneck dropped in training."""
-
-
-PUBLISHED_COUNTS = [({}, 96_432), ({"positions": "att"}, 48_216)]
 
 
 class Projection(nn.Module):
@@ -89,3 +80,17 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
             projections[key] = Projection(linear.in_features, params.rank, rng)
         register_shared(layer, "projection", projections[key], owned=first)
         model.set_submodule(name, layer)
+
+
+METHOD = Method(
+    name="arc",
+    title="ARC",
+    doc=__doc__,
+    params=Params,
+    paper="Dong et al., Efficient Adaptation of Large Vision Transformer via Adapter Re-Composing, NeurIPS 2023",
+    gives=frozenset({"delta", "merged"}),
+    fits=frozenset({"vit", "swin"}),
+    starts_pretrained=False,
+    published_counts=[({}, 96_432), ({"positions": "att"}, 48_216)],
+    adapt=adapt,
+)

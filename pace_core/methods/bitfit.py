@@ -6,16 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from pace_core.methods._inject import freeze
+from pace_core.methods._method import Method
 from pace_core.network.parts import head_prefix
 from pace_core.network.residual import Residual, ResidualLinear
 from pace_core.spec import ParamsModel
-
-NAME = "bitfit"
-TITLE = "BitFit"
-PAPER = "Ben Zaken, Ravfogel, Goldberg, ACL 2022, arXiv 2106.10199"
-GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin", "text"})
-STARTS_PRETRAINED = True
 
 
 class Params(ParamsModel):
@@ -23,10 +17,6 @@ class Params(ParamsModel):
 
     The change is stored, not the bias: the weight decay pulls towards b0, and noise falls on the change alone.
     """
-
-
-PUBLISHED_COUNTS = [({}, 102_912)]  # 0.10 M; 0.14 M with VTAB's mean head, 0.28 M with FGVC's
-TEXT_COUNTS = [({}, 102_144)]  # 101,376 in the blocks, 768 in the norm of the embeddings
 
 
 class Layer(ResidualLinear):
@@ -77,3 +67,17 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
             model.set_submodule(name, Layer(module, name))
         elif isinstance(module, nn.LayerNorm | nn.Conv2d):
             model.set_submodule(name, Shifted(module, name))
+
+
+METHOD = Method(
+    name="bitfit",
+    title="BitFit",
+    doc=__doc__,
+    params=Params,
+    paper="Ben Zaken, Ravfogel, Goldberg, ACL 2022, arXiv 2106.10199",
+    gives=frozenset({"delta", "merged"}),
+    fits=frozenset({"vit", "swin", "text"}),
+    published_counts=[({}, 102_912)],  # 0.10 M; 0.14 M with VTAB's mean head, 0.28 M with FGVC's
+    text_counts=[({}, 102_144)],  # 101,376 in the blocks, 768 in the norm of the embeddings
+    adapt=adapt,
+)

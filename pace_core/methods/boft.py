@@ -11,16 +11,10 @@ from torch import Tensor, nn
 
 from pace_core.methods._inject import adapt_linears, freeze
 from pace_core.methods._lora_params import TargetParams
+from pace_core.methods._method import Method
 from pace_core.methods._rotation import cayley, skew, turned
 from pace_core.network.residual import ResidualLinear
 from pace_core.spec import RunError
-
-NAME = "boft"
-TITLE = "BOFT"
-PAPER = "Liu et al., Parameter-Efficient Orthogonal Finetuning via Butterfly Factorization, ICLR 2024, arXiv 2311.06243"
-GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin", "text"})
-STARTS_PRETRAINED = True
 
 
 class Params(TargetParams):
@@ -31,10 +25,6 @@ class Params(TargetParams):
     factors: int = Field(default=1, ge=1)
     """Factors of the butterfly; factor i exchanges channels among 2^i neighbouring blocks, so block_size · 2^(factors -
     1) divides the input of every adapted layer."""
-
-
-# of what has an effect: `peft` keeps whole blocks of which half has none, and counts 64,512 for the first
-PUBLISHED_COUNTS = [({"targets": "qkv"}, 41_472), ({"targets": "qkv", "factors": 2}, 55_296)]
 
 
 class Layer(ResidualLinear):
@@ -104,3 +94,18 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
         return Layer(base, name, params)
 
     adapt_linears(model, params.targets, layer)
+
+
+METHOD = Method(
+    name="boft",
+    title="BOFT",
+    doc=__doc__,
+    params=Params,
+    paper="Liu et al., Parameter-Efficient Orthogonal Finetuning via Butterfly Factorization, ICLR 2024, "
+    "arXiv 2311.06243",
+    gives=frozenset({"delta", "merged"}),
+    fits=frozenset({"vit", "swin", "text"}),
+    # of what has an effect: `peft` keeps whole blocks of which half has none, and counts 64,512 for the first
+    published_counts=[({"targets": "qkv"}, 41_472), ({"targets": "qkv", "factors": 2}, 55_296)],
+    adapt=adapt,
+)

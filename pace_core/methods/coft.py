@@ -13,15 +13,9 @@ from torch import Tensor, nn
 
 from pace_core.methods._inject import adapt_linears, freeze
 from pace_core.methods._lora_params import TargetParams
+from pace_core.methods._method import Method
 from pace_core.methods._rotation import cayley, skew, turned
 from pace_core.network.residual import ResidualLinear
-
-NAME = "coft"
-TITLE = "COFT"
-PAPER = "Qiu et al., Controlling Text-to-Image Diffusion by Orthogonal Finetuning, NeurIPS 2023, arXiv 2306.07280"
-GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin", "text"})
-STARTS_PRETRAINED = True
 
 
 class Params(TargetParams):
@@ -31,9 +25,6 @@ class Params(TargetParams):
     """Channels that are rotated together; a layer whose input it does not divide takes the next divisor below."""
     eps: float = Field(default=6e-5, gt=0)
     """The norm of each block's S stays below eps · block_size² / sqrt(blocks of the layer), as in the authors' code."""
-
-
-PUBLISHED_COUNTS = [({}, 999_936), ({"targets": "qkv"}, 142_848)]  # of `peft`'s OFT with the same blocks
 
 
 class Layer(ResidualLinear):
@@ -77,3 +68,16 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     """Freezes the backbone and puts adapted layers in the place of the targeted ones."""
     freeze(model, rng)
     adapt_linears(model, params.targets, lambda base, name: Layer(base, name, params))
+
+
+METHOD = Method(
+    name="coft",
+    title="COFT",
+    doc=__doc__,
+    params=Params,
+    paper="Qiu et al., Controlling Text-to-Image Diffusion by Orthogonal Finetuning, NeurIPS 2023, arXiv 2306.07280",
+    gives=frozenset({"delta", "merged"}),
+    fits=frozenset({"vit", "swin", "text"}),
+    published_counts=[({}, 999_936), ({"targets": "qkv"}, 142_848)],  # of `peft`'s OFT with the same blocks
+    adapt=adapt,
+)

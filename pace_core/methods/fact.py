@@ -8,18 +8,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pace_core.methods._inject import freeze
+from pace_core.methods._method import Method
 from pace_core.methods._parameters import uniform
 from pace_core.methods._shared import register_shared
 from pace_core.network.parts import block_linears
 from pace_core.network.residual import ResidualLinear
 from pace_core.spec import ParamsModel, RunError
-
-NAME = "fact"
-TITLE = "FacT"
-PAPER = "Jie and Deng, FacT: Factor-Tuning for Lightweight Adaptation on Vision Transformer, AAAI 2023"
-GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit"})  # the sides are shared by the whole network, so its blocks need one width
-STARTS_PRETRAINED = True
 
 
 class Params(ParamsModel):
@@ -33,14 +27,6 @@ class Params(ParamsModel):
     """Factor of dW; the authors search it in 0.01, 0.1, 1, 10, 100 for each task."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of Σ's outputs dropped in training."""
-
-
-PUBLISHED_COUNTS = [
-    ({"form": "tt", "rank": 4}, 8_448),
-    ({"form": "tt", "rank": 16}, 61_440),  # 0.04 M is the mean over VTAB's tasks, at ranks 4, 8 and 16
-    ({"form": "tk", "rank": 16}, 30_976),  # and 0.07 M at 16 and 32
-    ({"form": "tk", "rank": 32}, 86_528),
-]
 
 
 class Factors(nn.Module):
@@ -112,3 +98,21 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
         layer = Layer(linear, name, width, matrices, params, rng)
         register_shared(layer, "factors", factors, owned=position == 0)
         model.set_submodule(name, layer)
+
+
+METHOD = Method(
+    name="fact",
+    title="FacT",
+    doc=__doc__,
+    params=Params,
+    paper="Jie and Deng, FacT: Factor-Tuning for Lightweight Adaptation on Vision Transformer, AAAI 2023",
+    gives=frozenset({"delta", "merged"}),
+    fits=frozenset({"vit"}),  # the sides are shared by the whole network, so its blocks need one width
+    published_counts=[
+        ({"form": "tt", "rank": 4}, 8_448),
+        ({"form": "tt", "rank": 16}, 61_440),  # 0.04 M is the mean over VTAB's tasks, at ranks 4, 8 and 16
+        ({"form": "tk", "rank": 16}, 30_976),  # and 0.07 M at 16 and 32
+        ({"form": "tk", "rank": 32}, 86_528),
+    ],
+    adapt=adapt,
+)

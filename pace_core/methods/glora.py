@@ -8,19 +8,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pace_core.methods._inject import adapt_linears, freeze
+from pace_core.methods._method import Method
 from pace_core.methods._parameters import xavier_uniform
 from pace_core.network.parts import block_linears
 from pace_core.network.residual import ResidualLinear
 from pace_core.network.search_space import Architecture, SearchParams
 from pace_core.spec import RunError
-
-NAME = "glora"
-TITLE = "GLoRA"
-PAPER = "Chavan et al. 2023, arXiv 2306.07967"
-GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin"})
-STARTS_PRETRAINED = True
-STAGES = ("supernet", "search")  # the best architecture keeps the supernet's weights: no training after the search
 
 OfWeight = Literal["lora", "vector", "scalar", "none"]
 OfPrompt = Literal["lora", "vector", "none"]
@@ -40,9 +33,6 @@ class Params(SearchParams):
     """Most trained parameters of an architecture, without the head."""
     architecture: dict[str, Forms] | None = None
     """Layer → forms of A, B, C, D and E; searched where null."""
-
-
-PUBLISHED_COUNTS = [({"rank": 2}, 884_832), ({"rank": 4}, 1_603_776), ({"rank": 8}, 3_041_664)]  # of the supernets
 
 
 class Support(nn.Module):
@@ -154,3 +144,18 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
         return Layer(base, name, params.rank, LARGEST if given is None else given[name], rng)
 
     adapt_linears(model, "all", layer)
+
+
+METHOD = Method(
+    name="glora",
+    title="GLoRA",
+    doc=__doc__,
+    params=Params,
+    paper="Chavan et al. 2023, arXiv 2306.07967",
+    gives=frozenset({"delta", "merged"}),
+    fits=frozenset({"vit", "swin"}),
+    stages=("supernet", "search"),  # the best architecture keeps the supernet's weights: no training after the search
+    published_counts=[({"rank": 2}, 884_832), ({"rank": 4}, 1_603_776), ({"rank": 8}, 3_041_664)],  # of the supernets
+    adapt=adapt,
+    space=space,
+)

@@ -4,25 +4,27 @@ import torch
 from torch import nn
 
 from pace_core.methods._inject import freeze
+from pace_core.methods._method import Method
 from pace_core.spec import ParamsModel
-
-NAME = "linear"
-TITLE = "Linear probing"
-PAPER = ""
-GIVES: frozenset[str] = frozenset()
-FITS = frozenset({"vit", "swin", "text"})
-STARTS_PRETRAINED = True
-FREEZES_FEATURES = True
 
 
 class Params(ParamsModel):
     """Nothing to choose."""
 
 
-PUBLISHED_COUNTS = [({}, 0)]
-TEXT_COUNTS = [({}, 0)]
-
-
 def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     """Makes the head trainable; it begins anew."""
     freeze(model, rng)
+
+
+METHOD = Method(
+    name="linear",
+    title="Linear probing",
+    doc=__doc__,
+    params=Params,
+    fits=frozenset({"vit", "swin", "text"}),
+    published_counts=[({}, 0)],
+    text_counts=[({}, 0)],
+    adapt=adapt,
+    freezes_features=True,
+)

@@ -6,22 +6,13 @@ from torch import Tensor, nn
 from pace_core.methods._inject import adapt_linears, freeze
 from pace_core.methods._lora_params import LoraParams, PromptParams
 from pace_core.methods._low_rank import LowRank, output_parts
+from pace_core.methods._method import Method
 from pace_core.methods._prompt import Prompt
 from pace_core.network.residual import ResidualLinear
-
-NAME = "lora_add_vpt_add"
-TITLE = "LoRA (additive) + VPT (additive)"
-PAPER = "PACE, NeurIPS 2024, section 4"
-GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin", "text"})
-STARTS_PRETRAINED = True
 
 
 class Params(LoraParams, PromptParams):
     """dW = scale · A B, db = beta + W0 p."""
-
-
-PUBLISHED_COUNTS = [({"rank": 10}, 2_203_104), ({"rank": 10, "prompt": "vector"}, 1_622_016)]
 
 
 class Layer(ResidualLinear):
@@ -54,3 +45,16 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     """Freezes the backbone and puts adapted layers in the place of the targeted ones."""
     freeze(model, rng)
     adapt_linears(model, params.targets, lambda base, name: Layer(base, name, params, rng))
+
+
+METHOD = Method(
+    name="lora_add_vpt_add",
+    title="LoRA (additive) + VPT (additive)",
+    doc=__doc__,
+    params=Params,
+    paper="PACE, NeurIPS 2024, section 4",
+    gives=frozenset({"delta", "merged"}),
+    fits=frozenset({"vit", "swin", "text"}),
+    published_counts=[({"rank": 10}, 2_203_104), ({"rank": 10, "prompt": "vector"}, 1_622_016)],
+    adapt=adapt,
+)

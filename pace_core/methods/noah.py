@@ -9,19 +9,12 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from pace_core.methods._inject import freeze
+from pace_core.methods._method import Method
 from pace_core.methods._parameters import xavier_uniform
 from pace_core.methods._prompt_tokens import PromptTokens, prompt
 from pace_core.network.residual import Residual, ResidualLinear
 from pace_core.network.search_space import Architecture, SearchParams
 from pace_core.spec import ParamsModel, RunError
-
-NAME = "noah"
-TITLE = "NOAH"
-PAPER = "Zhang, Zhou, Liu 2022, arXiv 2206.04673"
-GIVES = frozenset({"delta"})
-FITS = frozenset({"vit"})
-STARTS_PRETRAINED = False
-STAGES = ("supernet", "search", "train")  # the best architecture is trained anew from the pretrained network
 
 MODULES = ("prompt", "lora", "adapter")
 
@@ -57,50 +50,6 @@ class Params(SearchParams):
     """Most trained parameters of an architecture, without the head."""
     architecture: Sizes | None = None
     """Sizes in every block; searched where null."""
-
-
-PUBLISHED_COUNTS = [  # subnets that the authors released for VTAB-1K
-    (
-        {
-            "architecture": {  # Caltech101
-                "prompt": (5, 10, 1, 5, 10, 1, 10, 1, 10, 1, 10, 1),
-                "lora": (1, 10, 10, 10, 5, 10, 10, 10, 5, 1, 10, 1),
-                "adapter": (10, 1, 5, 10, 10, 1, 5, 5, 10, 1, 5, 10),
-            }
-        },
-        426_313,
-    ),
-    (
-        {
-            "architecture": {  # SVHN
-                "prompt": (10, 5, 5, 10, 5, 5, 5, 5, 5, 5, 5, 5),
-                "lora": (5, 5, 5, 10, 5, 5, 5, 10, 10, 10, 10, 5),
-                "adapter": (5, 5, 5, 5, 5, 10, 5, 10, 5, 5, 5, 5),
-            }
-        },
-        431_686,
-    ),
-    (
-        {
-            "architecture": {  # KITTI
-                "prompt": (1, 5, 10, 1, 10, 5, 1, 1, 1, 5, 5, 5),
-                "lora": (5, 10, 10, 10, 1, 10, 5, 5, 10, 5, 10, 1),
-                "adapter": (5, 1, 10, 10, 1, 10, 1, 1, 5, 10, 5, 5),
-            }
-        },
-        397_888,
-    ),
-    (
-        {
-            "architecture": {  # DTD
-                "prompt": (10, 5, 1, 1, 5, 10, 5, 1, 1, 5, 1, 1),
-                "lora": (10, 5, 1, 1, 5, 10, 5, 1, 1, 5, 1, 1),
-                "adapter": (1, 1, 1, 10, 1, 1, 10, 10, 10, 10, 10, 1),
-            }
-        },
-        287_298,
-    ),
-]
 
 
 class Lora(ResidualLinear):
@@ -232,3 +181,34 @@ def adapt(model: VisionTransformer, params: Params, rng: torch.Generator) -> Non
         if hidden:
             name = f"blocks.{number}.mlp"
             block.mlp = Adapter(block.mlp, name, model.embed_dim, hidden, params.dropout, rng)
+
+
+_RELEASED = {
+    "5 10 1 5 10 1 10 1 10 1 10 1 | 1 10 10 10 5 10 10 10 5 1 10 1 | 10 1 5 10 10 1 5 5 10 1 5 10": 426_313,  # Caltech
+    "10 5 5 10 5 5 5 5 5 5 5 5 | 5 5 5 10 5 5 5 10 10 10 10 5 | 5 5 5 5 5 10 5 10 5 5 5 5": 431_686,  # SVHN
+    "1 5 10 1 10 5 1 1 1 5 5 5 | 5 10 10 10 1 10 5 5 10 5 10 1 | 5 1 10 10 1 10 1 1 5 10 5 5": 397_888,  # KITTI
+    "10 5 1 1 5 10 5 1 1 5 1 1 | 10 5 1 1 5 10 5 1 1 5 1 1 | 1 1 1 10 1 1 10 10 10 10 10 1": 287_298,  # DTD
+}
+"""Subnets that the authors released for VTAB-1K: prompts | LoRA ranks | adapter widths of the blocks → parameters."""
+
+
+def _released(sizes: str) -> dict[str, tuple[int, ...]]:
+    """Returns an architecture written as a line of the table."""
+    rows = [tuple(int(size) for size in row.split()) for row in sizes.split("|")]
+    return dict(zip(MODULES, rows, strict=True))
+
+
+METHOD = Method(
+    name="noah",
+    title="NOAH",
+    doc=__doc__,
+    params=Params,
+    paper="Zhang, Zhou, Liu 2022, arXiv 2206.04673",
+    gives=frozenset({"delta"}),
+    fits=frozenset({"vit"}),
+    starts_pretrained=False,
+    stages=("supernet", "search", "train"),  # the best architecture is trained anew from the pretrained network
+    published_counts=[({"architecture": _released(sizes)}, count) for sizes, count in _RELEASED.items()],
+    adapt=adapt,
+    space=space,
+)

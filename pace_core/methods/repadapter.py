@@ -8,16 +8,10 @@ from torch import Tensor, nn
 
 from pace_core.methods._inject import freeze
 from pace_core.methods._input_change import InputChange
+from pace_core.methods._method import Method
 from pace_core.methods._parameters import xavier_uniform
 from pace_core.network.parts import block_linears
 from pace_core.spec import ParamsModel, RunError
-
-NAME = "repadapter"
-TITLE = "RepAdapter"
-PAPER = "Luo et al., Towards Efficient Visual Adaption via Structural Re-parameterization, arXiv 2302.08106"
-GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin"})
-STARTS_PRETRAINED = True
 
 
 class Params(ParamsModel):
@@ -33,10 +27,6 @@ class Params(ParamsModel):
     """Factor of the adapter; the authors search it in 0.1, 0.5, 1, 5, 10 for each task."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the bottleneck dropped in training."""
-
-
-# the paper's 0.22 M and 0.11 M leave the biases out
-PUBLISHED_COUNTS = [({}, 239_808), ({"positions": "attn"}, 119_904)]
 
 
 class Layer(InputChange):
@@ -80,3 +70,17 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
                 message = f"method.groups: {params.groups} does not divide {of} ({width}); use a divisor, such as 1"
                 raise RunError("spec_invalid", message)
         model.set_submodule(name, Layer(linear, name, params, rng))
+
+
+METHOD = Method(
+    name="repadapter",
+    title="RepAdapter",
+    doc=__doc__,
+    params=Params,
+    paper="Luo et al., Towards Efficient Visual Adaption via Structural Re-parameterization, arXiv 2302.08106",
+    gives=frozenset({"delta", "merged"}),
+    fits=frozenset({"vit", "swin"}),
+    # the paper's 0.22 M and 0.11 M leave the biases out
+    published_counts=[({}, 239_808), ({"positions": "attn"}, 119_904)],
+    adapt=adapt,
+)

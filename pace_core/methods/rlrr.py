@@ -7,25 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pace_core.methods._inject import adapt_linears, freeze
+from pace_core.methods._method import Method
 from pace_core.methods._scale_shift import ScaleShift
 from pace_core.network.parts import block_of
 from pace_core.network.residual import ResidualLinear
 from pace_core.spec import ParamsModel
 
-NAME = "rlrr"
-TITLE = "RLRR"
-PAPER = "Dong et al., Low-Rank Rescaled Vision Transformer Fine-Tuning, CVPR 2024, arXiv 2403.19067"
-GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin"})
-STARTS_PRETRAINED = False
-
 
 class Params(ParamsModel):
     """Nothing to choose: dW = W0 ⊙ s_l s_rᵀ and db = f on every linear layer of the blocks; a scale and a shift behind
     their norms, the last norm and the patch embedding."""
-
-
-PUBLISHED_COUNTS = [({}, 288_768)]
 
 
 class Layer(ResidualLinear):
@@ -72,3 +63,17 @@ def _is_scaled(name: str, module: nn.Module) -> bool:
     if isinstance(module, nn.LayerNorm):
         return name in ("norm", "fc_norm") or (block_of(name) is not None and name.endswith((".norm1", ".norm2")))
     return name == "patch_embed.proj"
+
+
+METHOD = Method(
+    name="rlrr",
+    title="RLRR",
+    doc=__doc__,
+    params=Params,
+    paper="Dong et al., Low-Rank Rescaled Vision Transformer Fine-Tuning, CVPR 2024, arXiv 2403.19067",
+    gives=frozenset({"delta", "merged"}),
+    fits=frozenset({"vit", "swin"}),
+    starts_pretrained=False,
+    published_counts=[({}, 288_768)],
+    adapt=adapt,
+)

@@ -4,23 +4,14 @@ import torch
 from torch import Tensor, nn
 
 from pace_core.methods._inject import freeze
+from pace_core.methods._method import Method
 from pace_core.methods._scale_shift import ScaleShift, start
 from pace_core.network.residual import ResidualLinear
 from pace_core.spec import ParamsModel
 
-NAME = "ssf"
-TITLE = "SSF"
-PAPER = "Lian et al., NeurIPS 2022, arXiv 2210.08823"
-GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin"})
-STARTS_PRETRAINED = False
-
 
 class Params(ParamsModel):
     """gamma ⊙ u + beta for the output u of each linear layer, norm and patch embedding; nothing to choose."""
-
-
-PUBLISHED_COUNTS = [({}, 205_824)]  # 0.24 M with VTAB's mean head, 0.39 M with FGVC's
 
 
 class Layer(ResidualLinear):
@@ -55,3 +46,17 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
             model.set_submodule(name, Layer(module, name, rng))
         elif isinstance(module, nn.LayerNorm | nn.Conv2d) and module.weight is not None:  # it could fold nothing else
             model.set_submodule(name, ScaleShift(module, name, rng))
+
+
+METHOD = Method(
+    name="ssf",
+    title="SSF",
+    doc=__doc__,
+    params=Params,
+    paper="Lian et al., NeurIPS 2022, arXiv 2210.08823",
+    gives=frozenset({"delta", "merged"}),
+    fits=frozenset({"vit", "swin"}),
+    starts_pretrained=False,
+    published_counts=[({}, 205_824)],  # 0.24 M with VTAB's mean head, 0.39 M with FGVC's
+    adapt=adapt,
+)

@@ -14,16 +14,10 @@ from torch import Tensor, nn
 from pace_core.methods._inject import freeze, is_target
 from pace_core.methods._lora_params import TargetParams
 from pace_core.methods._low_rank import output_parts
+from pace_core.methods._method import Method
 from pace_core.methods._shared import register_shared
 from pace_core.network.parts import block_linears
 from pace_core.network.residual import ResidualLinear
-
-NAME = "vera"
-TITLE = "VeRA"
-PAPER = "Kopiczko, Blankevoort, Asano, ICLR 2024, arXiv 2310.11454"
-GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin", "text"})
-STARTS_PRETRAINED = True
 
 
 class Params(TargetParams):
@@ -39,14 +33,6 @@ class Params(TargetParams):
     """Share of the adapter's inputs dropped in training."""
     projection_seed: int = Field(default=0, ge=0)
     """Of A and B, which are drawn again where the adapter is used instead of being saved."""
-
-
-PUBLISHED_COUNTS = [
-    ({}, 24_576),
-    ({"rank": 1024}, 43_008),  # RoBERTa-base has the same q and v: 0.043 M
-    ({"targets": "qkv"}, 30_720),
-    ({"targets": "all"}, 95_232),
-]
 
 
 class Projections(nn.Module):
@@ -109,3 +95,21 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
         layer = Layer(linear, name, params, parts[name])
         register_shared(layer, "projections", projections, owned=position == 0)
         model.set_submodule(name, layer)
+
+
+METHOD = Method(
+    name="vera",
+    title="VeRA",
+    doc=__doc__,
+    params=Params,
+    paper="Kopiczko, Blankevoort, Asano, ICLR 2024, arXiv 2310.11454",
+    gives=frozenset({"delta", "merged"}),
+    fits=frozenset({"vit", "swin", "text"}),
+    published_counts=[
+        ({}, 24_576),
+        ({"rank": 1024}, 43_008),  # RoBERTa-base has the same q and v: 0.043 M
+        ({"targets": "qkv"}, 30_720),
+        ({"targets": "all"}, 95_232),
+    ],
+    adapt=adapt,
+)

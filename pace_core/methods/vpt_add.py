@@ -6,15 +6,9 @@ from torch import Tensor, nn
 
 from pace_core.methods._inject import adapt_linears, freeze
 from pace_core.methods._lora_params import PromptParams, TargetParams
+from pace_core.methods._method import Method
 from pace_core.methods._prompt import Prompt
 from pace_core.network.residual import ResidualLinear
-
-NAME = "vpt_add"
-TITLE = "VPT (additive)"
-PAPER = "PACE, NeurIPS 2024, section 4, after Jia et al., ECCV 2022"
-GIVES = frozenset({"delta", "merged"})
-FITS = frozenset({"vit", "swin", "text"})
-STARTS_PRETRAINED = True
 
 
 class Params(PromptParams, TargetParams):
@@ -22,13 +16,6 @@ class Params(PromptParams, TargetParams):
 
     rank: int = Field(default=10, ge=1)
     """Width of the factored prompt; at most the narrower side of every adapted layer."""
-
-
-PUBLISHED_COUNTS = [
-    ({"rank": 1}, 64_560),
-    ({"rank": 10}, 645_600),
-    ({"prompt": "vector"}, 64_512),  # PACE, few-shot: 0.14 M with the head
-]
 
 
 class Layer(ResidualLinear):
@@ -49,3 +36,20 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     """Freezes the backbone and puts adapted layers in the place of the targeted ones."""
     freeze(model, rng)
     adapt_linears(model, params.targets, lambda base, name: Layer(base, name, params, rng))
+
+
+METHOD = Method(
+    name="vpt_add",
+    title="VPT (additive)",
+    doc=__doc__,
+    params=Params,
+    paper="PACE, NeurIPS 2024, section 4, after Jia et al., ECCV 2022",
+    gives=frozenset({"delta", "merged"}),
+    fits=frozenset({"vit", "swin", "text"}),
+    published_counts=[
+        ({"rank": 1}, 64_560),
+        ({"rank": 10}, 645_600),
+        ({"prompt": "vector"}, 64_512),  # PACE, few-shot: 0.14 M with the head
+    ],
+    adapt=adapt,
+)

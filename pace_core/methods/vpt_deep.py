@@ -5,16 +5,9 @@ from pydantic import Field
 from timm.models.vision_transformer import VisionTransformer
 
 from pace_core.methods._inject import freeze
+from pace_core.methods._method import Method
 from pace_core.methods._prompt_tokens import PromptTokens, prompt, uniform_tokens
 from pace_core.spec import ParamsModel
-
-NAME = "vpt_deep"
-TITLE = "VPT-Deep"
-PAPER = "Jia et al., ECCV 2022, arXiv 2203.12119"
-GIVES: frozenset[str] = frozenset()
-FITS = frozenset({"vit"})
-STARTS_PRETRAINED = False
-FREEZES_FEATURES = True
 
 
 class Params(ParamsModel):
@@ -26,17 +19,28 @@ class Params(ParamsModel):
     """Share of the prompts' entries dropped in training."""
 
 
-PUBLISHED_COUNTS = [
-    ({"prompts": 5}, 46_080),  # SUN397 of the authors' example: 351,373 with the head
-    ({"prompts": 10}, 92_160),
-    ({"prompts": 50}, 460_800),
-    ({"prompts": 100}, 921_600),  # EuroSAT and DMLab of the authors' examples: 929,290 and 926,214 with the head
-]
-
-
 def adapt(model: VisionTransformer, params: Params, rng: torch.Generator) -> None:
     """Freezes the backbone; each block's prompts stand where the last block's stood."""
     freeze(model, rng)
     for block in model.blocks:
         tokens = uniform_tokens(model, params.prompts, rng)
         prompt(block, block, PromptTokens(tokens, model.num_prefix_tokens, params.dropout))
+
+
+METHOD = Method(
+    name="vpt_deep",
+    title="VPT-Deep",
+    doc=__doc__,
+    params=Params,
+    paper="Jia et al., ECCV 2022, arXiv 2203.12119",
+    fits=frozenset({"vit"}),
+    starts_pretrained=False,
+    published_counts=[
+        ({"prompts": 5}, 46_080),  # SUN397 of the authors' example: 351,373 with the head
+        ({"prompts": 10}, 92_160),
+        ({"prompts": 50}, 460_800),
+        ({"prompts": 100}, 921_600),  # EuroSAT and DMLab of the authors' examples: 929,290 and 926,214 with the head
+    ],
+    adapt=adapt,
+    freezes_features=True,
+)

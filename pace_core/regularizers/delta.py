@@ -11,14 +11,9 @@ from torch.nn import functional as F
 
 from pace_core.network.parts import blocks_of
 from pace_core.network.pretrained import Pretrained
+from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step, accumulate, classification
 from pace_core.spec import ParamsModel
-
-NAME = "delta"
-TITLE = "DELTA"
-PAPER = "Li et al.: DELTA, ICLR 2019, arXiv 1901.09229, section 3; PACE, Table 8"
-NEEDS: frozenset[str] = frozenset()
-PASSES = 1.9  # the pretrained network's backward pass ends at its feature maps
 
 
 class Params(ParamsModel):
@@ -106,3 +101,14 @@ class _FeatureMaps:
             maps = maps.detach().requires_grad_()
         self._caught.append(maps)
         return maps if rest is None else (maps, *rest)
+
+
+REGULARIZER = Declaration(
+    name="delta",
+    title="DELTA",
+    doc=__doc__,
+    params=Params,
+    paper="Li et al.: DELTA, ICLR 2019, arXiv 1901.09229, section 3; PACE, Table 8",
+    passes=1.9,  # the pretrained network's backward pass ends at its feature maps
+    make=Regularizer,
+)

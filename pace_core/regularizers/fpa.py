@@ -3,14 +3,9 @@
 from pydantic import Field
 
 from pace_core.regularizers._alignment import Alignment
+from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step, accumulate, classification
 from pace_core.spec import ParamsModel
-
-NAME = "fpa"
-TITLE = "FPA"
-PAPER = "PACE, NeurIPS 2024, eq. 5 and Table 8"
-NEEDS: frozenset[str] = frozenset()
-PASSES = 1.35  # the pretrained network's forward pass has no backward pass
 
 
 class Params(ParamsModel):
@@ -36,3 +31,14 @@ class Regularizer(Stateless):
             return {"loss": terms["loss_classification"] + self.weight * terms["loss_alignment"], **terms}, logits
 
         return accumulate(batch, self.setting.micro_batch, passing)
+
+
+REGULARIZER = Declaration(
+    name="fpa",
+    title="FPA",
+    doc=__doc__,
+    params=Params,
+    paper="PACE, NeurIPS 2024, eq. 5 and Table 8",
+    passes=1.35,  # the pretrained network's forward pass has no backward pass
+    make=Regularizer,
+)

@@ -3,15 +3,10 @@
 from pydantic import Field
 
 from pace_core.regularizers._alignment import Alignment
+from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._penalty import GradientPenalty
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step, accumulate
 from pace_core.spec import ParamsModel
-
-NAME = "fpa_gradient_penalty"
-TITLE = "FPA + gradient penalty"
-PAPER = "PACE, NeurIPS 2024, Table 8"
-NEEDS: frozenset[str] = frozenset()
-PASSES = 4.1
 
 
 class Params(ParamsModel):
@@ -40,3 +35,14 @@ class Regularizer(Stateless):
             return {"loss": whole, **terms}, logits
 
         return accumulate(batch, self.setting.micro_batch, passing)
+
+
+REGULARIZER = Declaration(
+    name="fpa_gradient_penalty",
+    title="FPA + gradient penalty",
+    doc=__doc__,
+    params=Params,
+    paper="PACE, NeurIPS 2024, Table 8",
+    passes=4.1,
+    make=Regularizer,
+)

@@ -5,15 +5,10 @@ from pydantic import Field
 from torch import Tensor
 
 from pace_core.network.parts import head_prefix
+from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._plain import plain_step
 from pace_core.regularizers._step import Batch, Setting, Step
 from pace_core.spec import ParamsModel
-
-NAME = "ftp"
-TITLE = "FTP"
-PAPER = "Tian et al.: Fast Trainable Projection, NeurIPS 2023, arXiv 2310.19182, Algorithm 1; PACE, Table 8"
-NEEDS: frozenset[str] = frozenset()
-PASSES = 1.1
 
 _SMALLEST_RADIUS, _RATE, _BETA1, _BETA2, _EPS = 1e-8, 1e-2, 0.9, 0.999, 1e-8  # Tian et al.'s, for the radii's Adam
 
@@ -93,3 +88,14 @@ def _rows(tensor: Tensor) -> Tensor:
 def _row_norms(tensor: Tensor) -> Tensor:
     """Sums of absolute values, shape (rows, 1); never zero."""
     return _rows(tensor).abs().sum(1, keepdim=True).clamp_min(torch.finfo(tensor.dtype).tiny)
+
+
+REGULARIZER = Declaration(
+    name="ftp",
+    title="FTP",
+    doc=__doc__,
+    params=Params,
+    paper="Tian et al.: Fast Trainable Projection, NeurIPS 2023, arXiv 2310.19182, Algorithm 1; PACE, Table 8",
+    passes=1.1,
+    make=Regularizer,
+)

@@ -2,15 +2,10 @@
 
 from pydantic import Field
 
+from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._penalty import GradientPenalty
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step, accumulate
 from pace_core.spec import ParamsModel
-
-NAME = "gradient_penalty"
-TITLE = "Gradient penalty"
-PAPER = "Barrett & Dherin: Implicit Gradient Regularization, ICLR 2021, arXiv 2009.11162 (explicit form); PACE, Table 8"
-NEEDS: frozenset[str] = frozenset()
-PASSES = 3.8  # the second derivative costs nearly three passes
 
 
 class Params(ParamsModel):
@@ -35,3 +30,15 @@ class Regularizer(Stateless):
             return {"loss": loss + self.weight * squared_norm, **terms}, logits
 
         return accumulate(batch, self.setting.micro_batch, passing)
+
+
+REGULARIZER = Declaration(
+    name="gradient_penalty",
+    title="Gradient penalty",
+    doc=__doc__,
+    params=Params,
+    paper="Barrett & Dherin: Implicit Gradient Regularization, ICLR 2021, arXiv 2009.11162 (explicit form); "
+    "PACE, Table 8",
+    passes=3.8,  # the second derivative costs nearly three passes
+    make=Regularizer,
+)

@@ -2,16 +2,11 @@
 
 from pydantic import Field
 
+from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._plain import plain_step, with_penalty
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step
 from pace_core.regularizers._weight_change import WeightChange
 from pace_core.spec import ParamsModel
-
-NAME = "l1"
-TITLE = "L1"
-PAPER = "PACE, NeurIPS 2024, Table 8"
-NEEDS: frozenset[str] = frozenset()
-PASSES = 1.2
 
 
 class Params(ParamsModel):
@@ -30,3 +25,14 @@ class Regularizer(Stateless):
     def step(self, batch: Batch, step: int) -> Step:
         parts = (change.abs().sum() for change in self.change)
         return with_penalty(plain_step(self.setting, batch), self.weight, "loss_change", parts)
+
+
+REGULARIZER = Declaration(
+    name="l1",
+    title="L1",
+    doc=__doc__,
+    params=Params,
+    paper="PACE, NeurIPS 2024, Table 8",
+    passes=1.2,
+    make=Regularizer,
+)

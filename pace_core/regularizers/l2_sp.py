@@ -2,18 +2,11 @@
 
 from pydantic import Field
 
+from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._plain import plain_step, with_penalty
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step
 from pace_core.regularizers._weight_change import WeightChange
 from pace_core.spec import ParamsModel
-
-NAME = "l2_sp"
-TITLE = "L2-SP"
-PAPER = (
-    "Li, Grandvalet, Davoine: Explicit Inductive Bias for Transfer Learning, ICML 2018, arXiv 1802.01483; PACE, Table 8"
-)
-NEEDS: frozenset[str] = frozenset()
-PASSES = 1.2
 
 
 class Params(ParamsModel):
@@ -32,3 +25,15 @@ class Regularizer(Stateless):
     def step(self, batch: Batch, step: int) -> Step:
         parts = (change.square().sum() for change in self.change)
         return with_penalty(plain_step(self.setting, batch), self.weight, "loss_change", parts)
+
+
+REGULARIZER = Declaration(
+    name="l2_sp",
+    title="L2-SP",
+    doc=__doc__,
+    params=Params,
+    paper="Li, Grandvalet, Davoine: Explicit Inductive Bias for Transfer Learning, ICML 2018, "
+    "arXiv 1802.01483; PACE, Table 8",
+    passes=1.2,
+    make=Regularizer,
+)

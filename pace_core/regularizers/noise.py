@@ -1,16 +1,10 @@
 """Noise on the adapters without the consistency term."""
 
 from pace_core.regularizers._adapter_noise import attach_noise
+from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._draws import step_of_one_draw
 from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step
-
-NAME = "noise"
-TITLE = "Adapter noise"
-PAPER = "PACE, NeurIPS 2024, Table 8"
-NEEDS = NOISE_NEEDS
-REASONS = NOISE_REASONS
-PASSES = 1.6
 
 
 class Params(NoiseParams):
@@ -26,3 +20,16 @@ class Regularizer(Stateless):
 
     def step(self, batch: Batch, step: int) -> Step:
         return step_of_one_draw(self.setting, batch, step)
+
+
+REGULARIZER = Declaration(
+    name="noise",
+    title="Adapter noise",
+    doc=__doc__,
+    params=Params,
+    paper="PACE, NeurIPS 2024, Table 8",
+    needs=NOISE_NEEDS,
+    reasons=NOISE_REASONS,
+    passes=1.6,
+    make=Regularizer,
+)

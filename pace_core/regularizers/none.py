@@ -1,14 +1,9 @@
 """Cross-entropy alone."""
 
+from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._plain import plain_step
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step
 from pace_core.spec import ParamsModel
-
-NAME = "none"
-TITLE = "No regularization"
-PAPER = ""
-NEEDS: frozenset[str] = frozenset()
-PASSES = 1.0
 
 
 class Params(ParamsModel):
@@ -23,3 +18,13 @@ class Regularizer(Stateless):
 
     def step(self, batch: Batch, step: int) -> Step:
         return plain_step(self.setting, batch)
+
+
+REGULARIZER = Declaration(
+    name="none",
+    title="No regularization",
+    doc=__doc__,
+    params=Params,
+    passes=1.0,
+    make=Regularizer,
+)

@@ -3,16 +3,10 @@
 from pydantic import Field
 
 from pace_core.regularizers._adapter_noise import attach_noise
+from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._draws import step_of_draws
 from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step
-
-NAME = "pace"
-TITLE = "PACE"
-PAPER = "Ni, Zhang, Koniusz: PACE, NeurIPS 2024, arXiv 2409.17137, eq. 12"
-NEEDS = NOISE_NEEDS
-REASONS = NOISE_REASONS
-PASSES = 3.2  # of two networks; 1.6 for each
 
 
 class Params(NoiseParams):
@@ -33,3 +27,16 @@ class Regularizer(Stateless):
 
     def step(self, batch: Batch, step: int) -> Step:
         return step_of_draws(self.setting, batch, step, self.weight, self.networks)
+
+
+REGULARIZER = Declaration(
+    name="pace",
+    title="PACE",
+    doc=__doc__,
+    params=Params,
+    paper="Ni, Zhang, Koniusz: PACE, NeurIPS 2024, arXiv 2409.17137, eq. 12",
+    needs=NOISE_NEEDS,
+    reasons=NOISE_REASONS,
+    passes=3.2,  # of two networks; 1.6 for each
+    make=Regularizer,
+)

@@ -5,16 +5,9 @@ from pydantic import Field
 from torch import Tensor
 
 from pace_core.regularizers._adapter_noise import attach_noise
+from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
 from pace_core.regularizers._step import Batch, Setting, Step, accumulate, classification, consistency
-
-NAME = "pace_fast"
-TITLE = "PACE (fast)"
-PAPER = "PACE, NeurIPS 2024, section 4"
-NEEDS = NOISE_NEEDS
-REASONS = NOISE_REASONS
-PASSES = 1.6
-MIXES = False  # the epoch before saw other mixtures
 
 
 class Params(NoiseParams):
@@ -57,3 +50,17 @@ class Regularizer:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.history.copy_(state["history"])
+
+
+REGULARIZER = Declaration(
+    name="pace_fast",
+    title="PACE (fast)",
+    doc=__doc__,
+    params=Params,
+    paper="PACE, NeurIPS 2024, section 4",
+    needs=NOISE_NEEDS,
+    reasons=NOISE_REASONS,
+    passes=1.6,
+    mixes=False,  # the epoch before saw other mixtures
+    make=Regularizer,
+)

@@ -3,16 +3,10 @@
 from pydantic import Field
 
 from pace_core.regularizers._adapter_noise import attach_noise
+from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._draws import step_of_draws, step_of_one_draw
 from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step
-
-NAME = "pace_lazy_half"
-TITLE = "PACE (lazy, half batch)"
-PAPER = "PACE, NeurIPS 2024, section 4"
-NEEDS = NOISE_NEEDS
-REASONS = NOISE_REASONS
-PASSES = 1.6
 
 
 class Params(NoiseParams):
@@ -37,3 +31,16 @@ class Regularizer(Stateless):
             part = Batch(batch.images[:half], batch.labels[:half], batch.index[:half])
             return step_of_draws(self.setting, part, step, self.weight)
         return step_of_one_draw(self.setting, batch, step)
+
+
+REGULARIZER = Declaration(
+    name="pace_lazy_half",
+    title="PACE (lazy, half batch)",
+    doc=__doc__,
+    params=Params,
+    paper="PACE, NeurIPS 2024, section 4",
+    needs=NOISE_NEEDS,
+    reasons=NOISE_REASONS,
+    passes=1.6,
+    make=Regularizer,
+)

@@ -3,15 +3,10 @@
 import torch
 from pydantic import Field
 
+from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._plain import batch_gradient, norm, plain_step
 from pace_core.regularizers._step import Batch, Setting, Stateless, Step
 from pace_core.spec import ParamsModel
-
-NAME = "sam"
-TITLE = "SAM"
-PAPER = "Foret et al.: Sharpness-Aware Minimization, ICLR 2021, arXiv 2010.01412, eq. 2 and 3; PACE, Table 8"
-NEEDS: frozenset[str] = frozenset()
-PASSES = 2.0
 
 
 class Params(ParamsModel):
@@ -45,3 +40,14 @@ class Regularizer(Stateless):
                 for parameter, value in zip(trained, before, strict=True):
                     parameter.copy_(value)
         return Step({"loss": moved.terms["loss"], "loss_classification": loss}, logits, batch.labels)
+
+
+REGULARIZER = Declaration(
+    name="sam",
+    title="SAM",
+    doc=__doc__,
+    params=Params,
+    paper="Foret et al.: Sharpness-Aware Minimization, ICLR 2021, arXiv 2010.01412, eq. 2 and 3; PACE, Table 8",
+    passes=2.0,
+    make=Regularizer,
+)

@@ -5,14 +5,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from pace_core.methods import all_decayed
 from pace_core.network.parts import head_prefix
 from pace_core.spec import Optimizer, Training
 from pace_core.training.schedule import learning_rate
-
-
-def all_decayed(name: str) -> bool:
-    """The rule of PACE's code: no trained parameter is spared the decay."""
-    return False
 
 
 def build_optimizer(

@@ -1,6 +1,6 @@
 """Every method in the folder keeps what a method promises; a new file there is held to it by existing."""
 
-from types import ModuleType
+from typing import Any
 
 import pytest
 import timm
@@ -9,24 +9,25 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
-from pace_core import methods, registry
+from pace_core import methods
 from pace_core.adapters import load_trained, merge
+from pace_core.methods import Method
 from pace_core.network.parts import block_linears, head_name
 from pace_core.network.pretrained import pretrained_weights
 from pace_core.network.residual import Noised, Residual, merged_weights, residual_layers, residuals
 from pace_core.training.optimizer import trainable
 from tests.networks import images, stirred, tiny_roberta, tiny_swin, tiny_vit
 
-METHODS = registry.load(methods)
-RESIDUAL = [name for name, module in METHODS.items() if "delta" in module.GIVES]
-TARGETED = [name for name in RESIDUAL if "targets" in METHODS[name].Params.model_fields]
+METHODS = methods.entries()
+RESIDUAL = [name for name, method in METHODS.items() if "delta" in method.gives]
+TARGETED = [name for name in RESIDUAL if "targets" in METHODS[name].params.model_fields]
 COUNTS, TEXT_COUNTS = (
     [
-        pytest.param(module, params, count, id=f"{name}-{params}")
-        for name, module in METHODS.items()
-        for params, count in getattr(module, counts, [])
+        pytest.param(method, params, count, id=f"{name}-{params}")
+        for name, method in METHODS.items()
+        for params, count in getattr(method, counts)
     ]
-    for counts in ("PUBLISHED_COUNTS", "TEXT_COUNTS")
+    for counts in ("published_counts", "text_counts")
 )
 
 
@@ -35,7 +36,7 @@ NETWORKS = {"vit": tiny_vit, "swin": tiny_swin, "text": tiny_roberta}
 
 def on_every_network(names: list[str]) -> pytest.MarkDecorator:
     """Each of these methods on each kind of network that it says it fits."""
-    pairs = [(name, kind) for name in names for kind in NETWORKS if kind in METHODS[name].FITS]
+    pairs = [(name, kind) for name in names for kind in NETWORKS if kind in METHODS[name].fits]
     return pytest.mark.parametrize(("name", "kind"), pairs)
 
 
@@ -58,38 +59,38 @@ def logits(model: nn.Module, inputs: Tensor) -> Tensor:
     return outputs.logits if isinstance(model, RobertaForSequenceClassification) else outputs
 
 
-def adapted(model: nn.Module, module: ModuleType, **params: object) -> nn.Module:
-    asked = {"rank": 3, **params} if "rank" in module.Params.model_fields else params
-    module.adapt(model, module.Params(**asked), torch.Generator().manual_seed(0))
+def adapted(model: nn.Module, method: Method[Any], **params: object) -> nn.Module:
+    asked = {"rank": 3, **params} if "rank" in method.params.model_fields else params
+    method.adapt(model, method.params(**asked), torch.Generator().manual_seed(0))
     return model.double()
 
 
-@pytest.mark.parametrize(("module", "params", "count"), COUNTS)
+@pytest.mark.parametrize(("method", "params", "count"), COUNTS)
 def test_the_built_vit_b_16_trains_as_many_parameters_as_published(
-    module: ModuleType, params: dict[str, object], count: int
+    method: Method[Any], params: dict[str, object], count: int
 ) -> None:
     with torch.device("meta"):
         model = timm.create_model("vit_base_patch16_224", num_classes=100)
-        module.adapt(model, module.Params(**params), torch.Generator())
+        method.adapt(model, method.params(**params), torch.Generator())
     head = head_name(model)
     assert sum(p.numel() for name, p in trainable(model).items() if not name.startswith(head)) == count
     assert sum(p.numel() for name, p in trainable(model).items() if name.startswith(head)) == 769 * 100
 
 
-@pytest.mark.parametrize(("module", "params", "count"), TEXT_COUNTS)
+@pytest.mark.parametrize(("method", "params", "count"), TEXT_COUNTS)
 def test_the_built_roberta_base_trains_as_many_parameters_as_published(
-    module: ModuleType, params: dict[str, object], count: int
+    method: Method[Any], params: dict[str, object], count: int
 ) -> None:
     with torch.device("meta"):
         config = RobertaConfig(vocab_size=50_265, max_position_embeddings=514, type_vocab_size=1, num_labels=2)
         model = RobertaForSequenceClassification(config)
-        module.adapt(model, module.Params(**params), torch.Generator())
+        method.adapt(model, method.params(**params), torch.Generator())
     sizes = {name: p.numel() for name, p in trainable(model).items()}
     assert sum(size for name, size in sizes.items() if not name.startswith("classifier.")) == count
     assert sum(size for name, size in sizes.items() if name.startswith("classifier.")) == 590_592 + 769 * 2
 
 
-@on_every_network([name for name, module in METHODS.items() if module.STARTS_PRETRAINED])
+@on_every_network([name for name, method in METHODS.items() if method.starts_pretrained])
 def test_before_training_the_features_are_the_pretrained_ones(name: str, kind: str) -> None:
     model, inputs = network(kind)
     before = features(model, inputs)
@@ -108,7 +109,7 @@ def test_switched_off_the_features_are_the_pretrained_ones_at_any_time(name: str
         torch.testing.assert_close(features(model, inputs), before, rtol=0, atol=1e-12)
 
 
-@on_every_network([name for name in METHODS if "merged" in METHODS[name].GIVES])
+@on_every_network([name for name in METHODS if "merged" in METHODS[name].gives])
 def test_merged_weights_compute_the_same(name: str, kind: str) -> None:
     model, inputs = network(kind)
     model = stirred(adapted(model, METHODS[name])).eval()
@@ -229,7 +230,7 @@ def test_a_seed_fixes_what_is_drawn_at_the_start() -> None:
         assert torch.equal(parameter, trainable(again)[name])
 
 
-@on_every_network([name for name in RESIDUAL if "dropout" in METHODS[name].Params.model_fields])
+@on_every_network([name for name in RESIDUAL if "dropout" in METHODS[name].params.model_fields])
 def test_the_adapters_dropout_leaves_the_pretrained_part_alone(name: str, kind: str) -> None:
     model, inputs = network(kind)
     model = adapted(model, METHODS[name], dropout=0.5).train()

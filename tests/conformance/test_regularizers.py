@@ -3,7 +3,7 @@
 import copy
 from contextlib import nullcontext
 from functools import partial
-from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -12,25 +12,26 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pace_core import methods, registry, regularizers
+from pace_core import methods, regularizers
+from pace_core.methods import Method
 from pace_core.network.parts import head_name
 from pace_core.network.residual import residual_layers
 from pace_core.network.roles import put_before
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers import Batch, Regularizer, Setting
+from pace_core.regularizers import Batch, Declaration, Regularizer, Setting
 from pace_core.regularizers._adapter_noise import SharedDropPath, depth_sigmas, sigma_by_layer
 from pace_core.regularizers.delta import attention
 from pace_core.training.optimizer import trainable
 from tests.networks import images, stirred, tiny_swin, tiny_vit
 
-METHODS, REGULARIZERS = registry.load(methods), registry.load(regularizers)
+METHODS, REGULARIZERS = methods.entries(), regularizers.entries()
 PAIRS = [
     (m, r)
     for m, method in METHODS.items()
     for r, regularizer in REGULARIZERS.items()
-    if "vit" in method.FITS and regularizer.NEEDS <= method.GIVES
+    if "vit" in method.fits and regularizer.needs <= method.gives
 ]
-NOISED = [name for name, module in REGULARIZERS.items() if "delta" in module.NEEDS]
+NOISED = [name for name, declared in REGULARIZERS.items() if "delta" in declared.needs]
 ABLATIONS = [
     {"noise": "additive"},
     {"noise": "dropout"},
@@ -55,26 +56,28 @@ def pretrained(drop_path: float = 0.0) -> VisionTransformer:
     return tiny_vit(depth=3, drop_path_rate=drop_path)
 
 
-def started(method: ModuleType, drop_path: float = 0.0) -> nn.Module:
+def started(method: Method[Any], drop_path: float = 0.0) -> nn.Module:
     """As a run begins."""
     model = pretrained(drop_path)
-    params = {"rank": 3} if "rank" in method.Params.model_fields else {}
-    method.adapt(model, method.Params(**params), torch.Generator().manual_seed(0))
+    params = {"rank": 3} if "rank" in method.params.model_fields else {}
+    method.adapt(model, method.params(**params), torch.Generator().manual_seed(0))
     return model.double().train()
 
 
-def network(method: ModuleType, drop_path: float = 0.0) -> nn.Module:
+def network(method: Method[Any], drop_path: float = 0.0) -> nn.Module:
     return stirred(started(method, drop_path))
 
 
-def build(module: ModuleType, model: nn.Module, micro_batch: int | None = None, **params: object) -> Regularizer:
+def build(
+    declared: Declaration[Any], model: nn.Module, micro_batch: int | None = None, **params: object
+) -> Regularizer:
     setting = Setting(model, Pass(SeededSource(7)), micro_batch, nullcontext, train_samples=20, num_classes=5)
-    return module.Regularizer(module.Params(**params), setting)
+    return declared.make(declared.params(**params), setting)
 
 
 def known(name: str, params: dict[str, float]) -> dict[str, float]:
     """Those of the parameters that the regularizer has."""
-    fields = REGULARIZERS[name].Params.model_fields
+    fields = REGULARIZERS[name].params.model_fields
     return {key: value for key, value in params.items() if key in {f.alias or n for n, f in fields.items()}}
 
 
@@ -209,8 +212,8 @@ def test_a_step_in_bfloat16_has_float32_gradients(regularizer: str) -> None:
     model = network(METHODS["lora_mul_vpt_add"]).float()
     autocast = partial(torch.autocast, "cpu", torch.bfloat16)
     setting = Setting(model, Pass(SeededSource(7)), None, autocast, train_samples=20, num_classes=5)
-    module, asked = REGULARIZERS[regularizer], batch()
-    done = module.Regularizer(module.Params(), setting).step(Batch(asked.images.float(), asked.labels, asked.index), 0)
+    declared, asked = REGULARIZERS[regularizer], batch()
+    done = declared.make(declared.params(), setting).step(Batch(asked.images.float(), asked.labels, asked.index), 0)
     assert torch.isfinite(done.terms["loss"])
     assert all(grad.dtype == torch.float32 and grad.isfinite().all() for grad in gradients(model).values())
 
@@ -280,13 +283,13 @@ def test_with_three_networks_the_term_is_the_mean_over_the_three_pairs() -> None
     EXACT(done.terms["loss_classification"], F.cross_entropy(a, batch().labels))
 
 
-DROPPING = [name for name, m in METHODS.items() if "delta" in m.GIVES and "dropout" in m.Params.model_fields]
+DROPPING = [name for name, m in METHODS.items() if "delta" in m.gives and "dropout" in m.params.model_fields]
 
 
 def dropping(method: str) -> nn.Module:
     model = pretrained()
-    asked = {"rank": 3} if "rank" in METHODS[method].Params.model_fields else {}
-    METHODS[method].adapt(model, METHODS[method].Params(dropout=0.5, **asked), torch.Generator().manual_seed(0))
+    asked = {"rank": 3} if "rank" in METHODS[method].params.model_fields else {}
+    METHODS[method].adapt(model, METHODS[method].params(dropout=0.5, **asked), torch.Generator().manual_seed(0))
     return stirred(model.double().train())
 
 
@@ -456,7 +459,7 @@ def test_ftp_shrinks_rows_to_a_radius_that_follows_the_gradient(
 
 def test_two_draws_in_a_swin_are_independent_and_its_first_block_is_noised_too() -> None:
     model = tiny_swin()
-    METHODS["lora_add"].adapt(model, METHODS["lora_add"].Params(rank=2), torch.Generator().manual_seed(0))
+    METHODS["lora_add"].adapt(model, METHODS["lora_add"].params(rank=2), torch.Generator().manual_seed(0))
     batch = Batch(images(SIZE, 32).float(), torch.arange(SIZE) % 5, torch.arange(SIZE))
     done = build(REGULARIZERS["pace"], stirred(model).train(), sigma=1.0).step(batch, 0)
     assert done.terms["loss_consistency"] > 0

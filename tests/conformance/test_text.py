@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
 
-from pace_core import methods, registry
+from pace_core import methods
 from pace_core.network.parts import block_of, head_name, network_family
 from pace_core.network.residual import NoisedHead, residual_layers, residuals
 from pace_core.noise import Pass, SeededSource
@@ -17,8 +17,8 @@ from pace_core.spec import RunError
 from pace_core.training.optimizer import trainable
 from tests.networks import stirred
 
-METHODS = registry.load(methods)
-ADAPTING = [name for name, m in METHODS.items() if "text" in m.FITS and "delta" in m.GIVES]
+METHODS = methods.entries()
+ADAPTING = [name for name, m in METHODS.items() if "text" in m.fits and "delta" in m.gives]
 SIZES = {
     "vocab_size": 40,
     "hidden_size": 24,
@@ -42,8 +42,8 @@ def network(kind: str, method: str, dropout: float = 0.0, **params: object) -> n
     model = build(config(**SIZES, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout))
     module = METHODS[method]
     known = {"rank": 3, "dropout": 0.0, **params}
-    asked = {key: value for key, value in known.items() if key in module.Params.model_fields}
-    module.adapt(model, module.Params(**asked), torch.Generator().manual_seed(0))
+    asked = {key: value for key, value in known.items() if key in module.params.model_fields}
+    module.adapt(model, module.params(**asked), torch.Generator().manual_seed(0))
     return stirred(model).double()
 
 
@@ -73,7 +73,7 @@ def test_the_whole_classifier_begins_anew_and_is_trained(kind: str, head: str, l
     build, config = KINDS[kind]
     first, again = (build(config(**SIZES)) for _ in range(2))
     for model in (first, again):
-        METHODS["linear"].adapt(model, METHODS["linear"].Params(), torch.Generator().manual_seed(0))
+        METHODS["linear"].adapt(model, METHODS["linear"].params(), torch.Generator().manual_seed(0))
     assert network_family(first) == "text"
     assert head_name(first) == head
     assert isinstance(first.get_submodule(head), NoisedHead)

@@ -17,7 +17,7 @@ from timm.layers.drop import DropPath
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from pace_core import methods, registry, regularizers
+from pace_core import methods, regularizers
 from pace_core.network.parts import head_name
 from pace_core.network.residual import merged_weights
 from pace_core.network.roles import put_before
@@ -73,8 +73,8 @@ class Reference:
         model = VisionTransformer(**self.facts["arch"]).double()
         base = self.under("base.")
         model.load_state_dict(base)
-        module = registry.load(methods)[method_name(adapter)]
-        module.adapt(model, module.Params(rank=self.facts["rank"]), torch.Generator().manual_seed(0))
+        module = methods.entries()[method_name(adapter)]
+        module.adapt(model, module.params(rank=self.facts["rank"]), torch.Generator().manual_seed(0))
         model.double()
         recorded = {our_name(name): value for name, value in self.under(f"{adapter}.param.").items()}
         recorded |= {f"{head_name(model)}.{part}": base[f"head.{part}"] for part in ("weight", "bias")}
@@ -85,7 +85,7 @@ class Reference:
         return model.train()
 
     def regularizer(self, model: nn.Module, name: str, params: dict[str, object], draws: Recorded) -> Regularizer:
-        module = registry.load(regularizers)[name]
+        module = regularizers.entries()[name]
         params = {"sigma": self.facts["sigma"], "lambda": self.facts["lambda"], **params}
         samples = max((len(t) for key, t in self.tensors.items() if key.endswith("history_before")), default=1)
         setting = Setting(
@@ -96,7 +96,7 @@ class Reference:
             train_samples=samples,
             num_classes=self.facts["arch"]["num_classes"],
         )
-        return module.Regularizer(module.Params(**params), setting)
+        return module.make(module.params(**params), setting)
 
     def batch(self, index: Tensor | None = None) -> Batch:
         labels = self.tensors["input.y"]

@@ -60,7 +60,7 @@ def test_a_step_is_that_of_the_same_network_in_our_own_run() -> None:
     theirs, optimizer = of_user()
     ours = small_vit()
     lora = methods.find("lora_add")
-    lora.adapt(ours, lora.Params(rank=4, alpha=6.0, bias=False, targets="qkv"), torch.Generator())
+    lora.adapt(ours, lora.params(rank=4, alpha=6.0, bias=False, targets="qkv"), torch.Generator())
     with torch.no_grad():
         ours.head.load_state_dict(theirs.base_model.model.head.modules_to_save.default.state_dict())
         for name, layer in residuals(ours).items():

@@ -9,10 +9,9 @@ import math
 import numpy as np
 
 from pace_core.data._vtab_mini import _canvas as canvas
+from pace_core.data._vtab_mini._task import Task
 
-TITLE = "Cells"
 CLASS_NAMES = ("round", "nucleated", "rods", "crescents", "rings", "pairs", "chains", "clusters")
-VERSION = 1
 
 
 def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
@@ -86,3 +85,11 @@ def _beads(
         beads.append(np.hypot(*patch.frame(x, y)) - radius)
         x, y, angle = x + 1.8 * radius * math.cos(angle), y + 1.8 * radius * math.sin(angle), angle + bend
     return np.minimum.reduce(beads)
+
+
+TASK = Task(
+    name="cells",
+    title="Cells",
+    class_names=CLASS_NAMES,
+    draw=draw,
+)

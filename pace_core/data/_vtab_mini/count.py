@@ -7,10 +7,9 @@ import numpy as np
 
 from pace_core.data._vtab_mini import _canvas as canvas
 from pace_core.data._vtab_mini import _scene as scene
+from pace_core.data._vtab_mini._task import Task
 
-TITLE = "Count"
 CLASS_NAMES = tuple(f"{n} objects" for n in range(1, 9))
-VERSION = 1
 
 
 def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
@@ -18,3 +17,11 @@ def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
     camera = scene.Camera.drawn(rng)
     distances = [float(z) for z in rng.uniform(3.4, 7.5, 1 + label)]
     return canvas.with_noise(scene.render(scene.things(distances, camera, rng), camera, rng), 0.02, rng)
+
+
+TASK = Task(
+    name="count",
+    title="Count",
+    class_names=CLASS_NAMES,
+    draw=draw,
+)

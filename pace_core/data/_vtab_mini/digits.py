@@ -13,10 +13,9 @@ from scipy.ndimage import zoom
 from sklearn.datasets import load_digits
 
 from pace_core.data._vtab_mini import _canvas as canvas
+from pace_core.data._vtab_mini._task import Task
 
-TITLE = "Digits"
 CLASS_NAMES = tuple("0123456789")
-VERSION = 1
 
 SHARES = {"train": 0.4, "val": 0.1, "test": 0.5}
 """Of the 1,797 source digits."""
@@ -75,3 +74,11 @@ def _stamp(
     u, v = patch.frame(centre[0], centre[1], math.radians(rng.uniform(-15, 15)))
     scale, slant, stretch = 32 / height, rng.uniform(-0.15, 0.15), rng.uniform(0.8, 1.15)
     patch.paint(canvas.sample(stencil, (u + slant * v) * scale * stretch, v * scale), colour)
+
+
+TASK = Task(
+    name="digits",
+    title="Digits",
+    class_names=CLASS_NAMES,
+    draw=draw,
+)

@@ -10,12 +10,11 @@ import numpy as np
 
 from pace_core.data._vtab_mini import _canvas as canvas
 from pace_core.data._vtab_mini import _scene as scene
+from pace_core.data._vtab_mini._task import Task
 
-TITLE = "Distance"
 CUTS = tuple(3.0 * 1.22**i for i in range(7))
 """Borders of the ranges, in the scene's unit; each range is 22 % farther than the one before."""
 CLASS_NAMES = tuple(f"{near:.1f} to {far:.1f}" for near, far in pairwise(CUTS))
-VERSION = 1
 
 
 def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
@@ -24,3 +23,11 @@ def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
     nearest = float(rng.uniform(CUTS[label], CUTS[label + 1]))
     others = [nearest + float(z) for z in rng.uniform(0.3, 6.0, rng.integers(2, 6))]
     return canvas.with_noise(scene.render(scene.things([nearest, *others], camera, rng), camera, rng), 0.02, rng)
+
+
+TASK = Task(
+    name="distance",
+    title="Distance",
+    class_names=CLASS_NAMES,
+    draw=draw,
+)

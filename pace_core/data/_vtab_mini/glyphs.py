@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pace_core.data._vtab_mini import _canvas as canvas
+from pace_core.data._vtab_mini._task import Task
 
-TITLE = "Glyphs"
 CLASS_NAMES = tuple("ABCDEFGHJKLNPRSTVWYZ")
-VERSION = 1
 
 FONTS = (
     "DejaVuSans",
@@ -64,3 +63,11 @@ def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
     u, v = patch.frame(x, y, math.radians(rng.uniform(-15, 15)))
     patch.paint(canvas.sample(shape, u * 48 / height, v * 48 / height), ink)
     return canvas.with_noise(picture, 0.03, rng)
+
+
+TASK = Task(
+    name="glyphs",
+    title="Glyphs",
+    class_names=CLASS_NAMES,
+    draw=draw,
+)

@@ -10,10 +10,9 @@ import numpy as np
 
 from pace_core.data._vtab_mini import _canvas as canvas
 from pace_core.data._vtab_mini._sprites import FIGURES
+from pace_core.data._vtab_mini._task import Task
 
-TITLE = "Location"
 CLASS_NAMES = tuple(f"column {i}" for i in range(16))
-VERSION = 1
 
 LEFT, WIDTH = 10.0, 44.0
 """The figure's centre lies in these pixels; a class is a sixteenth of the width."""
@@ -32,3 +31,11 @@ def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
     figure = FIGURES[("square", "ellipse", "heart")[rng.integers(3)]]
     patch.paint(canvas.inside(canvas.polygon(u, v, figure * radius)), np.asarray(ink))
     return canvas.with_noise(picture, 0.03, rng)
+
+
+TASK = Task(
+    name="location",
+    title="Location",
+    class_names=CLASS_NAMES,
+    draw=draw,
+)

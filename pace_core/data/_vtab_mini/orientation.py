@@ -10,10 +10,9 @@ import numpy as np
 
 from pace_core.data._vtab_mini import _canvas as canvas
 from pace_core.data._vtab_mini._sprites import FIGURES
+from pace_core.data._vtab_mini._task import Task
 
-TITLE = "Orientation"
 CLASS_NAMES = ("north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west")
-VERSION = 1
 
 
 def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
@@ -29,3 +28,11 @@ def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
     figure = FIGURES[("heart", "arrow", "drop", "wedge")[rng.integers(4)]]
     patch.paint(canvas.inside(canvas.polygon(u, v, figure * radius)), np.asarray(ink))
     return canvas.with_noise(picture, 0.03, rng)
+
+
+TASK = Task(
+    name="orientation",
+    title="Orientation",
+    class_names=CLASS_NAMES,
+    draw=draw,
+)

@@ -8,13 +8,12 @@ import math
 import numpy as np
 
 from pace_core.data._vtab_mini import _canvas as canvas
+from pace_core.data._vtab_mini._task import Task
 
-TITLE = "Textures"
 CLASS_NAMES = (
     "stripes", "waves", "zigzag", "checks", "grid", "dots", "staggered dots", "rings",
     "crosses", "bricks", "weave", "scales", "triangles", "cracks",
 )  # fmt: skip
-VERSION = 1
 
 
 def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
@@ -95,3 +94,11 @@ def _cracks(u: canvas.Plane, v: canvas.Plane, rng: np.random.Generator) -> canva
     distances = np.hypot(u[..., None] - seeds[:, 0], v[..., None] - seeds[:, 1])
     nearest = np.partition(distances, 1, axis=-1)
     return (nearest[..., 1] - nearest[..., 0]) / 2
+
+
+TASK = Task(
+    name="textures",
+    title="Textures",
+    class_names=CLASS_NAMES,
+    draw=draw,
+)

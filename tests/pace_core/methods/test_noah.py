@@ -72,7 +72,7 @@ def test_released_subnets_have_the_published_number_of_parameters_in_the_search_
         model = VisionTransformer(num_classes=2)
         noah.adapt(model, params, torch.Generator())
     space = noah.space(model, params)
-    for given, count in noah.PUBLISHED_COUNTS:
+    for given, count in noah.METHOD.published_counts:
         assert space.num_parameters(given["architecture"]) == count
     largest = {module: [10] * 12 for module in noah.MODULES}
     assert space.num_parameters(largest) == 12 * (10 * 768 + 10 * (2304 + 768) + 10 * (2 * 768 + 1) + 768)

@@ -41,7 +41,7 @@ SINGLE_INSIDE = {"peft:C3A", "peft:DEFT", "peft:FROD", "peft:PSOFT"}  # peft com
 def adapted(name: str, seed: int = 0, **params: object) -> nn.Module:
     """In float64; `peft` itself works on float32 weights, as in a run."""
     tuner, model = methods.find(name), tiny_vit().eval()
-    tuner.adapt(model, tuner.Params(**SMALL.get(name, {}) | params), torch.Generator().manual_seed(seed))
+    tuner.adapt(model, tuner.params(**SMALL.get(name, {}) | params), torch.Generator().manual_seed(seed))
     return model.double().eval()
 
 
@@ -53,7 +53,7 @@ def tolerance(name: str) -> float:
 def test_before_training_and_switched_off_the_features_are_the_pretrained_ones(name: str) -> None:
     before = tiny_vit().eval().double().forward_features(images(4))
     model = adapted(name)
-    if methods.find(name).STARTS_PRETRAINED:
+    if methods.find(name).starts_pretrained:
         torch.testing.assert_close(model.forward_features(images(4)), before, rtol=0, atol=tolerance(name))
     model = stirred(model)
     assert not torch.allclose(model.forward_features(images(4)), before, atol=1e-4)
@@ -145,7 +145,7 @@ def test_the_built_vit_b_16_trains_as_many_parameters_as_published(
     name: str, params: dict[str, object], count: int
 ) -> None:
     model, tuner = VisionTransformer(num_classes=100), methods.find(name)
-    tuner.adapt(model, tuner.Params(**params), torch.Generator())
+    tuner.adapt(model, tuner.params(**params), torch.Generator())
     assert sum(p.numel() for key, p in trainable(model).items() if not key.startswith("head.")) == count
 
 
@@ -154,7 +154,7 @@ def test_peft_s_lora_and_ours_are_the_same_under_pace() -> None:
     theirs = stirred(adapted("peft:LORA", r=4, lora_alpha=6))
     ours = tiny_vit().eval()
     lora = methods.find("lora_add")
-    lora.adapt(ours, lora.Params(rank=4, alpha=6.0, bias=False), torch.Generator())
+    lora.adapt(ours, lora.params(rank=4, alpha=6.0, bias=False), torch.Generator())
     ours = ours.double().eval()
     with torch.no_grad():
         ours.head.load_state_dict(theirs.head.state_dict())

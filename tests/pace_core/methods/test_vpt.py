@@ -19,7 +19,7 @@ from pace_core.regularizers.none import Params, Regularizer
 from pace_core.training.optimizer import trainable
 from tests.networks import images, tiny_vit
 
-BOTH = pytest.mark.parametrize("method", [vpt_shallow, vpt_deep], ids=lambda m: m.NAME)
+BOTH = pytest.mark.parametrize("method", [vpt_shallow, vpt_deep], ids=lambda m: m.METHOD.name)
 NUMBER = 4
 
 
