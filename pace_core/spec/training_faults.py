@@ -1,4 +1,4 @@
-"""What of a spec's training and optimizer does not fit together, or does not fit its method or regularizer."""
+"""Rules between the fields of training and optimizer, and between them and the method or regularizer."""
 
 import math
 import re
@@ -13,13 +13,13 @@ Section = Mapping[str, Any]
 
 _RAND_AUGMENT = re.compile(r"rand(-(m\d{1,2}|n\d{1,2}|p(0(\.\d+)?|1)|mstd\d{1,3}(\.\d+)?|mmax\d{1,2}|inc[01]))*")
 _OWN_FIELDS = {"adamw": ("beta1", "beta2"), "sgd": ("momentum",)}
-"""Fields that one optimizer has and the other has not."""
+"""Fields that only one of the optimizers has."""
 
 
 def training_faults(
     training: Section, optimizer: Section | None, method: Section | None, regularizer: Section | None, known: Catalogue
 ) -> list[Fault]:
-    """The faults between fields; a section that is None was refused already."""
+    """Lists the faults of all rules; a section that is None was refused already."""
     faults = [*_schedule_faults(training), *_batch_faults(training)]
     if optimizer:
         faults += _rate_faults(training, optimizer) + _optimizer_faults(optimizer)

@@ -1,0 +1,122 @@
+"""Rules between the fields of a spec. Each is a function of the checked sections that yields the faults it finds."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pace_core.spec.catalogue import BackboneEntry, Catalogue, MethodEntry
+from pace_core.spec.errors import Fault
+from pace_core.spec.spec_file import WEIGHT_FILES
+from pace_core.spec.suggest import did_you_mean
+from pace_core.spec.text import brief
+from pace_core.spec.training_faults import training_faults
+
+_TIMM_FAMILIES = re.compile(r"^(vit|deit3?|swin|swinv2)_")
+_WEIGHT_WORDS = ("auto", "bundled", "hub", "none")
+
+Section = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sections:
+    """The sections of a spec with defaults filled in; None for a section that was refused already."""
+
+    method: Section | None
+    regularizer: Section | None
+    backbone: Section | None
+    optimizer: Section | None
+    training: Section | None
+
+
+def find_conflicts(sections: Sections, catalogue: Catalogue) -> list[Fault]:
+    """Lists the faults of all rules; a rule about a section that was refused already finds nothing."""
+    return [fault for rule in _RULES for fault in rule(sections, catalogue)]
+
+
+def _conflict(pointer: str, message: str) -> Fault:
+    return Fault(pointer=pointer, code="conflict", message=message)
+
+
+def _regularizer_needs(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
+    """The method gives what the regularizer needs."""
+    if not (sections.method and sections.regularizer):
+        return
+    method, regularizer = sections.method["name"], catalogue.regularizers[sections.regularizer["name"]]
+    for need in regularizer.needs:
+        if need not in catalogue.methods[method].gives:
+            able = ", ".join(n for n, m in catalogue.methods.items() if need in m.gives and ":" not in n)
+            why = f" ({regularizer.reasons[need]})" if need in regularizer.reasons else ""
+            lacks = f"method {method} does not give {need!r}"
+            yield _conflict(
+                "/regularizer/name", f"{regularizer.name} cannot work here: {lacks}{why}; methods that do: {able}"
+            )
+
+
+def _backbone_is_known(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
+    """The backbone is the one that ships, or may be one of timm's."""
+    if not sections.backbone:
+        return
+    name = sections.backbone["name"]
+    if name not in catalogue.backbones and not _TIMM_FAMILIES.match(name):
+        hint = did_you_mean(name, catalogue.backbones)
+        message = f"{brief(name)} is neither the network that ships nor a timm ViT or Swin{hint}"
+        yield Fault(pointer="/backbone/name", code="unknown_name", message=message)
+
+
+def _weights_exist(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
+    """The backbone has weights of the kind that is asked for."""
+    if not sections.backbone:
+        return
+    name, weights = sections.backbone["name"], sections.backbone["weights"]
+    bundled = name in catalogue.backbones and catalogue.backbones[name].bundled
+    if weights == "bundled" and not bundled:
+        yield _conflict("/backbone/weights", f"no weights of {name} ship; use hub, none or the path of a file")
+    elif weights == "hub" and bundled:
+        yield _conflict("/backbone/weights", f"{name} is on no hub; its weights ship: use bundled")
+    elif weights not in _WEIGHT_WORDS and not weights.endswith(WEIGHT_FILES):
+        words, endings = ", ".join(_WEIGHT_WORDS), ", ".join(WEIGHT_FILES)
+        message = f"must be {words} or the path of a {endings} file, not {brief(weights)}"
+        yield Fault(pointer="/backbone/weights", code="out_of_range", message=message)
+
+
+def _method_fits(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
+    """The method adapts networks of the backbone's family, and is not wider than its layers."""
+    backbone = catalogue.backbones.get(sections.backbone["name"]) if sections.backbone else None
+    if not (backbone and sections.method):
+        return
+    method = catalogue.methods[sections.method["name"]]
+    if backbone.family not in method.fits:
+        fits = ", ".join(method.fits)
+        message = f"{method.name} cannot adapt {backbone.name} ({backbone.family}); it fits {fits}"
+        yield _conflict("/method/name", message)
+    yield from _rank_fits(sections.method, method, backbone)
+
+
+def _rank_fits(given: Section, method: MethodEntry, backbone: BackboneEntry) -> Iterator[Fault]:
+    rank = given.get("rank")
+    if not isinstance(rank, int) or method.params["properties"]["rank"].get("above_width"):
+        return
+    qkv_only = given.get("targets", "all") in ("qkv", "q,v")
+    widths = {name: min(sides) for name, sides in backbone.layers.items() if not qkv_only or name.endswith("qkv")}
+    narrowest = min(widths, key=lambda name: widths[name])
+    if rank > widths[narrowest]:
+        limit = widths[narrowest]
+        yield _conflict("/method/rank", f"{rank} is wider than {narrowest} ({limit}); use at most {limit}")
+
+
+def _training_fits(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
+    """Training, optimizer, method and regularizer fit each other."""
+    if sections.training:
+        yield from training_faults(
+            sections.training, sections.optimizer, sections.method, sections.regularizer, catalogue
+        )
+
+
+_RULES = (
+    _regularizer_needs,
+    _backbone_is_known,
+    _weights_exist,
+    _method_fits,
+    _training_fits,
+)
