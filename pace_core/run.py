@@ -4,41 +4,18 @@ import errno
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 
 from pace_core.adapters import AdapterFile, save_adapter
 from pace_core.backbones import vision
-from pace_core.data import Images, ImageSet
-from pace_core.diagnostics import Diagnostics
-from pace_core.init_from import start_from
 from pace_core.network.parts import head_prefix
 from pace_core.provenance import peak_memory_bytes, provenance
-from pace_core.search import inherit, search, searches, with_architecture
+from pace_core.search import searches, train_by_search
 from pace_core.spec import REASONS, Adapter, Metric, Reporter, RunError, RunResult, RunSpec
-from pace_core.stage import (
-    Ground,
-    adapted,
-    average_of,
-    batches,
-    data_hash,
-    load_data,
-    optimizer_of,
-    preprocessing_of,
-    regularized,
-)
-from pace_core.training.checkpoint import (
-    Basis,
-    Checkpoint,
-    Progress,
-    State,
-    read_checkpoint,
-    save_checkpoint,
-    trained_model,
-)
-from pace_core.training.evaluate import accuracy, batches_of, logits_of, mean_cross_entropy
-from pace_core.training.loop import Speed, train
+from pace_core.stage import Attempt, Trained, preprocessing_of, train_from_scratch
+from pace_core.training.checkpoint import Checkpoint, Progress, read_checkpoint, trained_model
+from pace_core.training.compute import Compute
 from pace_core.training.optimizer import trainable
 from pace_core.training.precision import choose_device, choose_precision
 
@@ -46,7 +23,7 @@ from pace_core.training.precision import choose_device, choose_precision
 def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None = None) -> RunResult:
     """Runs a resolved spec. `folder`: fsspec URL of this attempt's own folder; `resume_from`: an earlier attempt's.
 
-    Raises RunError with the reason of the failure, or Interrupted when the reporter says so. A checkpoint that was
+    Raises RunError with the reason of the failure, or Interrupted when the reporter asks for it. A checkpoint that was
     written stays in the folder in both cases.
     """
     begun = time.monotonic()
@@ -57,72 +34,34 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
     with _named_failures():
         reporter.event("stage", {"name": "backbone"})
         loaded = vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path or 0.0)
-        ground = Ground(preprocessing_of(spec, loaded), precision, device)
-        saved = _earlier(spec, resume_from, folder, reporter)
+        compute = Compute(preprocessing_of(spec, loaded), precision, device)
+        attempt = Attempt(spec, compute, reporter, folder, _earlier(spec, resume_from, folder, reporter))
 
-        found = search(spec, ground, reporter, folder, saved) if searches(spec) else None
-        chosen = with_architecture(spec, found.architecture) if found else spec
-
-        reporter.event("stage", {"name": "data"})
-        splits = load_data(spec, spec.task.phase, ground.preprocessing, reporter)
-        basis = Basis(data_hash(spec), splits.class_names, loaded.weights_hash)
-        if saved:
-            saved.require(basis)
-        split, held_out = splits.measured
-
-        model = adapted(chosen, loaded.model, splits.num_classes, ground)
-        start_from(model, spec.init_from, splits.class_names, loaded.weights_hash, reporter)
-        regularizer = regularized(spec, model, splits, ground)
-        progress = Progress(architecture=found.architecture if found else None)
-        state = State(model, optimizer_of(spec, model), regularizer, progress, average_of(spec, model))
-        evaluation = _Evaluation(spec, state, held_out, splits.train, ground)
-        speed = found.speed if found else Speed(0.0, 0.0)
-
-        if found and found.supernet:
-            inherit(model, found.supernet.model)
-            progress.step = found.supernet.progress.step
-        else:
-            reporter.event("stage", {"name": "train"})
-            if saved and saved.progress.stage == "train":
-                state.load(saved)
-            save = partial(save_checkpoint, state, spec, basis, folder)
-            measure = partial(evaluation.named, "val") if split == "val" else None
-            own = train(chosen, state, batches(spec, splits, ground), reporter, save, measure)
-            speed = Speed(speed.seconds + own.seconds, own.images_per_s)
+        trained = train_by_search(attempt, loaded) if searches(spec) else train_from_scratch(attempt, loaded)
 
         reporter.event("stage", {"name": "evaluate"})
-        values = {f"{split}/accuracy": dict(state.progress.measured).get(spec.training.epochs)}
-        if values[f"{split}/accuracy"] is None:
-            values = evaluation.named(split)
-            said = {"epoch": spec.training.epochs, "step": state.progress.step, "values": values}
-            reporter.event("metrics", said)
+        accuracy = _last_accuracy(trained, reporter)
 
         reporter.event("stage", {"name": "adapter"})
-        parameters = trainable(model)
-        adapter = None
-        if spec.training.epochs > 0:
-            with trained_model(state):
-                trained = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-            file = AdapterFile(chosen, splits.class_names, ground.preprocessing, loaded.weights_hash, trained)
-            uri, sha256 = save_adapter(file, folder)
-            adapter = Adapter(uri=uri, sha256=sha256)
+        adapter = _save(trained, attempt) if spec.training.epochs > 0 else None
 
+    model, progress = trained.stage.state.model, trained.stage.state.progress
+    sizes = {name: parameter.numel() for name, parameter in trainable(model).items()}
     head = head_prefix(model)
-    sizes = {name: parameter.numel() for name, parameter in parameters.items()}
     return RunResult(
-        metrics=_metrics(spec, split, values[f"{split}/accuracy"], state.progress),
+        metrics=_metrics(spec, trained.evaluation.split, accuracy, progress),
         trainable_parameters=sum(sizes.values()),
         adapter_parameters=sum(size for name, size in sizes.items() if not name.startswith(head)),
         seconds=time.monotonic() - begun,
-        train_seconds=speed.seconds,
-        images_per_s=speed.images_per_s,
+        train_seconds=trained.speed.seconds,
+        images_per_s=trained.speed.images_per_s,
         peak_memory_bytes=peak_memory_bytes(device),
         adapter=adapter,
-        architecture=found.architecture if found else None,
-        data=splits.report,
+        architecture=trained.architecture,
+        data=trained.stage.splits.report,
         provenance=provenance(
             weights_hash=loaded.weights_hash,
-            data_hash=basis.data_hash,
+            data_hash=trained.stage.basis.data_hash,
             precision=precision.name,
             device=device,
             threads=spec.resources.threads,
@@ -140,32 +79,26 @@ def _earlier(spec: RunSpec, resume_from: str | None, folder: str, reporter: Repo
     return saved
 
 
-class _Evaluation:
-    """Measures the model on the split that the phase holds out."""
+def _last_accuracy(trained: Trained, reporter: Reporter) -> float:
+    """Returns the accuracy after the last epoch: as measured while training, or measured and reported now."""
+    epochs, progress, name = trained.stage.spec.training.epochs, trained.stage.state.progress, trained.evaluation.split
+    measured = dict(progress.measured)
+    if epochs in measured:
+        return measured[epochs]
+    values = trained.evaluation.measure()
+    reporter.event("metrics", {"epoch": epochs, "step": progress.step, "values": values})
+    return values[f"{name}/accuracy"]
 
-    def __init__(self, spec: RunSpec, state: State, held_out: Images, train: ImageSet, ground: Ground) -> None:
-        self._state, self._model, self._held_out, self._train = state, state.model, held_out, train
-        self._with = (ground.preprocessing, ground.precision, ground.device)
-        self._diagnostics = Diagnostics(state.model) if spec.training.diagnostics else None
 
-    def named(self, split: str) -> dict[str, float]:
-        """`<split>/accuracy`, and the diagnostics where the spec asks for them."""
-        with trained_model(self._state):
-            return self._measured(split)
-
-    def _measured(self, split: str) -> dict[str, float]:
-        logits = logits_of(self._model, self._held_out, *self._with)
-        values = {f"{split}/accuracy": accuracy(logits, self._held_out.labels)}
-        if self._diagnostics:
-            fitted = logits_of(self._model, self._train, *self._with)
-            values |= {
-                f"{split}/loss": mean_cross_entropy(logits, self._held_out.labels),
-                "train_set/accuracy": accuracy(fitted, self._train.labels),
-                "train_set/loss": mean_cross_entropy(fitted, self._train.labels),
-            }
-            measured = self._diagnostics.measure(self._held_out, lambda images: batches_of(images, *self._with))
-            values |= {f"{split}/{name}": value for name, value in measured.items()}
-        return values
+def _save(trained: Trained, attempt: Attempt) -> Adapter:
+    """Writes the adapter into the attempt's folder."""
+    stage = trained.stage
+    with trained_model(stage.state):
+        tensors = {name: parameter.detach().clone() for name, parameter in trainable(stage.state.model).items()}
+    preprocessing, weights_hash = attempt.compute.preprocessing, stage.basis.weights_hash
+    file = AdapterFile(stage.spec, stage.splits.class_names, preprocessing, weights_hash, tensors)
+    uri, sha256 = save_adapter(file, attempt.folder)
+    return Adapter(uri=uri, sha256=sha256)
 
 
 def _metrics(spec: RunSpec, split: str, last: float, progress: Progress) -> list[Metric]:
@@ -174,7 +107,7 @@ def _metrics(spec: RunSpec, split: str, last: float, progress: Progress) -> list
 
     metrics = [metric(split, last, spec.training.epochs)]
     if progress.measured:
-        epoch, best = max(progress.measured, key=lambda found: (found[1], -found[0]))
+        epoch, best = max(progress.measured, key=lambda point: (point[1], -point[0]))
         metrics.append(metric("best_val", best, epoch))
     return metrics
 

@@ -6,7 +6,7 @@ Both stages see the training and validation split alone, whatever the phase of t
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,14 +15,16 @@ from torch import Tensor, nn
 
 from pace_core import methods
 from pace_core.backbones import vision
+from pace_core.backbones.vision import Loaded
 from pace_core.data import Images
-from pace_core.init_from import start_from
+from pace_core.evaluation import Evaluation
 from pace_core.network.search_space import Architecture, SearchParams, Space
 from pace_core.noise import keyed_seed
 from pace_core.regularizers import Batch, Regularizer, Step
 from pace_core.spec import Directive, Interrupted, Reporter, RunSpec
-from pace_core.stage import Ground, adapted, batches, data_hash, load_data, optimizer_of, regularized
-from pace_core.training.checkpoint import Basis, Checkpoint, Progress, State, save_checkpoint
+from pace_core.stage import Attempt, Trained, batches, prepare, train_from_scratch, with_architecture
+from pace_core.training.checkpoint import Progress, State, save_checkpoint
+from pace_core.training.compute import Compute
 from pace_core.training.evaluate import accuracy, logits_of
 from pace_core.training.evolution import Candidate, evolve
 from pace_core.training.loop import Speed, train
@@ -31,70 +33,61 @@ from pace_core.training.optimizer import trainable
 _SECONDS_BETWEEN_REPORTS = 1.0
 
 
-@dataclass(frozen=True)
-class Found:
-    """What the search ended with."""
-
-    architecture: Architecture
-    supernet: State | None
-    """None where what was found is trained anew."""
-    speed: Speed
-    """Of the supernet's training in this attempt."""
-
-
 def searches(spec: RunSpec) -> bool:
-    """Whether the spec's method is to find its architecture first."""
+    """Tells whether the spec's method is to find its architecture first."""
     undecided = "search" in _stages(spec) and spec.method.params.get("architecture") is None
     return undecided and spec.training.epochs > 0
 
 
 def trains_anew(spec: RunSpec) -> bool:
-    """Whether what was found is trained from the pretrained network, or keeps the supernet's weights."""
+    """Tells whether the architecture is trained from the pretrained network, or keeps the supernet's weights."""
     return "train" in _stages(spec)
 
 
-def with_architecture(spec: RunSpec, architecture: Architecture) -> RunSpec:
-    """The spec of a run that is told what the search found."""
-    method = spec.method.model_copy(update={"architecture": architecture})
-    return spec.model_copy(update={"method": method})
+def train_by_search(attempt: Attempt, loaded: Loaded) -> Trained:
+    """Trains a supernet, searches it for an architecture, and trains that one or takes over the supernet's weights.
+
+    Goes on from where an earlier attempt was. Raises as `run`, with a checkpoint written. `loaded` is used up.
+    """
+    if attempt.checkpoint and attempt.checkpoint.progress.architecture:
+        return train_from_scratch(attempt, loaded, attempt.checkpoint.progress.architecture)
+    architecture, supernet, speed = _search(attempt)
+    if trains_anew(attempt.spec):
+        trained = train_from_scratch(attempt, loaded, architecture)
+        return replace(trained, speed=Speed(speed.seconds + trained.speed.seconds, trained.speed.images_per_s))
+    spec = with_architecture(attempt.spec, architecture)
+    stage = prepare(attempt, spec, spec.task.phase, loaded, Progress(architecture=architecture))
+    evaluation = Evaluation(stage.state, stage.splits, attempt.compute, spec.training.diagnostics)
+    inherit(stage.state.model, supernet.model)
+    stage.state.progress.step = supernet.progress.step
+    return Trained(stage, evaluation, speed, architecture)
 
 
-def search(spec: RunSpec, ground: Ground, reporter: Reporter, folder: str, saved: Checkpoint | None) -> Found:
-    """Trains the supernet and searches it, from where an earlier attempt was. Raises as `run`, a checkpoint written."""
-    if saved and saved.progress.architecture:
-        return Found(saved.progress.architecture, None, Speed(0.0, 0.0))
+def _search(attempt: Attempt) -> tuple[Architecture, State, Speed]:
+    """Returns the best architecture, the trained supernet, and the speed of its training in this attempt."""
+    spec, reporter = attempt.spec, attempt.reporter
     method = methods.find(spec.method.name)
     params = method.params.model_validate(spec.method.params)
-    stage_spec = _of_supernet(spec, params)
-
-    reporter.event("stage", {"name": "data"})
-    splits = load_data(spec, "search", ground.preprocessing, reporter)
-    assert splits.val is not None
-
     loaded = vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path or 0.0)
-    basis = Basis(data_hash(spec), splits.class_names, loaded.weights_hash)
-    if saved:
-        saved.require(basis)
-    supernet = adapted(spec, loaded.model, splits.num_classes, ground)
-    start_from(supernet, spec.init_from, splits.class_names, loaded.weights_hash, reporter)
+    stage = prepare(attempt, _of_supernet(spec, params), "search", loaded, Progress(stage="supernet"))
+    assert stage.splits.val is not None
     assert method.space is not None, f"{method.name} declares the stage `search` and no space"
-    space = method.space(supernet, params)
-    regularizer = _OneArchitectureAStep(regularized(spec, supernet, splits, ground), space, spec.seed)
-    state = State(supernet, optimizer_of(stage_spec, supernet), regularizer, Progress(stage="supernet"))
-    if saved:
-        state.load(saved)
+    space = method.space(stage.state.model, params)
+    state = replace(stage.state, regularizer=_OneArchitectureAStep(stage.state.regularizer, space, spec.seed))
+    if attempt.checkpoint:
+        state.load(attempt.checkpoint)
     if state.progress.stage == "supernet":
         reporter.event("stage", {"name": "supernet"})
-    save = partial(save_checkpoint, state, spec, basis, folder)
-    of_stage = batches(stage_spec, splits, ground)
-    speed = train(stage_spec, state, of_stage, _Renamed(reporter), save, measure=None)
+    save = partial(save_checkpoint, state, spec, stage.basis, attempt.folder)
+    speed = train(stage.spec, state, batches(stage, attempt.compute), _Renamed(reporter), save, measure=None)
 
     reporter.event("stage", {"name": "search"})
     state.progress.stage = "search"
-    measure = partial(_accuracy, supernet, splits.val, ground)
+    measure = partial(_accuracy, state.model, stage.splits.val, attempt.compute)
     fitness = _Fitness(params, space, state.progress.fitness, measure, reporter, save)
-    best = evolve(space, params, params.budget, random.Random(keyed_seed(spec.seed, "search")), fitness, fitness.told)
-    return Found(best.architecture, None if trains_anew(spec) else state, speed)
+    rng = random.Random(keyed_seed(spec.seed, "search"))
+    best = evolve(space, params, params.budget, rng, fitness, fitness.end_generation)
+    return best.architecture, state, speed
 
 
 @torch.no_grad()
@@ -105,8 +98,8 @@ def inherit(model: nn.Module, supernet: nn.Module) -> None:
         parameter.copy_(larger[name][tuple(slice(size) for size in parameter.shape)])
 
 
-def _accuracy(model: nn.Module, images: Images, ground: Ground) -> float:
-    return accuracy(logits_of(model, images, ground.preprocessing, ground.precision, ground.device), images.labels)
+def _accuracy(model: nn.Module, images: Images, compute: Compute) -> float:
+    return accuracy(logits_of(model, images, compute.preprocessing, compute.precision, compute.device), images.labels)
 
 
 def _stages(spec: RunSpec) -> tuple[str, ...]:
@@ -195,9 +188,9 @@ class _Fitness:
                 raise Interrupted(directive)
         return self._known[self._asked - 1]
 
-    def told(self, generation: int, best: Candidate) -> None:
-        """Hears the best so far at the end of a generation."""
-        if self._asked >= self._before:  # else an earlier attempt has said it
+    def end_generation(self, generation: int, best: Candidate) -> None:
+        """Reports the best so far at the end of a generation."""
+        if self._asked >= self._before:  # else an earlier attempt has reported it
             size = self._space.num_parameters(best.architecture)
             values = {"search/accuracy": best.fitness, "search/parameters": size}
             self._reporter.event("metrics", {"epoch": generation, "step": self._asked, "values": values})

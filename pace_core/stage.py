@@ -1,6 +1,7 @@
-"""What a stage of training stands on: data, the adapted model, its regularizer and optimizer, batches."""
+"""A stage of training: its data, the adapted model with its regularizer and optimizer, and its batches."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,10 @@ from pace_core import data, methods, regularizers
 from pace_core.adapters import adapt
 from pace_core.backbones.vision import Loaded
 from pace_core.data import Phase, Source, Splits
+from pace_core.evaluation import Evaluation
+from pace_core.init_from import start_from
 from pace_core.network.parts import start_head
+from pace_core.network.search_space import Architecture
 from pace_core.noise import Pass, SeededSource, keyed_seed
 from pace_core.preprocessing import Preprocessing
 from pace_core.regularizers import Regularizer, Setting
@@ -18,21 +22,90 @@ from pace_core.spec import Reporter, RunError, RunSpec
 from pace_core.training.augmentation import Augmentation
 from pace_core.training.average import Average
 from pace_core.training.batches import Batches
+from pace_core.training.checkpoint import Basis, Checkpoint, Progress, State, save_checkpoint
+from pace_core.training.compute import Compute
+from pace_core.training.loop import Speed, train
 from pace_core.training.optimizer import build_optimizer
-from pace_core.training.precision import Precision
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What all stages of a run compute with."""
+class Attempt:
+    """One attempt at a run: the spec, what it computes with, and where it reports, writes and goes on from."""
 
-    preprocessing: Preprocessing
-    precision: Precision
-    device: torch.device
+    spec: RunSpec
+    compute: Compute
+    reporter: Reporter
+    folder: str
+    """fsspec URL of the attempt's own folder."""
+    checkpoint: Checkpoint | None
+    """The state that an earlier attempt left."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of training, ready to begin or to go on."""
+
+    spec: RunSpec
+    """The settings of this stage; those of a supernet may differ from the run's."""
+    splits: Splits
+    basis: Basis
+    state: State
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run trained."""
+
+    stage: Stage
+    evaluation: Evaluation
+    speed: Speed
+    """Of all training in this attempt."""
+    architecture: Architecture | None = None
+    """The one that was searched for; None for a method that does not search."""
+
+
+def train_from_scratch(attempt: Attempt, loaded: Loaded, architecture: Architecture | None = None) -> Trained:
+    """Trains the spec's method on a pretrained network, from where an earlier attempt was. Raises as `run`.
+
+    With `architecture`, the method is told that architecture; `loaded` is used up.
+    """
+    spec = with_architecture(attempt.spec, architecture) if architecture else attempt.spec
+    stage = prepare(attempt, spec, spec.task.phase, loaded, Progress(architecture=architecture))
+    evaluation = Evaluation(stage.state, stage.splits, attempt.compute, spec.training.diagnostics)
+    attempt.reporter.event("stage", {"name": "train"})
+    if attempt.checkpoint and attempt.checkpoint.progress.stage == "train":
+        stage.state.load(attempt.checkpoint)
+    save = partial(save_checkpoint, stage.state, attempt.spec, stage.basis, attempt.folder)
+    measure = evaluation.measure if evaluation.split == "val" else None
+    speed = train(spec, stage.state, batches(stage, attempt.compute), attempt.reporter, save, measure)
+    return Trained(stage, evaluation, speed, architecture)
+
+
+def prepare(attempt: Attempt, spec: RunSpec, phase: Phase, loaded: Loaded, progress: Progress) -> Stage:
+    """Loads the data of a phase and adapts the pretrained network, starting from `init_from` where the spec has one.
+
+    Raises RunError where the data is missing or is not what an earlier attempt was trained on.
+    """
+    attempt.reporter.event("stage", {"name": "data"})
+    splits = load_data(spec, phase, attempt.compute.preprocessing, attempt.reporter)
+    basis = Basis(data_hash(spec), splits.class_names, loaded.weights_hash)
+    if attempt.checkpoint:
+        attempt.checkpoint.require(basis)
+    model = adapted(spec, loaded.model, splits.num_classes, attempt.compute)
+    start_from(model, spec.init_from, splits.class_names, loaded.weights_hash, attempt.reporter)
+    regularizer = regularized(spec, model, splits, attempt.compute)
+    state = State(model, optimizer_of(spec, model), regularizer, progress, average_of(spec, model))
+    return Stage(spec, splits, basis, state)
+
+
+def with_architecture(spec: RunSpec, architecture: Architecture) -> RunSpec:
+    """Returns the spec with a searched architecture filled in."""
+    method = spec.method.model_copy(update={"architecture": architecture})
+    return spec.model_copy(update={"method": method})
 
 
 def preprocessing_of(spec: RunSpec, loaded: Loaded) -> Preprocessing:
-    """The transform of the spec's images for this backbone."""
+    """Returns the transform of the spec's images for this backbone."""
     _, params = source_of(spec)
     return Preprocessing.of(
         augmentation=spec.training.augmentation,
@@ -45,7 +118,7 @@ def preprocessing_of(spec: RunSpec, loaded: Loaded) -> Preprocessing:
 
 
 def load_data(spec: RunSpec, phase: Phase, preprocessing: Preprocessing, reporter: Reporter) -> Splits:
-    """The splits that the phase may open. Raises RunError where there is nothing to train on."""
+    """Returns the splits that the phase may open. Raises RunError where there is nothing to train on."""
     source, params = source_of(spec)
     num_classes = spec.task.num_classes
     splits = source.load(params, phase=phase, num_classes=num_classes, preprocessing=preprocessing, reporter=reporter)
@@ -55,60 +128,61 @@ def load_data(spec: RunSpec, phase: Phase, preprocessing: Preprocessing, reporte
 
 
 def data_hash(spec: RunSpec) -> str:
-    """Of all data that the spec's phase may open."""
+    """Returns the SHA-256 of all data that the spec's phase may open."""
     source, params = source_of(spec)
     return source.fingerprint(params, phase=spec.task.phase, num_classes=spec.task.num_classes)
 
 
 def source_of(spec: RunSpec) -> tuple[Source[Any], Any]:
-    """The spec's data source and its parameters."""
+    """Returns the spec's data source and its parameters."""
     source = data.find(spec.task.source)
     return source, source.params.model_validate(spec.task.params)
 
 
-def adapted(spec: RunSpec, model: nn.Module, num_classes: int, ground: Ground) -> nn.Module:
-    """The pretrained model with the spec's method in it and a new head, in training mode."""
+def adapted(spec: RunSpec, model: nn.Module, num_classes: int, compute: Compute) -> nn.Module:
+    """Adapts a pretrained model with the spec's method and gives it a new head; returns it in training mode."""
     model.reset_classifier(num_classes)
     adapt(model, spec, torch.Generator().manual_seed(keyed_seed(spec.seed, "init")))
     start_head(model, spec.training.head_init, torch.Generator().manual_seed(keyed_seed(spec.seed, "head")))
-    return model.to(ground.device, ground.precision.dtype).train()
+    return model.to(compute.device, compute.precision.dtype).train()
 
 
-def regularized(spec: RunSpec, model: nn.Module, splits: Splits, ground: Ground) -> Regularizer:
-    """The spec's regularizer on this model."""
+def regularized(spec: RunSpec, model: nn.Module, splits: Splits, compute: Compute) -> Regularizer:
+    """Returns the spec's regularizer for this model."""
     regularizer = regularizers.find(spec.regularizer.name)
     setting = Setting(
         model=model,
         current=Pass(SeededSource(spec.seed)),
         micro_batch=spec.training.micro_batch,
-        autocast=ground.precision.autocast,
+        autocast=compute.precision.autocast,
         train_samples=len(splits.train),
         num_classes=splits.num_classes,
     )
     return regularizer.make(regularizer.params.model_validate(spec.regularizer.params), setting)
 
 
-def batches(spec: RunSpec, splits: Splits, ground: Ground) -> Batches:
-    """The training images cut into the spec's steps."""
+def batches(stage: Stage, compute: Compute) -> Batches:
+    """Returns the training images of a stage, cut into its steps."""
+    spec, splits = stage.spec, stage.splits
     return Batches(
         splits.train,
-        ground.preprocessing,
+        compute.preprocessing,
         batch_size=spec.training.batch_size,
         seed=spec.seed,
         augmentation=spec.training.augmentation,
-        device=ground.device,
-        dtype=ground.precision.dtype,
+        device=compute.device,
+        dtype=compute.precision.dtype,
         augment=Augmentation(
-            spec.training, num_classes=splits.num_classes, mean=ground.preprocessing.mean, seed=spec.seed
+            spec.training, num_classes=splits.num_classes, mean=compute.preprocessing.mean, seed=spec.seed
         ),
     )
 
 
 def optimizer_of(spec: RunSpec, model: nn.Module) -> torch.optim.Optimizer:
-    """The spec's optimizer over what is trained of the model."""
+    """Returns the spec's optimizer over the trained parameters."""
     return build_optimizer(model, spec.optimizer, methods.find(spec.method.name).undecayed)
 
 
 def average_of(spec: RunSpec, model: nn.Module) -> Average | None:
-    """The moving average of what is trained, where the spec has one."""
+    """Returns the moving average of the trained parameters, where the spec asks for one."""
     return None if spec.training.ema_decay is None else Average(model, spec.training.ema_decay)

@@ -25,13 +25,13 @@ def evolve(
     budget: int,
     rng: random.Random,
     evaluate: Callable[[Architecture], float],
-    told: Callable[[int, Candidate], None],
+    report: Callable[[int, Candidate], None],
 ) -> Candidate:
-    """The fittest architecture of at most `budget` trained parameters; of equals, the one that was found first.
+    """Returns the fittest architecture of at most `budget` trained parameters; of equals, the one found first.
 
     What is evaluated, and in which order, follows from `rng` and the fitness of what came before: to replay a search,
-    give the same numbers. `told` hears the best after the first population (0) and every generation. Raises RunError
-    `spec_invalid` where nothing fits the budget.
+    give the same numbers. `report` is called with the best so far after the first population (0) and after every
+    generation. Raises RunError `spec_invalid` where nothing fits the budget.
     """
     found: list[Candidate] = []
     seen: set[str] = set()
@@ -64,8 +64,8 @@ def evolve(
     if not found:
         message = f"{budget} is below every architecture that was drawn; the smallest has {smallest} parameters"
         raise RunError("spec_invalid", f"method.budget: {message}")
-    told(0, best(1)[0])
+    report(0, best(1)[0])
     for generation in range(1, params.generations + 1):
         breed([candidate.architecture for candidate in best(params.parents)])
-        told(generation, best(1)[0])
+        report(generation, best(1)[0])
     return best(1)[0]

@@ -12,7 +12,8 @@ from pace_core.backbones import vision
 from pace_core.preprocessing import Preprocessing
 from pace_core.run import run
 from pace_core.spec import Backbone, RunSpec
-from pace_core.stage import Ground, adapted
+from pace_core.stage import adapted
+from pace_core.training.compute import Compute
 from pace_core.training.precision import choose_precision
 from tests.pace_core.training.told import Told
 
@@ -56,9 +57,9 @@ def test_a_term_of_some_steps_is_averaged_over_those(make_spec: MakeSpec, tmp_pa
 def test_the_head_starts_as_the_spec_says(how: str, make_spec: MakeSpec) -> None:
     spec = make_spec(training={"head_init": how})
     cpu = torch.device("cpu")
-    ground = Ground(Preprocessing(16, (0.5,) * 3, (0.5,) * 3), choose_precision(spec.training, cpu), cpu)
+    compute = Compute(Preprocessing(16, (0.5,) * 3, (0.5,) * 3), choose_precision(spec.training, cpu), cpu)
     loaded = vision.load(Backbone(image_size=16, weights="none"), num_classes=0, drop_path=0.0)
-    head: Any = adapted(spec, loaded.model, 3, ground).get_submodule("head")
+    head: Any = adapted(spec, loaded.model, 3, compute).get_submodule("head")
     size, bound = head.weight.abs().max(), 128**-0.5
     match how:
         case "zero":

@@ -1,0 +1,39 @@
+"""Measurements of a model on the images that a phase holds out."""
+
+from pace_core.data import Splits
+from pace_core.diagnostics import Diagnostics
+from pace_core.training.checkpoint import State, trained_model
+from pace_core.training.compute import Compute
+from pace_core.training.evaluate import accuracy, batches_of, logits_of, mean_cross_entropy
+
+
+class Evaluation:
+    """Measures a run's model on the held-out split, with the diagnostics where they are asked for.
+
+    Made before training, since the diagnostics keep what the model was at its start.
+    """
+
+    def __init__(self, state: State, splits: Splits, compute: Compute, diagnostics: bool) -> None:
+        self._state, self._model, self._train = state, state.model, splits.train
+        self.split, self._held_out = splits.measured
+        self._with = (compute.preprocessing, compute.precision, compute.device)
+        self._diagnostics = Diagnostics(state.model) if diagnostics else None
+
+    def measure(self) -> dict[str, float]:
+        """Returns `<split>/accuracy` and the diagnostics, by the names under which they are reported."""
+        with trained_model(self._state):
+            return self._measure(self.split)
+
+    def _measure(self, split: str) -> dict[str, float]:
+        logits = logits_of(self._model, self._held_out, *self._with)
+        values = {f"{split}/accuracy": accuracy(logits, self._held_out.labels)}
+        if self._diagnostics:
+            fitted = logits_of(self._model, self._train, *self._with)
+            values |= {
+                f"{split}/loss": mean_cross_entropy(logits, self._held_out.labels),
+                "train_set/accuracy": accuracy(fitted, self._train.labels),
+                "train_set/loss": mean_cross_entropy(fitted, self._train.labels),
+            }
+            measured = self._diagnostics.measure(self._held_out, lambda images: batches_of(images, *self._with))
+            values |= {f"{split}/{name}": value for name, value in measured.items()}
+        return values

@@ -1,0 +1,17 @@
+"""What the passes of a run compute with."""
+
+from dataclasses import dataclass
+
+import torch
+
+from pace_core.preprocessing import Preprocessing
+from pace_core.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The transform of the images, the precision of the passes, and the device."""
+
+    preprocessing: Preprocessing
+    precision: Precision
+    device: torch.device
