@@ -28,7 +28,7 @@ class Source(Protocol):
         """Standard normal draws, in the dtype and on the device of `like`."""
         ...
 
-    def keep(self, step: int, name: str, samples: int, probability: float, like: Tensor) -> Tensor:
+    def bernoulli(self, step: int, name: str, samples: int, probability: float, like: Tensor) -> Tensor:
         """Ones for samples kept (with that probability) and zeros for dropped ones, shape (samples,)."""
         ...
 
@@ -42,7 +42,7 @@ class SeededSource:
     def normal(self, step: int, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         return torch.randn(shape, dtype=like.dtype, device=like.device, generator=self._generator(step, name, like))
 
-    def keep(self, step: int, name: str, samples: int, probability: float, like: Tensor) -> Tensor:
+    def bernoulli(self, step: int, name: str, samples: int, probability: float, like: Tensor) -> Tensor:
         uniform = torch.rand(samples, device=like.device, generator=self._generator(step, name, like))
         return (uniform < probability).to(like.dtype)
 
@@ -101,12 +101,12 @@ class Pass:
         draws = self.source.normal(self.step, name, (self.perturbations * self.batch, channels), like)
         return draws.view(self.perturbations, self.batch, channels)[:, self.samples].reshape(-1, channels)
 
-    def kept(self, name: str, channels: int, probability: float, like: Tensor) -> Tensor:
+    def channel_mask(self, name: str, channels: int, probability: float, like: Tensor) -> Tensor:
         """Ones (with that probability) and zeros for this pass's rows, shape (perturbations · samples, channels)."""
-        draws = self.source.keep(self.step, name, self.perturbations * self.batch * channels, probability, like)
+        draws = self.source.bernoulli(self.step, name, self.perturbations * self.batch * channels, probability, like)
         return draws.view(self.perturbations, self.batch, channels)[:, self.samples].reshape(-1, channels)
 
-    def mask(self, name: str, probability: float, like: Tensor) -> Tensor:
+    def entry_mask(self, name: str, probability: float, like: Tensor) -> Tensor:
         """Ones (with that probability) and zeros for every entry of `like` (rows, …): one mask for a sample's draws.
 
         A sample may have several rows in a draw, such as the windows of a Swin.
@@ -115,17 +115,17 @@ class Pass:
         draws = self.perturbations if self._forked_at.setdefault(call, self.forked) else 1
         samples = self.samples.stop - self.samples.start
         per_sample = (like.shape[0] // (draws * samples), *like.shape[1:])
-        drawn = self.source.keep(self.step, call, self.batch * math.prod(per_sample), probability, like)
+        drawn = self.source.bernoulli(self.step, call, self.batch * math.prod(per_sample), probability, like)
         own = drawn.view(self.batch, *per_sample)[self.samples].flatten(0, 1)
         return own.repeat(draws, *[1] * (own.dim() - 1))
 
-    def keep(self, name: str, probability: float, like: Tensor, perturbations: int) -> Tensor:
+    def drop_path_factor(self, name: str, probability: float, like: Tensor, perturbations: int) -> Tensor:
         """The drop-path factor of this pass's rows, shape (perturbations · samples,).
 
         One mask for all perturbations of a sample, divided by its mean over the whole batch, so that the kept rows
         make up for the dropped ones (the authors' scaling). A mask that drops every row is all zeros.
         """
-        mask = self.source.keep(self.step, self._call(name), self.batch, probability, like)
+        mask = self.source.bernoulli(self.step, self._call(name), self.batch, probability, like)
         mask = mask / mask.mean().clamp_min(1 / self.batch)
         return mask[self.samples].repeat(perturbations)
 

@@ -27,7 +27,7 @@ from pace_core.network.parts import HEADS
 from pace_core.network.peft_layers import follow_head, follow_layers
 from pace_core.network.toggled import Toggled
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers import Batch, Regularizer, Setting
+from pace_core.regularizers import Batch, Regularizer, StepContext
 from pace_core.spec import Fault, RunError, SpecError, load_catalogue
 from pace_core.spec.checks import check_parameters
 from pace_core.spec.suggest import did_you_mean
@@ -98,8 +98,8 @@ def regularize(
     made: list[Regularizer] = []
 
     def attach(network: nn.Module) -> None:
-        setting = Setting(network, current, None, autocast, train_samples, num_classes)
-        made.append(declared.make(declared.params.model_validate(params), setting))
+        context = StepContext(network, current, None, autocast, train_samples, num_classes)
+        made.append(declared.make(declared.params.model_validate(params), context))
 
     followed = Followed(model, attach)
     if (earlier := _after_updates.get(followed.network)) is not None:

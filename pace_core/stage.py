@@ -17,7 +17,7 @@ from pace_core.network.parts import start_head
 from pace_core.network.search_space import Architecture
 from pace_core.noise import Pass, SeededSource, keyed_seed
 from pace_core.preprocessing import Preprocessing
-from pace_core.regularizers import Regularizer, Setting
+from pace_core.regularizers import Regularizer, StepContext
 from pace_core.spec import Reporter, RunError, RunSpec
 from pace_core.training.augmentation import Augmentation
 from pace_core.training.average import Average
@@ -150,7 +150,7 @@ def adapted(spec: RunSpec, model: nn.Module, num_classes: int, compute: Compute)
 def regularized(spec: RunSpec, model: nn.Module, splits: Splits, compute: Compute) -> Regularizer:
     """Returns the spec's regularizer for this model."""
     regularizer = regularizers.find(spec.regularizer.name)
-    setting = Setting(
+    context = StepContext(
         model=model,
         current=Pass(SeededSource(spec.seed)),
         micro_batch=spec.training.micro_batch,
@@ -158,7 +158,7 @@ def regularized(spec: RunSpec, model: nn.Module, splits: Splits, compute: Comput
         train_samples=len(splits.train),
         num_classes=splits.num_classes,
     )
-    return regularizer.make(regularizer.params.model_validate(spec.regularizer.params), setting)
+    return regularizer.make(regularizer.params.model_validate(spec.regularizer.params), context)
 
 
 def batches(stage: Stage, compute: Compute) -> Batches:

@@ -15,7 +15,7 @@ from rich.table import Table
 from pace_core import methods, regularizers
 from pace_core.backbones import vision
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers import Batch, Setting
+from pace_core.regularizers import Batch, StepContext
 from pace_core.spec import Backbone, Optimizer
 from pace_core.training.optimizer import build_optimizer
 
@@ -29,10 +29,10 @@ class Stepper:
         model = vision.load(Backbone(weights="none"), CLASSES, drop_path=0.0).model
         adapting = methods.find(method)
         adapting.adapt(model, adapting.params(), torch.Generator().manual_seed(0))
-        setting = Setting(model.train(), Pass(SeededSource(0)), None, nullcontext, len(batch), CLASSES)
+        context = StepContext(model.train(), Pass(SeededSource(0)), None, nullcontext, len(batch), CLASSES)
         declared = regularizers.find(name)
         self.batch, self.count = batch, 0
-        self.regularizer = declared.make(declared.params(), setting)
+        self.regularizer = declared.make(declared.params(), context)
         self.optimizer = build_optimizer(model, Optimizer())
 
     def seconds(self) -> float:

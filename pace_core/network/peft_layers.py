@@ -41,7 +41,7 @@ class PeftHead(Noised):
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         logits = cast(Any, super()).forward(*args, **kwargs)
-        return self.disturbed(logits) if self.noisy else logits
+        return self.perturb(logits) if self.noisy else logits
 
 
 def follow_layers(model: nn.Module) -> list[BaseTunerLayer]:

@@ -19,8 +19,8 @@ class Noised(nn.Module):
     sigma = 0.0
     current: Pass | None = None
     kind: NoiseKind = "multiplicative"
-    whole = False
-    """Whether the noise falls on all of the output, the pretrained part too."""
+    perturbs_output = False
+    """Whether the noise is applied to the whole output, the pretrained part included."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -39,11 +39,12 @@ class Noised(nn.Module):
         """
         assert self.current is not None
         if self.kind == "dropout":
-            kept = 1 / (1 + self.sigma**2)
-            return self._by_row(self.current.kept(self.name, delta.shape[-1], kept, delta), delta) / kept
+            probability = 1 / (1 + self.sigma**2)
+            mask = self.current.channel_mask(self.name, delta.shape[-1], probability, delta)
+            return self._by_row(mask, delta) / probability
         return 1 + self.sigma * self._by_row(self.current.normal(self.name, delta.shape[-1], delta), delta)
 
-    def disturbed(self, output: Tensor) -> Tensor:
+    def perturb(self, output: Tensor) -> Tensor:
         """All of the output under noise: z ⊙ output, or output + sigma · eps where the noise is additive."""
         if self.kind != "additive":
             return self.noise(output) * output
@@ -102,7 +103,7 @@ class Residual(Noised, Switched):
             return self.base(x)
         if not self.noisy:
             return self.plain(x)
-        return self.disturbed(self.plain(x)) if self.whole else self.noised(x)
+        return self.perturb(self.plain(x)) if self.perturbs_output else self.noised(x)
 
 
 class ResidualLinear(Residual):
@@ -175,7 +176,7 @@ class NoisedHead(Noised):
 
     def forward(self, x: Tensor) -> Tensor:
         logits = F.linear(x, self.weight, self.bias)
-        return self.disturbed(logits) if self.noisy else logits
+        return self.perturb(logits) if self.noisy else logits
 
 
 def residuals(model: nn.Module) -> dict[str, Residual]:

@@ -6,14 +6,14 @@ from typing import Any
 from pace_core import registry
 from pace_core.regularizers._adapter_noise import attach_noise
 from pace_core.regularizers._declaration import Declaration
-from pace_core.regularizers._step import Batch, Regularizer, Setting, Step, consistency
+from pace_core.regularizers._step import Batch, Regularizer, Step, StepContext, consistency
 
 __all__ = [
     "Batch",
     "Declaration",
     "Regularizer",
-    "Setting",
     "Step",
+    "StepContext",
     "attach_noise",
     "consistency",
     "entries",

@@ -50,7 +50,9 @@ def attach_noise(model: nn.Module, current: Pass, params: NoiseParams) -> None:
         layer = model.get_submodule(name)
         assert isinstance(layer, Noised)
         layer.sigma, layer.current, layer.kind = std, current, params.noise
-        layer.whole = params.perturb == "output" or params.noise == "additive"  # to which part it is added is the same
+        layer.perturbs_output = (
+            params.perturb == "output" or params.noise == "additive"
+        )  # to which part it is added is the same
     noised = [*blocks_of(model)[_skipped(model) :], head_name(model)]
     for name, module in model.named_modules():
         if type(module).__name__.endswith("DropPath"):  # timm's, and the copies of it in `transformers`
@@ -73,7 +75,7 @@ _READ_BY_ATTENTION = ("attention.self.dropout", "attn.attn_drop")
 class SharedDropPath(nn.Module):
     """Role of a drop path (see `put_before`): under noise it drops all draws of a sample together.
 
-    `Pass.keep` has the scaling. In other passes the module is what it was.
+    `Pass.drop_path_factor` has the scaling. In other passes the module is what it was.
     """
 
     name: str
@@ -86,8 +88,8 @@ class SharedDropPath(nn.Module):
         if not self.training or not self.drop_prob:
             return x
         samples = self.current.samples.stop - self.current.samples.start
-        keep = self.current.keep(self.name, 1 - self.drop_prob, x, x.shape[0] // samples)
-        return x * keep.view(-1, *[1] * (x.dim() - 1))
+        factor = self.current.drop_path_factor(self.name, 1 - self.drop_prob, x, x.shape[0] // samples)
+        return x * factor.view(-1, *[1] * (x.dim() - 1))
 
 
 class SharedDropout(nn.Module):
@@ -100,7 +102,7 @@ class SharedDropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.current.noisy or not self.training or self.p == 0:
             return super().forward(x)
-        return x * (self.current.mask(self.name, 1 - self.p, x) / (1 - self.p))
+        return x * (self.current.entry_mask(self.name, 1 - self.p, x) / (1 - self.p))
 
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from pace_core.network.pretrained import Pretrained
-from pace_core.regularizers._step import Batch, Setting, consistency
+from pace_core.regularizers._step import Batch, StepContext, consistency
 
 
 class Alignment:
@@ -12,9 +12,9 @@ class Alignment:
     Gradients flow to θ and, through both outputs, to the head.
     """
 
-    def __init__(self, setting: Setting) -> None:
-        self._setting, self._pretrained = setting, Pretrained(setting.model)
+    def __init__(self, context: StepContext) -> None:
+        self._context, self._pretrained = context, Pretrained(context.model)
 
     def distance(self, batch: Batch, samples: slice, logits: Tensor) -> Tensor:
         """Of some of the batch's samples, as their share of the batch's mean; logits: f(x; θ) of these samples."""
-        return consistency(logits, self._setting.forward(batch.images[samples], self._pretrained), len(batch))
+        return consistency(logits, self._context.forward(batch.images[samples], self._pretrained), len(batch))

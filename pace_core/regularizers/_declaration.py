@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pace_core.registry import Entry, P
-from pace_core.regularizers._step import Regularizer, Setting
+from pace_core.regularizers._step import Regularizer, StepContext
 
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration(Entry[P]):
     """A regularizer as it can be named in a spec: what it asks of a method, what it costs, and how one is made."""
 
-    make: Callable[[P, Setting], Regularizer]
+    make: Callable[[P, StepContext], Regularizer]
     """Returns the regularizer for one run."""
     needs: frozenset[str] = frozenset()
     """What it asks of the method's `gives`."""

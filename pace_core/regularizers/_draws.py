@@ -4,34 +4,34 @@ from itertools import combinations
 
 import torch
 
-from pace_core.regularizers._step import Batch, Setting, Step, accumulate, classification, consistency
+from pace_core.regularizers._step import Batch, Step, StepContext, accumulate, classification, consistency
 
 
-def step_of_one_draw(setting: Setting, batch: Batch, step: int) -> Step:
+def step_of_one_draw(context: StepContext, batch: Batch, step: int) -> Step:
     """Cross-entropy under one draw of the noise."""
 
     def passing(samples: slice):
-        with setting.current.noised(step, len(batch), 1, samples):
-            logits = setting.forward(batch.images[samples])
+        with context.current.noised(step, len(batch), 1, samples):
+            logits = context.forward(batch.images[samples])
         loss = classification(logits, batch.labels[samples], len(batch))
         return {"loss": loss, "loss_classification": loss}, logits
 
-    return accumulate(batch, setting.micro_batch, passing)
+    return accumulate(batch, context.micro_batch, passing)
 
 
-def step_of_draws(setting: Setting, batch: Batch, step: int, weight: float, networks: int = 2) -> Step:
+def step_of_draws(context: StepContext, batch: Batch, step: int, weight: float, networks: int = 2) -> Step:
     """mean CE(f1) + weight · mean ||fa - fb||² over all pairs a < b of `networks` draws (PACE, eq. 12 and Figure 6).
 
     Gradients flow through all draws.
     """
 
     def passing(samples: slice):
-        with setting.current.noised(step, len(batch), networks, samples):
-            draws = setting.forward(batch.images[samples]).chunk(networks)
+        with context.current.noised(step, len(batch), networks, samples):
+            draws = context.forward(batch.images[samples]).chunk(networks)
         terms = {
             "loss_classification": classification(draws[0], batch.labels[samples], len(batch)),
             "loss_consistency": torch.stack([consistency(a, b, len(batch)) for a, b in combinations(draws, 2)]).mean(),
         }
         return {"loss": terms["loss_classification"] + weight * terms["loss_consistency"], **terms}, draws[0]
 
-    return accumulate(batch, setting.micro_batch, passing)
+    return accumulate(batch, context.micro_batch, passing)

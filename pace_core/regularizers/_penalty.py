@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pace_core.regularizers._plain import batch_gradient
-from pace_core.regularizers._step import Batch, Setting, classification
+from pace_core.regularizers._step import Batch, StepContext, classification
 
 
 class GradientPenalty:
@@ -15,17 +15,17 @@ class GradientPenalty:
     result is that of the whole batch, for one more pass.
     """
 
-    def __init__(self, setting: Setting, batch: Batch) -> None:
-        self._setting, self._batch = setting, batch
-        split = setting.micro_batch is not None and setting.micro_batch < len(batch)
-        self._whole = batch_gradient(setting, batch)[2] if split else None
+    def __init__(self, context: StepContext, batch: Batch) -> None:
+        self._context, self._batch = context, batch
+        split = context.micro_batch is not None and context.micro_batch < len(batch)
+        self._whole = batch_gradient(context, batch)[2] if split else None
 
     def passing(self, samples: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Cross-entropy, penalty (both as shares of the batch's) and logits of some of the samples."""
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels' backward passes cannot be differentiated
-            logits = self._setting.forward(self._batch.images[samples])
+            logits = self._context.forward(self._batch.images[samples])
         loss = classification(logits, self._batch.labels[samples], len(self._batch))
-        own = torch.autograd.grad(loss, self._setting.trained, create_graph=True, materialize_grads=True)
+        own = torch.autograd.grad(loss, self._context.trained, create_graph=True, materialize_grads=True)
         whole = self._whole or [gradient.detach() for gradient in own]
         product = torch.stack([(a * b).sum() for a, b in zip(own, whole, strict=True)]).sum()
         return loss, 2 * product - product.detach(), logits  # the value is g_s · g, the gradient 2 H_s g

@@ -5,18 +5,18 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from pace_core.regularizers._step import Batch, Setting, Step, accumulate, classification, slices
+from pace_core.regularizers._step import Batch, Step, StepContext, accumulate, classification, slices
 
 
-def plain_step(setting: Setting, batch: Batch) -> Step:
+def plain_step(context: StepContext, batch: Batch) -> Step:
     """Cross-entropy alone, with timm's ordinary drop path."""
 
     def passing(samples: slice):
-        logits = setting.forward(batch.images[samples])
+        logits = context.forward(batch.images[samples])
         loss = classification(logits, batch.labels[samples], len(batch))
         return {"loss": loss, "loss_classification": loss}, logits
 
-    return accumulate(batch, setting.micro_batch, passing)
+    return accumulate(batch, context.micro_batch, passing)
 
 
 def with_penalty(done: Step, weight: float, name: str, parts: Iterable[Tensor]) -> Step:
@@ -29,18 +29,18 @@ def with_penalty(done: Step, weight: float, name: str, parts: Iterable[Tensor]) 
     return Step({**done.terms, "loss": done.terms["loss"] + weight * total, name: total}, done.logits, done.labels)
 
 
-def batch_gradient(setting: Setting, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
+def batch_gradient(context: StepContext, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Mean cross-entropy, logits, and its gradient w.r.t. all that is trained, over the whole batch.
 
     The parameters' own gradients stay as they are. What torch draws on the way (drop path, dropout) is drawn again by
     the passes that follow, so that both see one and the same function of the weights.
     """
-    trained, device = setting.trained, batch.images.device
+    trained, device = context.trained, batch.images.device
     loss, logits = torch.zeros((), device=device), list[Tensor]()
     gradient = [torch.zeros_like(parameter) for parameter in trained]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for samples in slices(len(batch), setting.micro_batch):
-            outputs = setting.forward(batch.images[samples])
+        for samples in slices(len(batch), context.micro_batch):
+            outputs = context.forward(batch.images[samples])
             part = classification(outputs, batch.labels[samples], len(batch))
             for whole, own in zip(gradient, torch.autograd.grad(part, trained, materialize_grads=True), strict=True):
                 whole += own

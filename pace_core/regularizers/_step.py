@@ -28,7 +28,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Setting:
+class StepContext:
     """What a regularizer works on, the same for the whole run."""
 
     model: nn.Module

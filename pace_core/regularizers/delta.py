@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pace_core.network.parts import blocks_of
 from pace_core.network.pretrained import Pretrained
 from pace_core.regularizers._declaration import Declaration
-from pace_core.regularizers._step import Batch, Setting, Stateless, Step, accumulate, classification
+from pace_core.regularizers._step import Batch, Stateless, Step, StepContext, accumulate, classification
 from pace_core.spec import ParamsModel
 
 
@@ -33,18 +33,18 @@ class Regularizer(Stateless):
     Gradients flow to FM alone.
     """
 
-    def __init__(self, params: Params, setting: Setting) -> None:
-        self.setting, self.weight, self.pretrained = setting, params.weight, Pretrained(setting.model)
-        self.maps = _FeatureMaps(setting.model)
-        self.prefix = getattr(setting.model, "num_prefix_tokens", 1)
+    def __init__(self, params: Params, context: StepContext) -> None:
+        self.context, self.weight, self.pretrained = context, params.weight, Pretrained(context.model)
+        self.maps = _FeatureMaps(context.model)
+        self.prefix = getattr(context.model, "num_prefix_tokens", 1)
 
     def step(self, batch: Batch, step: int) -> Step:
         def passing(samples: slice):
             images, labels = batch.images[samples], batch.labels[samples]
             with self.maps.caught() as ours:
-                logits = self.setting.forward(images)
+                logits = self.context.forward(images)
             with self.maps.caught(leaves=True) as theirs:
-                rise = F.cross_entropy(self.setting.forward(images, self.pretrained), labels, reduction="sum")
+                rise = F.cross_entropy(self.context.forward(images, self.pretrained), labels, reduction="sum")
             slopes = torch.autograd.grad(rise, theirs)
             apart = torch.stack([self._distance(*maps) for maps in zip(ours, theirs, slopes, strict=True)]).sum()
             terms = {
@@ -53,7 +53,7 @@ class Regularizer(Stateless):
             }
             return {"loss": terms["loss_classification"] + self.weight * terms["loss_features"], **terms}, logits
 
-        return accumulate(batch, self.setting.micro_batch, passing)
+        return accumulate(batch, self.context.micro_batch, passing)
 
     def _distance(self, ours: Tensor, theirs: Tensor, slopes: Tensor) -> Tensor:
         theirs = theirs.detach()

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from pace_core.regularizers._alignment import Alignment
 from pace_core.regularizers._declaration import Declaration
-from pace_core.regularizers._step import Batch, Setting, Stateless, Step, accumulate, classification
+from pace_core.regularizers._step import Batch, Stateless, Step, StepContext, accumulate, classification
 from pace_core.spec import ParamsModel
 
 
@@ -18,19 +18,19 @@ class Params(ParamsModel):
 class Regularizer(Stateless):
     """mean CE(f) + lambda · mean ‖f(x; θ) - f(x; θ0)‖²."""
 
-    def __init__(self, params: Params, setting: Setting) -> None:
-        self.setting, self.weight, self.alignment = setting, params.weight, Alignment(setting)
+    def __init__(self, params: Params, context: StepContext) -> None:
+        self.context, self.weight, self.alignment = context, params.weight, Alignment(context)
 
     def step(self, batch: Batch, step: int) -> Step:
         def passing(samples: slice):
-            logits = self.setting.forward(batch.images[samples])
+            logits = self.context.forward(batch.images[samples])
             terms = {
                 "loss_classification": classification(logits, batch.labels[samples], len(batch)),
                 "loss_alignment": self.alignment.distance(batch, samples, logits),
             }
             return {"loss": terms["loss_classification"] + self.weight * terms["loss_alignment"], **terms}, logits
 
-        return accumulate(batch, self.setting.micro_batch, passing)
+        return accumulate(batch, self.context.micro_batch, passing)
 
 
 REGULARIZER = Declaration(

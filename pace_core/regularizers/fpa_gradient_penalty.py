@@ -5,7 +5,7 @@ from pydantic import Field
 from pace_core.regularizers._alignment import Alignment
 from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._penalty import GradientPenalty
-from pace_core.regularizers._step import Batch, Setting, Stateless, Step, accumulate
+from pace_core.regularizers._step import Batch, Stateless, Step, StepContext, accumulate
 from pace_core.spec import ParamsModel
 
 
@@ -21,11 +21,11 @@ class Params(ParamsModel):
 class Regularizer(Stateless):
     """mean CE(f) + lambda · mean ‖f(x; θ) - f(x; θ0)‖² + lambda_gradient · ‖∇ mean CE(f)‖²."""
 
-    def __init__(self, params: Params, setting: Setting) -> None:
-        self.setting, self.params, self.alignment = setting, params, Alignment(setting)
+    def __init__(self, params: Params, context: StepContext) -> None:
+        self.context, self.params, self.alignment = context, params, Alignment(context)
 
     def step(self, batch: Batch, step: int) -> Step:
-        penalty = GradientPenalty(self.setting, batch)
+        penalty = GradientPenalty(self.context, batch)
 
         def passing(samples: slice):
             loss, squared_norm, logits = penalty.passing(samples)
@@ -34,7 +34,7 @@ class Regularizer(Stateless):
             terms = {"loss_classification": loss, "loss_alignment": apart, "loss_gradient": squared_norm}
             return {"loss": whole, **terms}, logits
 
-        return accumulate(batch, self.setting.micro_batch, passing)
+        return accumulate(batch, self.context.micro_batch, passing)
 
 
 REGULARIZER = Declaration(

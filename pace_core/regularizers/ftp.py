@@ -7,7 +7,7 @@ from torch import Tensor
 from pace_core.network.parts import head_prefix
 from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._plain import plain_step
-from pace_core.regularizers._step import Batch, Setting, Step
+from pace_core.regularizers._step import Batch, Step, StepContext
 from pace_core.spec import ParamsModel
 
 _SMALLEST_RADIUS, _RATE, _BETA1, _BETA2, _EPS = 1e-8, 1e-2, 0.9, 0.999, 1e-8  # Tian et al.'s, for the radii's Adam
@@ -28,20 +28,20 @@ class Regularizer:
     network; a vector is one row; the head is free.
     """
 
-    def __init__(self, params: Params, setting: Setting) -> None:
-        self.setting, self.kappa = setting, params.kappa
-        head = head_prefix(setting.model)
-        named = {n: p for n, p in setting.model.named_parameters() if p.requires_grad and not n.startswith(head)}
+    def __init__(self, params: Params, context: StepContext) -> None:
+        self.context, self.kappa = context, params.kappa
+        head = head_prefix(context.model)
+        named = {n: p for n, p in context.model.named_parameters() if p.requires_grad and not n.startswith(head)}
         self.trained = dict(sorted(named.items()))
         self.start = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
         self.free = {name: torch.zeros_like(parameter) for name, parameter in self.trained.items()}
-        like = setting.trained[0]
+        like = context.trained[0]
         self.radius = torch.full((len(named),), _SMALLEST_RADIUS, dtype=like.dtype, device=like.device)
         self.first, self.second = torch.zeros_like(self.radius), torch.zeros_like(self.radius)
         self.updates = torch.zeros((), dtype=torch.int64)
 
     def step(self, batch: Batch, step: int) -> Step:
-        return plain_step(self.setting, batch)
+        return plain_step(self.context, batch)
 
     @torch.no_grad()
     def after_update(self) -> None:

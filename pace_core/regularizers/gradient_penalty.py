@@ -4,7 +4,7 @@ from pydantic import Field
 
 from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._penalty import GradientPenalty
-from pace_core.regularizers._step import Batch, Setting, Stateless, Step, accumulate
+from pace_core.regularizers._step import Batch, Stateless, Step, StepContext, accumulate
 from pace_core.spec import ParamsModel
 
 
@@ -18,18 +18,18 @@ class Params(ParamsModel):
 class Regularizer(Stateless):
     """mean CE(f) + lambda · ‖∇ mean CE(f)‖²."""
 
-    def __init__(self, params: Params, setting: Setting) -> None:
-        self.setting, self.weight = setting, params.weight
+    def __init__(self, params: Params, context: StepContext) -> None:
+        self.context, self.weight = context, params.weight
 
     def step(self, batch: Batch, step: int) -> Step:
-        penalty = GradientPenalty(self.setting, batch)
+        penalty = GradientPenalty(self.context, batch)
 
         def passing(samples: slice):
             loss, squared_norm, logits = penalty.passing(samples)
             terms = {"loss_classification": loss, "loss_gradient": squared_norm}
             return {"loss": loss + self.weight * squared_norm, **terms}, logits
 
-        return accumulate(batch, self.setting.micro_batch, passing)
+        return accumulate(batch, self.context.micro_batch, passing)
 
 
 REGULARIZER = Declaration(

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._plain import plain_step, with_penalty
-from pace_core.regularizers._step import Batch, Setting, Stateless, Step
+from pace_core.regularizers._step import Batch, Stateless, Step, StepContext
 from pace_core.regularizers._weight_change import WeightChange
 from pace_core.spec import ParamsModel
 
@@ -19,12 +19,12 @@ class Params(ParamsModel):
 class Regularizer(Stateless):
     """mean CE(f) + lambda · ‖θ - θ0‖², for adapters lambda · (‖dW‖² + ‖db‖²), summed over layers."""
 
-    def __init__(self, params: Params, setting: Setting) -> None:
-        self.setting, self.weight, self.change = setting, params.weight, WeightChange(setting.model)
+    def __init__(self, params: Params, context: StepContext) -> None:
+        self.context, self.weight, self.change = context, params.weight, WeightChange(context.model)
 
     def step(self, batch: Batch, step: int) -> Step:
         parts = (change.square().sum() for change in self.change)
-        return with_penalty(plain_step(self.setting, batch), self.weight, "loss_change", parts)
+        return with_penalty(plain_step(self.context, batch), self.weight, "loss_change", parts)
 
 
 REGULARIZER = Declaration(

@@ -4,7 +4,7 @@ from pace_core.regularizers._adapter_noise import attach_noise
 from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._draws import step_of_one_draw
 from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
-from pace_core.regularizers._step import Batch, Setting, Stateless, Step
+from pace_core.regularizers._step import Batch, Stateless, Step, StepContext
 
 
 class Params(NoiseParams):
@@ -14,12 +14,12 @@ class Params(NoiseParams):
 class Regularizer(Stateless):
     """One pass under noise; the loss is cross-entropy alone."""
 
-    def __init__(self, params: Params, setting: Setting) -> None:
-        self.setting = setting
-        attach_noise(setting.model, setting.current, params)
+    def __init__(self, params: Params, context: StepContext) -> None:
+        self.context = context
+        attach_noise(context.model, context.current, params)
 
     def step(self, batch: Batch, step: int) -> Step:
-        return step_of_one_draw(self.setting, batch, step)
+        return step_of_one_draw(self.context, batch, step)
 
 
 REGULARIZER = Declaration(

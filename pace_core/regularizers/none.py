@@ -2,7 +2,7 @@
 
 from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._plain import plain_step
-from pace_core.regularizers._step import Batch, Setting, Stateless, Step
+from pace_core.regularizers._step import Batch, Stateless, Step, StepContext
 from pace_core.spec import ParamsModel
 
 
@@ -13,11 +13,11 @@ class Params(ParamsModel):
 class Regularizer(Stateless):
     """One pass, no noise; timm's ordinary drop path."""
 
-    def __init__(self, params: Params, setting: Setting) -> None:
-        self.setting = setting
+    def __init__(self, params: Params, context: StepContext) -> None:
+        self.context = context
 
     def step(self, batch: Batch, step: int) -> Step:
-        return plain_step(self.setting, batch)
+        return plain_step(self.context, batch)
 
 
 REGULARIZER = Declaration(

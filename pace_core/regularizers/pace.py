@@ -6,7 +6,7 @@ from pace_core.regularizers._adapter_noise import attach_noise
 from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._draws import step_of_draws
 from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
-from pace_core.regularizers._step import Batch, Setting, Stateless, Step
+from pace_core.regularizers._step import Batch, Stateless, Step, StepContext
 
 
 class Params(NoiseParams):
@@ -21,12 +21,12 @@ class Params(NoiseParams):
 class Regularizer(Stateless):
     """All draws of every sample in one pass."""
 
-    def __init__(self, params: Params, setting: Setting) -> None:
-        self.setting, self.weight, self.networks = setting, params.weight, params.networks
-        attach_noise(setting.model, setting.current, params)
+    def __init__(self, params: Params, context: StepContext) -> None:
+        self.context, self.weight, self.networks = context, params.weight, params.networks
+        attach_noise(context.model, context.current, params)
 
     def step(self, batch: Batch, step: int) -> Step:
-        return step_of_draws(self.setting, batch, step, self.weight, self.networks)
+        return step_of_draws(self.context, batch, step, self.weight, self.networks)
 
 
 REGULARIZER = Declaration(

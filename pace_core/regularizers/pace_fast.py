@@ -7,7 +7,7 @@ from torch import Tensor
 from pace_core.regularizers._adapter_noise import attach_noise
 from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
-from pace_core.regularizers._step import Batch, Setting, Step, accumulate, classification, consistency
+from pace_core.regularizers._step import Batch, Step, StepContext, accumulate, classification, consistency
 
 
 class Params(NoiseParams):
@@ -20,25 +20,25 @@ class Params(NoiseParams):
 class Regularizer:
     """One draw a step, and a table of logits (training samples, classes) that begins at zero."""
 
-    def __init__(self, params: Params, setting: Setting) -> None:
-        self.setting, self.weight = setting, params.weight
-        attach_noise(setting.model, setting.current, params)
-        like = next(p for p in setting.model.parameters() if p.requires_grad)
-        self.history = torch.zeros(setting.train_samples, setting.num_classes, dtype=like.dtype, device=like.device)
+    def __init__(self, params: Params, context: StepContext) -> None:
+        self.context, self.weight = context, params.weight
+        attach_noise(context.model, context.current, params)
+        like = next(p for p in context.model.parameters() if p.requires_grad)
+        self.history = torch.zeros(context.train_samples, context.num_classes, dtype=like.dtype, device=like.device)
 
     def step(self, batch: Batch, step: int) -> Step:
         earlier = self.history[batch.index]
 
         def passing(samples: slice):
-            with self.setting.current.noised(step, len(batch), 1, samples):
-                logits = self.setting.forward(batch.images[samples])
+            with self.context.current.noised(step, len(batch), 1, samples):
+                logits = self.context.forward(batch.images[samples])
             terms = {
                 "loss_classification": classification(logits, batch.labels[samples], len(batch)),
                 "loss_consistency": consistency(logits, earlier[samples], len(batch)),
             }
             return {"loss": terms["loss_classification"] + self.weight * terms["loss_consistency"], **terms}, logits
 
-        done = accumulate(batch, self.setting.micro_batch, passing)
+        done = accumulate(batch, self.context.micro_batch, passing)
         self.history[batch.index] = done.logits
         return done
 

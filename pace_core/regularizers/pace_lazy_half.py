@@ -6,7 +6,7 @@ from pace_core.regularizers._adapter_noise import attach_noise
 from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._draws import step_of_draws, step_of_one_draw
 from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
-from pace_core.regularizers._step import Batch, Setting, Stateless, Step
+from pace_core.regularizers._step import Batch, Stateless, Step, StepContext
 
 
 class Params(NoiseParams):
@@ -21,16 +21,16 @@ class Params(NoiseParams):
 class Regularizer(Stateless):
     """Every interval-th step half of the batch under two draws; the others all of it under one, without the term."""
 
-    def __init__(self, params: Params, setting: Setting) -> None:
-        self.setting, self.weight, self.interval = setting, params.weight, params.interval
-        attach_noise(setting.model, setting.current, params)
+    def __init__(self, params: Params, context: StepContext) -> None:
+        self.context, self.weight, self.interval = context, params.weight, params.interval
+        attach_noise(context.model, context.current, params)
 
     def step(self, batch: Batch, step: int) -> Step:
         if step % self.interval == 0:
             half = max(1, len(batch) // 2)
             part = Batch(batch.images[:half], batch.labels[:half], batch.index[:half])
-            return step_of_draws(self.setting, part, step, self.weight)
-        return step_of_one_draw(self.setting, batch, step)
+            return step_of_draws(self.context, part, step, self.weight)
+        return step_of_one_draw(self.context, batch, step)
 
 
 REGULARIZER = Declaration(

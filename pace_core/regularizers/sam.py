@@ -5,7 +5,7 @@ from pydantic import Field
 
 from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._plain import batch_gradient, norm, plain_step
-from pace_core.regularizers._step import Batch, Setting, Stateless, Step
+from pace_core.regularizers._step import Batch, Stateless, Step, StepContext
 from pace_core.spec import ParamsModel
 
 
@@ -22,19 +22,19 @@ class Regularizer(Stateless):
     `loss` is that of the moved weights, `loss_classification` that of θ itself.
     """
 
-    def __init__(self, params: Params, setting: Setting) -> None:
-        self.setting, self.rho = setting, params.rho
+    def __init__(self, params: Params, context: StepContext) -> None:
+        self.context, self.rho = context, params.rho
 
     def step(self, batch: Batch, step: int) -> Step:
-        trained = self.setting.trained
-        loss, logits, gradient = batch_gradient(self.setting, batch)
+        trained = self.context.trained
+        loss, logits, gradient = batch_gradient(self.context, batch)
         before = [parameter.detach().clone() for parameter in trained]  # adding and subtracting would leave a rest
         length = norm(gradient).clamp_min(torch.finfo(gradient[0].dtype).tiny)
         try:
             with torch.no_grad():
                 for parameter, direction in zip(trained, gradient, strict=True):
                     parameter += self.rho / length * direction
-            moved = plain_step(self.setting, batch)
+            moved = plain_step(self.context, batch)
         finally:
             with torch.no_grad():
                 for parameter, value in zip(trained, before, strict=True):

@@ -18,7 +18,7 @@ from pace_core.network.parts import head_name
 from pace_core.network.residual import residual_layers
 from pace_core.network.roles import put_before
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers import Batch, Declaration, Regularizer, Setting
+from pace_core.regularizers import Batch, Declaration, Regularizer, StepContext
 from pace_core.regularizers._adapter_noise import SharedDropPath, depth_sigmas, sigma_by_layer
 from pace_core.regularizers.delta import attention
 from pace_core.training.optimizer import trainable
@@ -71,8 +71,8 @@ def network(method: Method[Any], drop_path: float = 0.0) -> nn.Module:
 def build(
     declared: Declaration[Any], model: nn.Module, micro_batch: int | None = None, **params: object
 ) -> Regularizer:
-    setting = Setting(model, Pass(SeededSource(7)), micro_batch, nullcontext, train_samples=20, num_classes=5)
-    return declared.make(declared.params(**params), setting)
+    context = StepContext(model, Pass(SeededSource(7)), micro_batch, nullcontext, train_samples=20, num_classes=5)
+    return declared.make(declared.params(**params), context)
 
 
 def known(name: str, params: dict[str, float]) -> dict[str, float]:
@@ -211,9 +211,9 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(regularizer: str) -> None:
 def test_a_step_in_bfloat16_has_float32_gradients(regularizer: str) -> None:
     model = network(METHODS["lora_mul_vpt_add"]).float()
     autocast = partial(torch.autocast, "cpu", torch.bfloat16)
-    setting = Setting(model, Pass(SeededSource(7)), None, autocast, train_samples=20, num_classes=5)
+    context = StepContext(model, Pass(SeededSource(7)), None, autocast, train_samples=20, num_classes=5)
     declared, asked = REGULARIZERS[regularizer], batch()
-    done = declared.make(declared.params(), setting).step(Batch(asked.images.float(), asked.labels, asked.index), 0)
+    done = declared.make(declared.params(), context).step(Batch(asked.images.float(), asked.labels, asked.index), 0)
     assert torch.isfinite(done.terms["loss"])
     assert all(grad.dtype == torch.float32 and grad.isfinite().all() for grad in gradients(model).values())
 
@@ -225,7 +225,7 @@ def noised_layer(**params: object) -> tuple[nn.Module, Pass, Tensor]:
     model = network(METHODS["lora_add"])
     regularized = build(REGULARIZERS["noise"], model, sigma=1.2, **params)
     layer = model.get_submodule("blocks.1.mlp.fc1")
-    return layer, regularized.setting.current, torch.randn(SIZE, 5, 24, dtype=torch.float64)
+    return layer, regularized.context.current, torch.randn(SIZE, 5, 24, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("params", [{}, *ABLATIONS], ids=str)
@@ -274,7 +274,7 @@ def test_with_three_networks_the_term_is_the_mean_over_the_three_pairs() -> None
     model = network(METHODS["lora_add"])
     regularized = build(REGULARIZERS["pace"], model, networks=3)
     done = regularized.step(batch(), 0)
-    current = regularized.setting.current
+    current = regularized.context.current
     with torch.no_grad(), current.noised(0, SIZE, 3, slice(0, SIZE)):
         a, b, c = model(batch().images).chunk(3)
     pairs = [(a - b).square().sum() / SIZE, (a - c).square().sum() / SIZE, (b - c).square().sum() / SIZE]
@@ -485,7 +485,7 @@ def test_both_draws_of_a_sample_share_one_drop_path_mask_and_the_kept_make_up_fo
 
 def test_a_mask_that_drops_every_row_is_zero_not_nan() -> None:
     class DropAll(SeededSource):
-        def keep(self, step, name, samples, probability, like):
+        def bernoulli(self, step, name, samples, probability, like):
             return torch.zeros(samples)
 
     current = Pass(DropAll(0))

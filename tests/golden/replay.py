@@ -22,7 +22,7 @@ from pace_core.network.parts import head_name
 from pace_core.network.residual import merged_weights
 from pace_core.network.roles import put_before
 from pace_core.noise import Pass
-from pace_core.regularizers import Batch, Regularizer, Setting
+from pace_core.regularizers import Batch, Regularizer, StepContext
 from pace_core.regularizers._adapter_noise import SharedDropPath, depth_sigmas, sigma_by_layer
 from pace_core.spec import Optimizer, Training
 from pace_core.training.optimizer import build_optimizer, trainable
@@ -53,7 +53,7 @@ class Recorded:
     def normal(self, step: int, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         return self.draws[name].reshape(shape).to(like)
 
-    def keep(self, step: int, name: str, samples: int, probability: float, like: Tensor) -> Tensor:
+    def bernoulli(self, step: int, name: str, samples: int, probability: float, like: Tensor) -> Tensor:
         return self.draws[name].to(like)
 
 
@@ -88,7 +88,7 @@ class Reference:
         module = regularizers.entries()[name]
         params = {"sigma": self.facts["sigma"], "lambda": self.facts["lambda"], **params}
         samples = max((len(t) for key, t in self.tensors.items() if key.endswith("history_before")), default=1)
-        setting = Setting(
+        context = StepContext(
             model=model,
             current=Pass(draws),
             micro_batch=None,
@@ -96,7 +96,7 @@ class Reference:
             train_samples=samples,
             num_classes=self.facts["arch"]["num_classes"],
         )
-        return module.make(module.params(**params), setting)
+        return module.make(module.params(**params), context)
 
     def batch(self, index: Tensor | None = None) -> Batch:
         labels = self.tensors["input.y"]

@@ -296,9 +296,9 @@ def test_a_dropout_that_a_block_calls_twice_drops_anew() -> None:
     """As DINOv2 does with its drop path; the draws of a sample agree in both calls."""
     current = Pass(SeededSource(0))
     with current.noised(0, 64, 2, slice(0, 64)):
-        first, second = (current.keep("path", 0.5, torch.zeros(()), 2) for _ in range(2))
+        first, second = (current.drop_path_factor("path", 0.5, torch.zeros(()), 2) for _ in range(2))
     current.again()
-    again = [current.keep("path", 0.5, torch.zeros(()), 2) for _ in range(2)]
+    again = [current.drop_path_factor("path", 0.5, torch.zeros(()), 2) for _ in range(2)]
     assert not torch.equal(first, second)
     assert torch.equal(first[:64], first[64:])
     assert all(torch.equal(one, other) for one, other in zip(again, (first, second), strict=True))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pace_core.adapters import merge
 from pace_core.methods import glora
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers import Batch, Setting, pace
+from pace_core.regularizers import Batch, StepContext, pace
 from pace_core.search import inherit
 from pace_core.spec import RunError
 from pace_core.training.optimizer import trainable
@@ -139,8 +139,8 @@ def test_all_draws_of_a_step_share_its_architecture() -> None:
     model, space = supernet()
     batch = Batch(images(4), torch.arange(4), torch.arange(4))
     for sigma, differ in ((0.0, False), (1.0, True)):
-        setting = Setting(model.train(), Pass(SeededSource(0)), None, lambda: torch.enable_grad(), 4, 5)
-        regularizer = pace.Regularizer(pace.Params(sigma=sigma), setting)
+        context = StepContext(model.train(), Pass(SeededSource(0)), None, lambda: torch.enable_grad(), 4, 5)
+        regularizer = pace.Regularizer(pace.Params(sigma=sigma), context)
         space.configure(space.sample(random.Random(1)))
         assert (float(regularizer.step(batch, 0).terms["loss_consistency"]) > 1e-12) is differ
 

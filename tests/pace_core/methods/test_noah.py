@@ -10,7 +10,7 @@ from torch import nn
 from pace_core.methods import noah
 from pace_core.network.residual import residuals
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers import Batch, Setting, noise
+from pace_core.regularizers import Batch, StepContext, noise
 from pace_core.search import inherit
 from pace_core.spec import RunError
 from pace_core.training.optimizer import trainable
@@ -112,8 +112,8 @@ def test_lora_and_adapters_are_noised_and_prompts_are_not() -> None:
     expected = {"blocks.0.mlp", "blocks.2.mlp", *(f"blocks.{i}.attn.qkv" for i in (1, 2, 3))}
     assert set(residuals(model)) == expected
     batch = Batch(images(4), torch.arange(4), torch.arange(4))
-    setting = Setting(model.train(), Pass(SeededSource(0)), None, lambda: torch.enable_grad(), 4, 5)
-    regularizer = noise.Regularizer(noise.Params(sigma=1.0), setting)
+    context = StepContext(model.train(), Pass(SeededSource(0)), None, lambda: torch.enable_grad(), 4, 5)
+    regularizer = noise.Regularizer(noise.Params(sigma=1.0), context)
     first, second = regularizer.step(batch, 0).logits, regularizer.step(batch, 1).logits
     assert not torch.allclose(first, second)
     with torch.no_grad():

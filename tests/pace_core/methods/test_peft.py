@@ -15,7 +15,7 @@ from pace_core.network.parts import head_prefix
 from pace_core.network.pretrained import pretrained_weights
 from pace_core.network.residual import Residual, residuals
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers import Batch, Setting, pace
+from pace_core.regularizers import Batch, StepContext, pace
 from pace_core.spec import RunError, SpecError, validate
 from pace_core.training.optimizer import trainable
 from tests.networks import images, stirred, tiny_vit
@@ -108,8 +108,8 @@ def test_two_draws_are_the_network_run_twice_with_its_changes_multiplied(name: s
 
 
 def _pace(model: nn.Module, current: Pass, sigma: float = 0.6) -> pace.Regularizer:
-    setting = Setting(model, current, None, nullcontext, train_samples=4, num_classes=5)
-    return pace.Regularizer(pace.Params(sigma=sigma, weight=0.5), setting)
+    context = StepContext(model, current, None, nullcontext, train_samples=4, num_classes=5)
+    return pace.Regularizer(pace.Params(sigma=sigma, weight=0.5), context)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,7 +14,7 @@ from pace_core.adapters import merge
 from pace_core.methods import vpt_deep, vpt_shallow
 from pace_core.network.pretrained import pretrained_weights
 from pace_core.noise import Pass, SeededSource
-from pace_core.regularizers import Batch, Setting
+from pace_core.regularizers import Batch, StepContext
 from pace_core.regularizers.none import Params, Regularizer
 from pace_core.training.optimizer import trainable
 from tests.networks import images, tiny_vit
@@ -138,7 +138,7 @@ def test_all_prompts_learn_and_drop_path_works_beside_them(method: ModuleType) -
     model = network(drop_path_rate=0.5)
     method.adapt(model, method.Params(prompts=2, dropout=0.3), torch.Generator().manual_seed(0))
     model.double().train()
-    none = Regularizer(Params(), Setting(model, Pass(SeededSource(0)), None, lambda: torch.enable_grad(), 3, 5))
+    none = Regularizer(Params(), StepContext(model, Pass(SeededSource(0)), None, lambda: torch.enable_grad(), 3, 5))
     none.step(Batch(images(), torch.tensor([0, 1, 2]), torch.arange(3)), 0)
     grads = {name: parameter.grad for name, parameter in trainable(model).items()}
     assert len([name for name in grads if name.endswith("prompts.tokens")]) == (1 if method is vpt_shallow else 3)
