@@ -41,7 +41,7 @@ class AdapterFile:
 
 
 def adapter_bytes(file: AdapterFile) -> bytes:
-    """The file; equal weights and settings give equal bytes."""
+    """Returns the bytes of the file; equal weights and settings give equal bytes."""
     facts = {
         "spec": file.spec.json_dict(),
         "class_names": file.class_names,
@@ -152,7 +152,7 @@ class Predictor:
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
-        """uint8 [N, S, S, 3] of the network's image size → [N, classes]."""
+        """Returns the classes' probabilities [N, classes] of uint8 images [N, S, S, 3] of the network's size."""
         parts = images.to(self._device).split(_BATCH)
         logits = [self.model(self._preprocessing(part, torch.float32)) for part in parts]
         return torch.cat(logits).softmax(1).cpu()
@@ -163,6 +163,6 @@ class Predictor:
         return how.middle(decode(Path(path), how).pixels)
 
     def of_files(self, paths: Sequence[str]) -> list[tuple[str, float]]:
-        """The likeliest class of each image file, with its probability. Raises RunError for an unreadable file."""
+        """Returns each image file's likeliest class with its probability. Raises RunError for an unreadable file."""
         best = self.probabilities(torch.from_numpy(np.stack([self.pixels(path) for path in paths]))).max(1)
         return [(self.class_names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]

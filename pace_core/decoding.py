@@ -54,7 +54,7 @@ class Decoded:
 
 
 def decode(path: Path, preprocessing: Preprocessing) -> Decoded:
-    """The image at the size that crops are taken from. Raises RunError, data_missing or data_corrupt."""
+    """Reads an image at the size that crops are taken from. Raises RunError, data_missing or data_corrupt."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             kind = "folder" if path.is_dir() else "pipe, socket or device"

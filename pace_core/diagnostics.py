@@ -26,7 +26,7 @@ class Diagnostics:
         self._model, self._pretrained = model, Pretrained(model)
 
     def measure(self, images: Images, inputs: Inputs) -> dict[str, float]:
-        """`gradient_norm_loss`, `gradient_norm_output` and `fp_distance`.
+        """Returns `gradient_norm_loss`, `gradient_norm_output` and `fp_distance`.
 
         gradient_norm_loss: norm of the gradient of the mean cross-entropy w.r.t. each adapted weight, summed over
         layers. gradient_norm_output: likewise, root mean square over samples of the Jacobian's norm, estimated with one

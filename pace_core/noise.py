@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def keyed_seed(*key: object) -> int:
-    """A 63-bit seed out of any key, the same on every machine."""
+    """Returns a 63-bit seed made from any key, the same on every machine."""
     digest = hashlib.blake2b("/".join(str(part) for part in key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
@@ -25,11 +25,11 @@ class Source(Protocol):
     """Where draws come from; tests replay recorded ones through the same two calls."""
 
     def normal(self, step: int, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """Standard normal draws, in the dtype and on the device of `like`."""
+        """Returns standard normal draws, in the dtype and on the device of `like`."""
         ...
 
     def bernoulli(self, step: int, name: str, samples: int, probability: float, like: Tensor) -> Tensor:
-        """Ones for samples kept (with that probability) and zeros for dropped ones, shape (samples,)."""
+        """Returns ones (with that probability) and zeros, shape (samples,)."""
         ...
 
 
@@ -51,7 +51,7 @@ class SeededSource:
 
 
 class Pass:
-    """The forward pass under way, shared by the layers of one model: are adapters noised, and which rows are these.
+    """The current forward pass, shared by the layers of one model: whether adapters are noised, and for which rows.
 
     A step has `batch` samples and `perturbations` draws of the noise for each; a pass sees `samples` of them, the
     perturbations stacked one after another along the rows.
@@ -65,14 +65,14 @@ class Pass:
         self.perturbations = 1
         self.samples = slice(0, 0)
         self.forked = False
-        """Whether the pass has come to where the draws of a sample stand as rows of their own."""
+        """Whether the pass has reached the layer from which on every draw of a sample has rows of its own."""
         self._forked_at: dict[str, bool] = {}
         self._calls: Counter[str] = Counter()
         self._calls_of_pass: Counter[str] | None = None
 
     @contextmanager
     def noised(self, step: int, batch: int, perturbations: int, samples: slice) -> Iterator[None]:
-        """Within it, the model's forward is a training pass of these samples under noise."""
+        """Makes the model's forward a training pass of these samples under noise, within the context."""
         self.begin(step, batch, perturbations, samples)
         try:
             yield
@@ -97,17 +97,17 @@ class Pass:
         self.noisy = True
 
     def normal(self, name: str, channels: int, like: Tensor) -> Tensor:
-        """Standard normal draws of this pass's rows, shape (perturbations · samples, channels)."""
+        """Returns standard normal draws of this pass's rows, shape (perturbations · samples, channels)."""
         draws = self.source.normal(self.step, name, (self.perturbations * self.batch, channels), like)
         return draws.view(self.perturbations, self.batch, channels)[:, self.samples].reshape(-1, channels)
 
     def channel_mask(self, name: str, channels: int, probability: float, like: Tensor) -> Tensor:
-        """Ones (with that probability) and zeros for this pass's rows, shape (perturbations · samples, channels)."""
+        """Returns ones (with that probability) and zeros for this pass's rows, (perturbations · samples, channels)."""
         draws = self.source.bernoulli(self.step, name, self.perturbations * self.batch * channels, probability, like)
         return draws.view(self.perturbations, self.batch, channels)[:, self.samples].reshape(-1, channels)
 
     def entry_mask(self, name: str, probability: float, like: Tensor) -> Tensor:
-        """Ones (with that probability) and zeros for every entry of `like` (rows, …): one mask for a sample's draws.
+        """Returns ones (with that probability) and zeros for every entry of `like` (rows, …): one mask per sample.
 
         A sample may have several rows in a draw, such as the windows of a Swin.
         """
@@ -120,7 +120,7 @@ class Pass:
         return own.repeat(draws, *[1] * (own.dim() - 1))
 
     def drop_path_factor(self, name: str, probability: float, like: Tensor, perturbations: int) -> Tensor:
-        """The drop-path factor of this pass's rows, shape (perturbations · samples,).
+        """Returns the drop-path factor of this pass's rows, shape (perturbations · samples,).
 
         One mask for all perturbations of a sample, divided by its mean over the whole batch, so that the kept rows
         make up for the dropped ones (the authors' scaling). A mask that drops every row is all zeros.

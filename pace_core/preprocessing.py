@@ -37,7 +37,7 @@ class Preprocessing:
 
     @classmethod
     def of(cls, *, augmentation: str, image_size: int, **rest: Any) -> "Preprocessing":
-        """The transform that goes with a training augmentation: crops are taken out of 256 pixels for 224."""
+        """Returns the transform that goes with a training augmentation: crops are taken out of 256 pixels for 224."""
         if augmentation != "crop_flip":
             return cls(image_size=image_size, **rest)
         larger = image_size * 8 // 7
@@ -45,11 +45,11 @@ class Preprocessing:
 
     @classmethod
     def read(cls, said: Mapping[str, Any]) -> "Preprocessing":
-        """What `dataclasses.asdict` gave, after a way through JSON. Raises KeyError or TypeError for anything else."""
+        """Restores a transform from `asdict`'s output in JSON. Raises KeyError or TypeError for all else."""
         return cls(**{**said, "mean": tuple(said["mean"]), "std": tuple(said["std"])})
 
     def resized(self, image: Image.Image) -> Pixels:
-        """An RGB image at the size that crops are taken from.
+        """Resizes an RGB image to the size that crops are taken from.
 
         With `short_side` sizes are rounded as torchvision's Resize does; of an image more than eight times as long as
         it is wide, the middle is taken.
@@ -67,12 +67,12 @@ class Preprocessing:
         return np.asarray(image if image.size == size else image.resize(size, filter_))
 
     def middle(self, pixels: Pixels | Tensor) -> Any:
-        """The central square [image_size, image_size, 3] of one image, at torchvision's CenterCrop's place."""
+        """Returns the central square [image_size, image_size, 3] of one image, at torchvision's CenterCrop's place."""
         top, left = (round((side - self.image_size) / 2) for side in pixels.shape[:2])
         return pixels[top : top + self.image_size, left : left + self.image_size]
 
     def __call__(self, squares: Tensor, dtype: torch.dtype) -> Tensor:
-        """uint8 [b, image_size, image_size, 3] → [b, 3, image_size, image_size], (x / 255 - mean) / std."""
+        """Normalizes uint8 [b, size, size, 3] to [b, 3, size, size]: (x / 255 - mean) / std."""
         assert squares.shape[1:] == (self.image_size, self.image_size, 3), "squares of the network's size are expected"
         pixels = squares.permute(0, 3, 1, 2).to(dtype) / 255
         mean, std = (pixels.new_tensor(value).view(1, 3, 1, 1) for value in (self.mean, self.std))

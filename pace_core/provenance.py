@@ -17,7 +17,7 @@ _SELF = Path("/proc/self")
 
 
 def provenance(*, weights_hash: str, data_hash: str, precision: str, device: torch.device, threads: int) -> Provenance:
-    """Of a run in this process."""
+    """Returns the provenance of a run in this process."""
     return Provenance(
         code_version=code_version(),
         results_version=RESULTS_VERSION,
@@ -33,7 +33,7 @@ def provenance(*, weights_hash: str, data_hash: str, precision: str, device: tor
 
 @cache
 def code_version() -> str:
-    """The package's version and a hash of the core's sources."""
+    """Returns the package's version and a hash of the core's sources."""
     folder, digest = Path(__file__).parent, hashlib.sha256()
     for source in sorted(folder.rglob("*.py")):
         digest.update(source.relative_to(folder).as_posix().encode() + source.read_bytes())
@@ -57,7 +57,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Of the device's memory; on a CPU, of the whole process. Since its start or the last `reset_peak_memory`."""
+    """Returns the peak of the device's memory, on a CPU of the process's, since its start or `reset_peak_memory`."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if _SELF.exists():

@@ -88,8 +88,9 @@ def prepare(attempt: Attempt, spec: RunSpec, phase: Phase, loaded: Loaded, progr
     """
     attempt.reporter.event("stage", {"name": "data"})
     splits = load_data(spec, phase, attempt.compute.preprocessing, attempt.reporter)
-    basis = Basis(data_hash(spec), splits.class_names, loaded.weights_hash)
-    if attempt.checkpoint:
+    basis = Basis(data_hash(spec, phase), splits.class_names, loaded.weights_hash)
+    # a checkpoint of the search is of less data than the training after it
+    if attempt.checkpoint and (attempt.checkpoint.progress.stage == "train") == (progress.stage == "train"):
         attempt.checkpoint.require(basis)
     model = adapted(spec, loaded.model, splits.num_classes, attempt.compute)
     start_from(model, spec.init_from, splits.class_names, loaded.weights_hash, attempt.reporter)
@@ -127,10 +128,10 @@ def load_data(spec: RunSpec, phase: Phase, preprocessing: Preprocessing, reporte
     return splits
 
 
-def data_hash(spec: RunSpec) -> str:
-    """Returns the SHA-256 of all data that the spec's phase may open."""
+def data_hash(spec: RunSpec, phase: Phase) -> str:
+    """Returns the SHA-256 of all data that a phase may open."""
     source, params = source_of(spec)
-    return source.fingerprint(params, phase=spec.task.phase, num_classes=spec.task.num_classes)
+    return source.fingerprint(params, phase=phase, num_classes=spec.task.num_classes)
 
 
 def source_of(spec: RunSpec) -> tuple[Source[Any], Any]:

@@ -50,7 +50,7 @@ Pyramid = list[Image.Image]
 
 
 def load_photographs() -> list[Pyramid]:
-    """Every photograph found, as pyramids, so that a crop reads about as many pixels as it shows."""
+    """Loads every photograph found, as a pyramid of sizes, so that a crop reads about as many pixels as it shows."""
     packaged = [importlib.resources.files("skimage") / "data" / name for name in SCIKIT_IMAGE]
     packaged += [importlib.resources.files("sklearn") / "datasets" / "images" / name for name in SCIKIT_LEARN]
     paths = [Path(str(path)) for path in packaged]
@@ -59,7 +59,7 @@ def load_photographs() -> list[Pyramid]:
 
 
 def crop(pyramid: Pyramid, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A square of the photograph, [size, size, 3]: random place, scale, rotation, aspect and mirroring."""
+    """Cuts a square [size, size, 3] out of the photograph: random place, scale, rotation, aspect and mirroring."""
     width, height = pyramid[0].size
     angle = rng.normal(0, 0.4)
     aspect = math.exp(rng.uniform(-0.2, 0.2))

@@ -13,7 +13,7 @@ SMALLEST_COVER = 0.04
 
 
 def noise(count: int, size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Coloured 1/f^a noise in [0, 1], [count, size, size, 3]; a is drawn from 1 to 2.6 for each image."""
+    """Draws coloured 1/f^a noise in [0, 1], [count, size, size, 3]; a is drawn from 1 to 2.6 for each image."""
     frequency = np.hypot(fft.fftfreq(size)[:, None], fft.rfftfreq(size)[None, :]).astype(np.float32)
     frequency[0, 0] = np.inf
     exponent = rng.uniform(1.0, 2.6, (count, 1, 1, 1)).astype(np.float32)
@@ -27,7 +27,7 @@ def noise(count: int, size: int, rng: np.random.Generator) -> NDArray[np.float32
 
 
 def fractals(count: int, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """How densely the attractors of random affine maps cover each pixel, [count, size, size]; none is sparse."""
+    """Draws how densely attractors of random affine maps cover each pixel, [count, size, size]; none is sparse."""
     found: list[NDArray[np.uint8]] = []
     while len(found) < count:
         found += [cover for cover in _attractors(16, size, rng) if np.mean(cover > 0) >= SMALLEST_COVER]

@@ -22,7 +22,7 @@ TEMPERATURE = 2.0
 
 
 def build_student() -> VisionTransformer:
-    """The network with 2-D sin/cos positions and mimetic attention (Trockman and Kolter 2023, arXiv 2305.09828)."""
+    """Builds the network with 2-D sin/cos positions and mimetic attention (Trockman and Kolter, arXiv 2305.09828)."""
     student = VisionTransformer(**ARCHITECTURE, num_classes=0)
     with torch.no_grad():
         assert student.pos_embed is not None
@@ -65,7 +65,7 @@ class Heads(nn.Module):
         self.logits = nn.Linear(width, TARGETS["logits"][0])
 
     def forward(self, tokens: Tensor, kept: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
-        """Weighted sum of the losses of tokens [batch, 1 + k, width]; kept [batch, k] says which patches stayed.
+        """Returns the weighted sum of the losses of tokens [batch, 1 + k, width]; kept [batch, k]: the patches left.
 
         The class token, which fine-tuning reads, is held mostly to the coarse layout of the deep maps: of the teacher's
         outputs a linear probe gets most out of that.

@@ -84,7 +84,7 @@ def fill_from_hub(model: nn.Module, name: str, image_size: int | None) -> str:
 
 
 def hash_of(state: dict[str, Tensor]) -> str:
-    """SHA-256 of the tensors, by name."""
+    """Returns the SHA-256 of the tensors in the order of their names."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode() + state[name].contiguous().numpy().tobytes())

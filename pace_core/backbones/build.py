@@ -43,7 +43,7 @@ def timm_family(name: str) -> Family:
 
 
 def build(name: str, image_size: int | None, drop_path: float) -> Any:
-    """A timm network with random weights and no classifier. Raises RunError `spec_invalid` where it cannot be built."""
+    """Builds a timm network with random weights and no classifier. Raises RunError `spec_invalid` where timm cannot."""
     timm_family(name)
     sizes = size_argument(image_size)
     try:
@@ -60,12 +60,12 @@ def build(name: str, image_size: int | None, drop_path: float) -> Any:
 
 
 def size_argument(image_size: int | None) -> dict[str, Any]:
-    """timm's argument for an input of another size than the network's own."""
+    """Returns timm's argument for an input of another size than the network's own."""
     return {} if image_size is None else {"img_size": image_size}
 
 
 def input_of(name: str, model: Any) -> tuple[int, Triple, Triple]:
-    """Side of the square input, mean and std that the network's weights were trained with."""
+    """Returns the side of the square input, and the mean and std that the network's weights were trained with."""
     side = int(model.patch_embed.img_size[0])
     if name == mini.NAME:
         return side, mini.MEAN, mini.STD

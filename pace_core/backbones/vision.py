@@ -36,7 +36,7 @@ class Loaded:
 
 
 def load(backbone: Backbone, num_classes: int, drop_path: float) -> Loaded:
-    """The backbone that a spec names, its own copy: what is done to it touches no other run.
+    """Loads the backbone that a spec names. It is a copy: changes to it touch no other run.
 
     `num_classes` of the new classifier (0: none), `drop_path`: rate in the last block, growing linearly from 0.
     Raises RunError `weights_missing` or `spec_invalid`.

@@ -18,7 +18,7 @@ _KINDS: Mapping[str, Callable[[], Sequence[BaseModel]]] = {
 
 
 def generate() -> dict[str, str]:
-    """File name → content of every file of the catalogue; the same registries give the same bytes."""
+    """Returns the content of every file of the catalogue by file name; equal registries give equal bytes."""
     return {
         f"{kind}.json": json.dumps([entry.model_dump(mode="json") for entry in entries()], indent=1, ensure_ascii=False)
         + "\n"

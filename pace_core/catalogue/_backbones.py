@@ -24,7 +24,7 @@ _TITLES = {
 
 
 def backbones() -> list[BackboneEntry]:
-    """The one that ships first, then as listed."""
+    """Lists the network that ships first, then the others as above."""
     return [_entry(name, title) for name, title in _TITLES.items()]
 
 

@@ -80,7 +80,7 @@ def splits(
     on_unreadable: Literal["fail", "skip"] = "fail",
     reporter: Reporter,
 ) -> Splits:
-    """Every listed image decoded once. Raises RunError if a split is empty, and for what cannot be read unless skipped.
+    """Decodes every listed image once. Raises RunError if a split is empty, and for what cannot be read unless skipped.
 
     Training images are held in memory, and those to measure on where they are few.
     """
@@ -112,7 +112,7 @@ def splits(
 
 
 def check_num_classes(given: int | None, found: int, where: str) -> None:
-    """Refuse a number of classes that contradicts the data."""
+    """Refuses a number of classes that contradicts the data."""
     if given not in (None, found):
         raise RunError(
             "spec_invalid", f"task.num_classes: is {given}, but {where} has {found} classes; leave it out or correct it"
@@ -145,7 +145,7 @@ class _Reading:
     transparent: int = 0
 
     def through(self, listed: Sequence[Listed], *, keep: bool) -> tuple[list[Listed], Tensor | tuple[Tensor, ...]]:
-        """The entries that can be read and, where they are to be kept, their images."""
+        """Returns the entries that can be read and, where they are to be kept, their images."""
         side = self.preprocessing.resize_to or self.preprocessing.image_size
         square = self.preprocessing.resize == "squash"
         array = np.empty((len(listed) if keep and square else 0, side, side, 3), dtype=np.uint8)

@@ -40,13 +40,13 @@ _NAMED_FAULTS = 20
 
 
 def in_one_message(faults: Sequence[str]) -> str:
-    """The first twenty faults, a line each, and how many more there are."""
+    """Returns the first twenty faults, a line each, and how many more there are."""
     more = len(faults) - _NAMED_FAULTS
     return "\n".join([*faults[:_NAMED_FAULTS], *([f"and {more} more like these"] if more > 0 else [])])
 
 
 def folder(path: str, field: str) -> Path:
-    """The folder at a user's path. Raises RunError naming field and path if there is none."""
+    """Returns the folder at a user's path. Raises RunError naming field and path if there is none."""
     found = Path(path).expanduser()
     if not found.is_dir():
         raise RunError("data_missing", f"task.{field}: there is no folder {found} on this machine")
@@ -54,7 +54,7 @@ def folder(path: str, field: str) -> Path:
 
 
 def text(path: Path, name: str) -> str:
-    """A list file's text without byte order mark. Raises RunError if it is missing or not UTF-8."""
+    """Reads a list file's text without byte order mark. Raises RunError if it is missing or not UTF-8."""
     try:
         if path.exists() and not path.is_file():
             raise RunError("data_corrupt", f"{name}: {path} is a folder, pipe or device, not a text file")
@@ -68,7 +68,7 @@ def text(path: Path, name: str) -> str:
 
 
 def cut(listed: Sequence[Listed], fraction: float, seed: int) -> tuple[list[Listed], list[Listed]]:
-    """The files in two parts, the second with `fraction` of every class, at least one file and never a whole class.
+    """Cuts the files into two parts, the second with `fraction` of every class, at least one file and never a whole class.
 
     Which files go where follows from their names and the seed, not from their order or folder.
     """
@@ -88,7 +88,7 @@ def cut(listed: Sequence[Listed], fraction: float, seed: int) -> tuple[list[List
 
 
 def content_hash(listing: Listing) -> str:
-    """SHA-256 of classes, splits, labels and file contents in order; where the files lie does not count."""
+    """Returns the SHA-256 of classes, splits, labels and file contents in order; paths do not enter it."""
     hashes = hashes_of(listing)
     total = hashlib.sha256("\0".join(listing.class_names).encode())
     for i, entry in enumerate([*listing.train, *listing.measured]):
@@ -102,7 +102,7 @@ def hashes_of(listing: Listing) -> list[str]:
 
 
 def _hash(path: Path) -> str:
-    """SHA-256 of the file's content, or a word for why there is none."""
+    """Returns the SHA-256 of the file's content, or a word for why there is none."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

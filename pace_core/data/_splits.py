@@ -39,13 +39,13 @@ class ImageSet:
         return len(self.labels)
 
     def joined(self, other: "ImageSet") -> "ImageSet":
-        """These images and then the other's."""
+        """Returns these images followed by the other's."""
         assert isinstance(self.images, Tensor)
         assert isinstance(other.images, Tensor)
         return ImageSet(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
 
     def squares(self, preprocessing: Preprocessing, batch: int) -> Iterator[Tensor]:
-        """What the network sees of the images, in order, as uint8 [batch, S, S, 3]."""
+        """Yields what the network sees of the images, in order, as uint8 [batch, S, S, 3]."""
         for start in range(0, len(self), batch):
             yield torch.stack([preprocessing.middle(image) for image in self.images[start : start + batch]])
 
@@ -62,7 +62,7 @@ class StreamedImages:
         return len(self.labels)
 
     def squares(self, preprocessing: Preprocessing, batch: int) -> Iterator[Tensor]:
-        """As an ImageSet gives them; about two batches are in memory. Raises RunError for a file that is gone."""
+        """Yields the same as an ImageSet; about two batches are in memory. Raises RunError for a file that is gone."""
         decoded = in_order(partial(_square, preprocessing), self.paths, ahead=batch)
         while images := list(islice(decoded, batch)):
             yield torch.from_numpy(np.stack(images))

@@ -11,7 +11,7 @@ THREADS = min(16, os.cpu_count() or 1)  # Pillow decodes, and hashlib hashes, ou
 
 
 def in_order(function: Callable[[Item], Found], items: Iterable[Item], ahead: int = 4 * THREADS) -> Iterator[Found]:
-    """What the function gives for each item, worked out by threads; at most `ahead` results wait to be taken."""
+    """Yields the function's result for each item, computed by threads; at most `ahead` results wait to be taken."""
     with ThreadPoolExecutor(THREADS) as pool:
         waiting: deque[Future[Found]] = deque()
         try:

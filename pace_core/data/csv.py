@@ -61,7 +61,7 @@ class Row:
 def load(
     params: Params, *, phase: Phase, num_classes: int | None, preprocessing: Preprocessing, reporter: Reporter
 ) -> Splits:
-    """The phase's images; in a search no image of the test split is opened, nor a test file."""
+    """Loads the phase's images; in a search no image of the test split is opened, nor a test file."""
     listing = listed(params, phase=phase, num_classes=num_classes)
     return _files.splits(
         listing, phase=phase, preprocessing=preprocessing, on_unreadable=params.on_unreadable, reporter=reporter
@@ -74,12 +74,12 @@ def survey(params: Params, *, phase: Phase, num_classes: int | None = None) -> D
 
 
 def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:
-    """SHA-256 of the class names, labels and file contents of what the phase may open."""
+    """Returns the SHA-256 of the class names, labels and file contents of what the phase may open."""
     return content_hash(listed(params, phase=phase, num_classes=num_classes))
 
 
 def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
-    """The files of the phase. Raises RunError with all faulty rows at once, each with file and line."""
+    """Lists the files of the phase. Raises RunError with all faulty rows at once, each with file and line."""
     rows = _rows(params, Path(params.path), "path", "train")
     if params.val_path:
         rows += _rows(params, Path(params.val_path), "val_path", "val")

@@ -40,7 +40,7 @@ class Params(_files.UserParams):
 def load(
     params: Params, *, phase: Phase, num_classes: int | None, preprocessing: Preprocessing, reporter: Reporter
 ) -> Splits:
-    """The phase's images; in a search no file of the test split is opened."""
+    """Loads the phase's images; in a search no file of the test split is opened."""
     listing = listed(params, phase=phase, num_classes=num_classes)
     return _files.splits(
         listing, phase=phase, preprocessing=preprocessing, on_unreadable=params.on_unreadable, reporter=reporter
@@ -53,12 +53,12 @@ def survey(params: Params, *, phase: Phase, num_classes: int | None = None) -> D
 
 
 def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:
-    """SHA-256 of the class names, labels and file contents of what the phase may open."""
+    """Returns the SHA-256 of the class names, labels and file contents of what the phase may open."""
     return content_hash(listed(params, phase=phase, num_classes=num_classes))
 
 
 def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
-    """The files of the phase. Raises RunError that names what is missing or not clear."""
+    """Lists the files of the phase. Raises RunError that names what is missing or not clear."""
     root, passed = folder(params.path, "path"), Passed()
     found = layout(root, passed)
     train_root = found.whole or found.splits["train"]

@@ -46,7 +46,7 @@ class Params(_files.FileParams):
 def load(
     params: Params, *, phase: Phase, num_classes: int | None, preprocessing: Preprocessing, reporter: Reporter
 ) -> Splits:
-    """The phase's images; in a search neither test.txt nor train800val200.txt is opened."""
+    """Loads the phase's images; in a search neither test.txt nor train800val200.txt is opened."""
     listing = listed(params, phase=phase, num_classes=num_classes)
     expected = TEST_IMAGES.get(params.task)
     if phase == "final" and expected and len(listing.measured) != expected:
@@ -63,12 +63,12 @@ def survey(params: Params, *, phase: Phase, num_classes: int | None = None) -> D
 
 
 def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:
-    """SHA-256 of the labels and file contents of what the phase may open."""
+    """Returns the SHA-256 of the labels and file contents of what the phase may open."""
     return content_hash(listed(params, phase=phase, num_classes=num_classes))
 
 
 def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
-    """The files of the phase. The number of classes is the benchmark's: the lists themselves miss classes.
+    """Lists the files of the phase. The benchmark gives the number of classes, as the lists miss some classes.
 
     Raises RunError with all faulty lines at once, each with file and line.
     """

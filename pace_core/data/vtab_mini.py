@@ -45,7 +45,7 @@ class Params(ParamsModel):
 def load(
     params: Params, *, phase: Phase, num_classes: int | None, preprocessing: Preprocessing, reporter: Reporter
 ) -> Splits:
-    """The task's pictures, drawn in seconds; sizes other than 64 are resized from it."""
+    """Draws the task's pictures, which takes seconds; sizes other than 64 are resized from it."""
     class_names = TASKS[params.task].class_names
     if num_classes not in (None, len(class_names)):
         raise RunError("spec_invalid", f"task.num_classes: {params.task} has {len(class_names)}, not {num_classes}")
@@ -75,13 +75,13 @@ def survey(params: Params, *, phase: Phase, num_classes: int | None = None) -> D
 
 
 def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:
-    """SHA-256 of what determines the pictures: the task, the version of its generator, the sizes of its splits."""
+    """Returns the SHA-256 of what determines the pictures: task, version of its generator, sizes of its splits."""
     return hashlib.sha256(f"vtab-mini {params.task} {TASKS[params.task].version} {SIZES}".encode()).hexdigest()
 
 
 @lru_cache(maxsize=9)  # a warm worker trains many jobs on the same tasks; 12 MB a split
 def pictures(task: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """A split's images [N, 64, 64, 3] and labels [N]."""
+    """Draws a split's images [N, 64, 64, 3] and labels [N]."""
     classes = len(TASKS[task].class_names)
     labels = generator(task, split, "labels").permutation(np.arange(SIZES[split], dtype=np.int64) % classes)
     images = [TASKS[task].draw(int(y), split, generator(task, split, i)) for i, y in enumerate(labels)]
@@ -89,7 +89,7 @@ def pictures(task: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64
 
 
 def generator(task: str, split: str, number: int | str) -> np.random.Generator:
-    """The draws of one picture, or of a split's order of labels."""
+    """Returns the generator of one picture, or of a split's order of labels."""
     seed = hashlib.sha256(f"vtab-mini {task} {split} {number}".encode()).digest()[:16]
     return np.random.Generator(np.random.PCG64(int.from_bytes(seed, "little")))
 

@@ -40,6 +40,6 @@ def adapt_linears(model: nn.Module, targets: str, layer: Callable[[nn.Linear, st
 
 
 def is_target(name: str, targets: str) -> bool:
-    """Whether `all`, `qkv` or `q,v` means this layer of a block; the fused one that holds q and v is meant by both."""
+    """Tells whether `all`, `qkv` or `q,v` includes this layer of a block; a fused qkv layer counts for both."""
     apart = ("self.query", "self.value", "self.key")
     return targets == "all" or name.endswith(("attn.qkv", *(apart if targets == "qkv" else apart[:2])))

@@ -13,15 +13,15 @@ class InputChange(ResidualLinear):
     """
 
     def change(self, u: Tensor) -> Tensor:
-        """du of shape (…, in)."""
+        """Returns du of shape (…, in)."""
         raise NotImplementedError
 
     def matrix(self) -> Tensor:
-        """M of shape (in, in)."""
+        """Returns M of shape (in, in)."""
         raise NotImplementedError
 
     def vector(self) -> Tensor:
-        """m of shape (in,)."""
+        """Returns m of shape (in,)."""
         raise NotImplementedError
 
     def delta_weight(self) -> Tensor:

@@ -17,6 +17,6 @@ class Prompt(nn.Module):
             self.q = xavier_uniform((rank, 1), rng)
 
     def shift(self, weight: Tensor) -> Tensor:
-        """W0 p for a weight (out, in), shape (out,)."""
+        """Returns W0 p for a weight (out, in), shape (out,)."""
         prompt = self.P @ self.q if self.factored else self.P
         return (weight @ prompt).squeeze(-1)

@@ -25,14 +25,14 @@ class PromptTokens(Switched):
         self.dropout = nn.Dropout(dropout)
 
     def put(self, x: Tensor) -> Tensor:
-        """(rows, tokens, width) → (rows, tokens + size, width)."""
+        """Inserts the prompts: (rows, tokens, width) → (rows, tokens + size, width)."""
         if self.pretrained or not self.size:
             return x
         prompts = self.dropout(self.tokens[: self.size].to(x.dtype).expand(len(x), -1, -1))
         return torch.cat([x[:, : self.prefix], prompts, x[:, self.prefix :]], dim=1)
 
     def take(self, x: Tensor) -> Tensor:
-        """The opposite of `put`: what became of the prompts is dropped."""
+        """Removes what became of the prompts: (rows, tokens + size, width) → (rows, tokens, width)."""
         if self.pretrained or not self.size:
             return x
         return torch.cat([x[:, : self.prefix], x[:, self.prefix + self.size :]], dim=1)
@@ -49,7 +49,7 @@ def prompt(first: nn.Module, last: nn.Module, prompts: PromptTokens) -> None:
 
 
 def uniform_tokens(model: VisionTransformer, number: int, rng: torch.Generator) -> Tensor:
-    """VPT's start, uniform in ± sqrt(6 / (3 · patch² + width)): Xavier's bound for the patch embedding."""
+    """Draws VPT's start, uniform in ± sqrt(6 / (3 · patch² + width)): Xavier's bound for the patch embedding."""
     patch: Any = model.patch_embed.patch_size
     bound = math.sqrt(6 / (3 * math.prod(patch) + model.embed_dim))
     return torch.empty(number, model.embed_dim).uniform_(-bound, bound, generator=rng)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def skew(entries: Tensor, size: int) -> Tensor:
-    """Skew-symmetric matrices (blocks, size, size) from their entries above the diagonal, of which each has a row."""
+    """Returns skew-symmetric matrices (blocks, size, size), given each one's entries above the diagonal as a row."""
     above = entries.new_zeros(len(entries), size, size)
     rows, columns = torch.triu_indices(size, size, 1, device=entries.device)
     above[:, rows, columns] = entries
@@ -13,13 +13,13 @@ def skew(entries: Tensor, size: int) -> Tensor:
 
 
 def cayley(angles: Tensor) -> Tensor:
-    """(I - S)(I + S)⁻¹ of skew-symmetric S (blocks, size, size): orthogonal, the identity for S = 0."""
+    """Returns (I - S)(I + S)⁻¹ of skew-symmetric S (blocks, size, size): orthogonal, the identity for S = 0."""
     wide = angles if angles.dtype == torch.float64 else angles.float()  # there is no solver in half precision
     identity = torch.eye(wide.shape[-1], dtype=wide.dtype, device=wide.device)
     return torch.linalg.solve(identity + wide, identity - wide, left=False).to(angles.dtype)
 
 
 def turned(x: Tensor, rotations: Tensor) -> Tensor:
-    """x (…, blocks · size), each block of channels times its rotation (blocks, size, size)."""
+    """Multiplies each block of x's channels (…, blocks · size) by its rotation (blocks, size, size)."""
     parts = x.unflatten(-1, rotations.shape[:2])
     return torch.einsum("...nk,nkc->...nc", parts, rotations).flatten(-2)

@@ -37,7 +37,7 @@ class Layer(ResidualLinear):
         self.scale = nn.Parameter(torch.zeros(self.out_features))
 
     def turned(self, x: Tensor) -> Tensor:
-        """The rotated input, of x's shape (…, in): the last factor first."""
+        """Rotates an input of shape (…, in), the last factor first."""
         for number in reversed(range(len(self.entries))):
             order = exchange(self.in_features, self.size, number, x.device)
             x = turned(x[..., order.argsort()], self._rotations(number))[..., order]
@@ -71,7 +71,7 @@ class Layer(ResidualLinear):
 
 
 def exchange(wide: int, size: int, number: int, device: torch.device) -> Tensor:
-    """Which channel stands where in factor `number`: of 2^number blocks first all left halves, then all right ones."""
+    """Returns the order of the channels in factor `number`: of 2^number blocks all left halves, then all right ones."""
     channels = torch.arange(wide, device=device)
     return channels if number == 0 else channels.view(-1, 2**number, 2, size // 2).transpose(1, 2).flatten()
 

@@ -38,7 +38,7 @@ class Layer(ResidualLinear):
         self.entries = nn.Parameter(torch.zeros(blocks, self.size * (self.size - 1) // 2))
 
     def rotations(self) -> Tensor:
-        """Rᵀ of every block; what has left the bound is put back on it, in training for good, as the authors do."""
+        """Returns Rᵀ of every block; entries beyond the bound are projected onto it, as the authors do."""
         with torch.no_grad():
             norms = self.entries.norm(dim=1, keepdim=True) * math.sqrt(2)  # every entry stands in S twice
             inside = self.entries * (self.bound / norms).clamp(max=1)
@@ -60,7 +60,7 @@ class Layer(ResidualLinear):
 
 
 def divisor(number: int, at_most: int) -> int:
-    """The largest divisor of a number up to a limit."""
+    """Returns the largest divisor of a number up to a limit."""
     return next(size for size in range(min(at_most, number), 0, -1) if number % size == 0)
 
 

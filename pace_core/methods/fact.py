@@ -47,7 +47,7 @@ class Layer(ResidualLinear):
     factors: Factors
 
     def __init__(self, base: nn.Linear, name: str, width: int, matrices: int, params: Params, rng: torch.Generator):
-        """matrices: how many there are in all layers together."""
+        """matrices: the number of them in all layers together."""
         super().__init__(base, name)
         self.rows, self.columns = self.out_features // width, self.in_features // width
         self.scale, rank = params.scale, params.rank
@@ -59,7 +59,7 @@ class Layer(ResidualLinear):
         self.dropout = nn.Dropout(params.dropout)
 
     def cores(self) -> Tensor:
-        """Σ of every matrix, shape (rows, columns, rank, rank)."""
+        """Returns Σ of every matrix, shape (rows, columns, rank, rank)."""
         return self.core if hasattr(self, "core") else torch.einsum("uvc,ijc->ijuv", self.factors.C, self.mixing)
 
     def delta_weight(self) -> Tensor:

@@ -49,7 +49,7 @@ class Support(nn.Module):
         self.up = xavier_uniform((rank, columns), rng) if form == "lora" else None
 
     def matrix(self) -> Tensor | None:
-        """What broadcasts to (rows, columns)."""
+        """Returns a tensor that broadcasts to (rows, columns), or None where there is no change."""
         if self.down is None or self.form == "none":
             return None
         if self.form == "lora":
@@ -124,7 +124,7 @@ class Space:
 
 
 def space(model: nn.Module, params: Params) -> Space:
-    """The architectures of an adapted model."""
+    """Returns the architectures of an adapted model."""
     return Space({m.name: m for m in model.modules() if isinstance(m, Layer)}, params.mutation_rate)
 
 

@@ -155,7 +155,7 @@ class Space:
 
 
 def space(model: VisionTransformer, params: Params) -> Space:
-    """The architectures of an adapted model."""
+    """Returns the architectures of an adapted model."""
     return Space(model.blocks, params)
 
 

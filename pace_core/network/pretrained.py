@@ -1,4 +1,4 @@
-"""The network as it was before fine-tuning, whatever a method did to it."""
+"""Switching an adapted network back to the pretrained one, whatever the method did to it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +12,10 @@ from pace_core.network.residual import Switched
 
 
 class Pretrained:
-    """Computes the pretrained network's logits, under the head as it is now.
+    """The pretrained network's logits, computed with the head as it is now.
 
-    Made before training: weights that are trained in place are copied as they start, adapters can be switched off.
+    Created before training, because weights that are trained in place are copied at their start; adapters are switched
+    off.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -22,7 +23,7 @@ class Pretrained:
         self._start = starting_values(model)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits (batch, classes) without drop path and dropout; gradients flow to the head alone."""
+        """Returns logits (batch, classes) without drop path and dropout; gradients flow to the head alone."""
         was_training = self._model.training
         self._model.eval()
         try:
@@ -33,7 +34,7 @@ class Pretrained:
 
 
 def starting_values(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of what is trained in place: neither the head's, nor a part's that has a switch to the pretrained one."""
+    """Copies what is trained in place: all trained weights but the head's and those of modules that can be disabled."""
     switched = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, Switched))
     apart = (*switched, head_prefix(model))
     with torch.no_grad():
@@ -42,7 +43,7 @@ def starting_values(model: nn.Module) -> dict[str, Tensor]:
 
 @contextmanager
 def pretrained_weights(model: nn.Module) -> Iterator[None]:
-    """Within it everything adapted is the pretrained network's again (the head stays as trained)."""
+    """Switches everything a method added off within the context; the head stays as trained."""
     parts = [module for module in model.modules() if isinstance(module, Switched)]
     try:
         for part in parts:

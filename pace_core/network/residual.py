@@ -1,4 +1,4 @@
-"""The common form of what a method adapts: the pretrained part plus a change that can be seen apart."""
+"""The residual form of an adapted layer: the pretrained part plus a change that can be computed separately."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ NoiseKind = Literal["multiplicative", "additive", "dropout"]
 
 
 class Noised(nn.Module):
-    """A module whose trained part can be multiplied by z = 1 + sigma · eps (PACE, eq. 11), or noised otherwise."""
+    """Base class for modules whose output takes noise, by default the factor z = 1 + sigma · eps (PACE, eq. 11)."""
 
     sigma = 0.0
     current: Pass | None = None
@@ -28,13 +28,13 @@ class Noised(nn.Module):
 
     @property
     def noisy(self) -> bool:
-        """Whether the pass under way perturbs this module."""
+        """Whether the current pass perturbs this module."""
         return self.sigma > 0 and self.current is not None and self.current.noisy
 
     def noise(self, delta: Tensor) -> Tensor:
-        """The factor z for the adapter's output: one draw per sample and channel, shared by the sample's tokens.
+        """Draws the factor z for the adapter's output: one value per sample and channel, shared by the sample's tokens.
 
-        delta: (rows, …, channels), where rows is a multiple of the samples (Swin's windows stand as rows). Gaussian, or
+        delta: (rows, …, channels), with one or more rows per sample (a Swin's windows are rows). z is Gaussian, or
         for dropout 0 or 1 / q with q = 1 / (1 + sigma²), which has the same mean and std.
         """
         assert self.current is not None
@@ -45,7 +45,7 @@ class Noised(nn.Module):
         return 1 + self.sigma * self._by_row(self.current.normal(self.name, delta.shape[-1], delta), delta)
 
     def perturb(self, output: Tensor) -> Tensor:
-        """All of the output under noise: z ⊙ output, or output + sigma · eps where the noise is additive."""
+        """Applies noise to the whole output: z ⊙ output, or output + sigma · eps for additive noise."""
         if self.kind != "additive":
             return self.noise(output) * output
         assert self.current is not None
@@ -53,49 +53,49 @@ class Noised(nn.Module):
 
     @staticmethod
     def _by_row(draws: Tensor, output: Tensor) -> Tensor:
-        """Draws (samples, channels) as they multiply the output's rows."""
+        """Repeats and reshapes draws (samples, channels) so that they broadcast over the output's rows."""
         if output.shape[0] != draws.shape[0]:
             draws = draws.repeat_interleave(output.shape[0] // draws.shape[0], dim=0)
         return draws.view(draws.shape[0], *[1] * (output.dim() - 2), draws.shape[1])
 
 
 class Switched(nn.Module):
-    """What a method puts into a network and can be switched off."""
+    """Base class for modules a method adds to a network; setting `pretrained` disables them."""
 
     pretrained = False
-    """Whether it is off, so that the network is the pretrained one."""
+    """Whether the module is disabled, so that the network computes what the pretrained one does."""
 
 
 class Residual(Noised, Switched):
-    """base(x) + delta(x): a frozen part of the network and what a method adds to its output.
+    """Base class for base(x) + delta(x): a frozen part of the network and what a method adds to its output.
 
-    A method gives `parts`; a layer that merges gives `plain_module` too.
+    A subclass defines `parts`; a layer that merges also defines `plain_module`.
     """
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """base(x) and delta(x), which broadcasts to the shape of base(x)."""
+        """Returns base(x) and delta(x), which broadcasts to the shape of base(x)."""
         raise NotImplementedError
 
     def base(self, x: Tensor) -> Tensor:
-        """What the pretrained network says."""
+        """Returns the output of the pretrained part."""
         return self.parts(x)[0]
 
     def delta(self, x: Tensor) -> Tensor:
-        """What the adapter adds."""
+        """Returns what the adapter adds."""
         return self.parts(x)[1]
 
     def plain(self, x: Tensor) -> Tensor:
-        """base(x) + delta(x) without noise."""
+        """Returns base(x) + delta(x) without noise."""
         base, delta = self.parts(x)
         return base + delta
 
     def noised(self, x: Tensor) -> Tensor:
-        """base(x) + z ⊙ delta(x)."""
+        """Returns base(x) + z ⊙ delta(x)."""
         base, delta = self.parts(x)
         return torch.addcmul(base, self.noise(delta), delta)
 
     def plain_module(self) -> nn.Module:
-        """An ordinary module that computes the same; the adapted one itself where none does."""
+        """Returns an ordinary module with the same output, or this one where there is none."""
         return self
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,9 +107,9 @@ class Residual(Noised, Switched):
 
 
 class ResidualLinear(Residual):
-    """A frozen linear layer and a trained change of its weight and bias.
+    """Base class for a frozen linear layer with a trained change of its weight and bias.
 
-    A method gives `delta_weight` (out, in) and `delta_bias` (out,); either may be None.
+    A subclass defines `delta_weight` (out, in) and `delta_bias` (out,); either may return None.
     """
 
     def __init__(self, base: nn.Linear, name: str) -> None:
@@ -126,19 +126,19 @@ class ResidualLinear(Residual):
         return self.weight.shape[1]
 
     def delta_weight(self) -> Tensor | None:
-        """The change of the weight."""
+        """Returns the change of the weight."""
         raise NotImplementedError
 
     def delta_bias(self) -> Tensor | None:
-        """The change of the bias."""
+        """Returns the change of the bias."""
         raise NotImplementedError
 
     def base(self, x: Tensor) -> Tensor:
-        """What the pretrained layer says."""
+        """Returns the output of the pretrained layer."""
         return F.linear(x, self.weight, self.bias)
 
     def delta(self, x: Tensor) -> Tensor:
-        """What the adapter adds, shape (…, out); a change of the bias alone has one row for all."""
+        """Returns what the adapter adds, shape (…, out); a change of the bias alone is one row for all tokens."""
         weight, bias = self.delta_weight(), self.delta_bias()
         if weight is not None:
             return F.linear(x, weight, bias)
@@ -146,7 +146,7 @@ class ResidualLinear(Residual):
         return bias.expand(x.shape[0], *[1] * (x.dim() - 2), -1)
 
     def merged(self) -> tuple[Tensor, Tensor | None]:
-        """Weight and bias of the one ordinary layer that computes base(x) + delta(x)."""
+        """Returns weight and bias of the one ordinary layer that computes base(x) + delta(x)."""
         weight, bias = self.delta_weight(), self.delta_bias()
         return (
             self.weight if weight is None else self.weight + weight,
@@ -154,7 +154,7 @@ class ResidualLinear(Residual):
         )
 
     def plain(self, x: Tensor) -> Tensor:
-        """base(x) + delta(x) without noise, as one product; a method overrides it where two small ones are cheaper."""
+        """Returns base(x) + delta(x) without noise, as one product; overridden where two small products are cheaper."""
         return F.linear(x, *self.merged())
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,17 +180,17 @@ class NoisedHead(Noised):
 
 
 def residuals(model: nn.Module) -> dict[str, Residual]:
-    """What a method has adapted in a model, by name, in order."""
+    """Returns the adapted modules of a model by name, in order."""
     return {layer.name: layer for layer in model.modules() if isinstance(layer, Residual)}
 
 
 def residual_layers(model: nn.Module) -> dict[str, ResidualLinear]:
-    """The adapted linear layers alone."""
+    """Returns the adapted linear layers of a model by name, in order."""
     return {layer.name: layer for layer in model.modules() if isinstance(layer, ResidualLinear)}
 
 
 def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    """A frozen linear layer with a copy of these."""
+    """Returns a frozen linear layer with a copy of this weight and bias."""
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
     linear.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
     if bias is not None:
@@ -200,9 +200,9 @@ def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 @contextmanager
 def merged_weights(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Within it every adapted linear layer is one product with its merged weight; yields those weights by name.
+    """Computes every adapted linear layer as one product with its merged weight within the context.
 
-    The weights are leaves that take gradients, so that a diagnostic can ask for them.
+    Yields the merged weights by name. They are leaves that take gradients, for diagnostics.
     """
     layers = residual_layers(model)
     try:

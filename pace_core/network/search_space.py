@@ -1,8 +1,8 @@
-"""What a method that searches its architecture declares: the architectures, and how a supernet becomes one of them.
+"""What a method that searches for its architecture declares: the architectures, and how a supernet becomes one.
 
-Such a module has `STAGES` with `search` among them, `Params` with a field `architecture` (None: to be searched), and
-    space(model, params) -> Space: of a model that was adapted without an architecture, the supernet
-A trained tensor of an architecture is the leading part of the supernet's tensor of the same name, in every dimension.
+Its declaration has `search` among its stages and a `space`, and its parameters have a field `architecture` (None: to be
+searched). A model that is adapted without an architecture is the supernet. A trained tensor of an architecture is the
+leading part of the supernet's tensor of the same name, in every dimension.
 """
 
 import random
@@ -20,19 +20,19 @@ class Space(Protocol):
     """The architectures of one supernet. Draws come from `rng` alone."""
 
     def sample(self, rng: random.Random) -> Architecture:
-        """A random one, as the supernet trains it."""
+        """Draws a random architecture, as the supernet trains it."""
         ...
 
     def mutated(self, parent: Architecture, rng: random.Random) -> Architecture:
-        """The parent with random changes."""
+        """Returns the parent with random changes."""
         ...
 
     def crossed(self, first: Architecture, second: Architecture, rng: random.Random) -> Architecture:
-        """A child with parts of both."""
+        """Returns a child with parts of both."""
         ...
 
     def num_parameters(self, architecture: Architecture) -> int:
-        """Trained parameters without the head."""
+        """Counts the trained parameters without the head."""
         ...
 
     def configure(self, architecture: Architecture) -> None:

@@ -13,7 +13,7 @@ from pace_core.regularizers._noise_params import Depth, NoiseParams
 
 
 def depth_sigmas(sigma: float, levels: int, skipped: int, depth: Depth = "decreasing") -> list[float]:
-    """Std of the noise by level, between sigma / n and sigma over the n noised ones; none in the first `skipped`.
+    """Returns the std of the noise by level: sigma / n to sigma over the n noised levels, none in the first `skipped`.
 
     Falling linearly over depth in PACE (section 3.5); constant and increasing are Table 8's. A level is a block, the
     head is the last one.
@@ -28,7 +28,7 @@ def depth_sigmas(sigma: float, levels: int, skipped: int, depth: Depth = "decrea
 
 
 def sigma_by_layer(model: nn.Module, sigma: float, depth: Depth = "decreasing") -> dict[str, float]:
-    """Std of the noise of every adapted layer and the head; a ViT's first block has none, a Swin's has."""
+    """Returns the std of the noise of every adapted layer and the head; a ViT's first block has none, a Swin's has."""
     blocks = blocks_of(model)
     sigmas = depth_sigmas(sigma, len(blocks) + 1, _skipped(model), depth)
     by_block = dict(zip(blocks, sigmas, strict=False))

@@ -16,5 +16,5 @@ class Alignment:
         self._context, self._pretrained = context, Pretrained(context.model)
 
     def distance(self, batch: Batch, samples: slice, logits: Tensor) -> Tensor:
-        """Of some of the batch's samples, as their share of the batch's mean; logits: f(x; θ) of these samples."""
+        """Returns the distance of some samples as their share of the batch's mean. logits: f(x; θ) of these samples."""
         return consistency(logits, self._context.forward(batch.images[samples], self._pretrained), len(batch))

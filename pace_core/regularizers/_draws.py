@@ -8,7 +8,7 @@ from pace_core.regularizers._step import Batch, Step, StepContext, accumulate, c
 
 
 def step_of_one_draw(context: StepContext, batch: Batch, step: int) -> Step:
-    """Cross-entropy under one draw of the noise."""
+    """Runs a step of cross-entropy under one draw of the noise."""
 
     def passing(samples: slice):
         with context.current.noised(step, len(batch), 1, samples):
@@ -20,9 +20,9 @@ def step_of_one_draw(context: StepContext, batch: Batch, step: int) -> Step:
 
 
 def step_of_draws(context: StepContext, batch: Batch, step: int, weight: float, networks: int = 2) -> Step:
-    """mean CE(f1) + weight · mean ||fa - fb||² over all pairs a < b of `networks` draws (PACE, eq. 12 and Figure 6).
+    """Runs a step of mean CE(f1) + weight · mean ||fa - fb||² (PACE, eq. 12 and Figure 6).
 
-    Gradients flow through all draws.
+    The mean of the distances is over all pairs a < b of `networks` draws. Gradients flow through all draws.
     """
 
     def passing(samples: slice):

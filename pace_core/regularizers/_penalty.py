@@ -21,7 +21,7 @@ class GradientPenalty:
         self._whole = batch_gradient(context, batch)[2] if split else None
 
     def passing(self, samples: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Cross-entropy, penalty (both as shares of the batch's) and logits of some of the samples."""
+        """Returns cross-entropy, penalty (both as shares of the batch's) and logits of some of the samples."""
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels' backward passes cannot be differentiated
             logits = self._context.forward(self._batch.images[samples])
         loss = classification(logits, self._batch.labels[samples], len(self._batch))

@@ -9,7 +9,7 @@ from pace_core.regularizers._step import Batch, Step, StepContext, accumulate, c
 
 
 def plain_step(context: StepContext, batch: Batch) -> Step:
-    """Cross-entropy alone, with timm's ordinary drop path."""
+    """Runs a step of cross-entropy alone, with timm's ordinary drop path."""
 
     def passing(samples: slice):
         logits = context.forward(batch.images[samples])
@@ -20,7 +20,10 @@ def plain_step(context: StepContext, batch: Batch) -> Step:
 
 
 def with_penalty(done: Step, weight: float, name: str, parts: Iterable[Tensor]) -> Step:
-    """The step with weight · the sum of `parts`, which no sample enters; back-propagated one by one, for memory."""
+    """Adds `weight * sum(parts)` to the loss of a step that is done.
+
+    The parts do not depend on the batch; each is back-propagated separately, so that only one graph is in memory.
+    """
     total = torch.zeros_like(done.terms["loss"])
     for part in parts:
         if weight:
@@ -30,7 +33,7 @@ def with_penalty(done: Step, weight: float, name: str, parts: Iterable[Tensor]) 
 
 
 def batch_gradient(context: StepContext, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Mean cross-entropy, logits, and its gradient w.r.t. all that is trained, over the whole batch.
+    """Returns the batch's mean cross-entropy, its logits, and the gradient w.r.t. all trained parameters.
 
     The parameters' own gradients stay as they are. What torch draws on the way (drop path, dropout) is drawn again by
     the passes that follow, so that both see one and the same function of the weights.
@@ -50,5 +53,5 @@ def batch_gradient(context: StepContext, batch: Batch) -> tuple[Tensor, Tensor, 
 
 
 def norm(tensors: Iterable[Tensor]) -> Tensor:
-    """Euclidean norm of all of them together."""
+    """Returns the Euclidean norm of all of them together."""
     return torch.stack([tensor.norm() for tensor in tensors]).norm()

@@ -1,4 +1,4 @@
-"""What every regularizer is given and gives back."""
+"""The interface of a regularizer: what a step is given, and what it returns."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -29,7 +29,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a regularizer works on, the same for the whole run."""
+    """The model and settings that a regularizer works on, the same for the whole run."""
 
     model: nn.Module
     current: Pass
@@ -44,7 +44,7 @@ class StepContext:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def forward(self, images: Tensor, network: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Logits in float32 or wider, whatever the precision of the layers; of the model, or of another network."""
+        """Returns logits in float32 or wider, whatever the precision of the layers, of the model or another network."""
         with self.autocast():
             outputs = (network or self.model)(images)
         logits: Tensor = outputs if isinstance(outputs, Tensor) else outputs.logits  # as models of `transformers` do
@@ -68,18 +68,18 @@ class Regularizer(Protocol):
         ...
 
     def after_update(self) -> None:
-        """Called when the optimizer has moved the parameters."""
+        """Does what has to be done after the optimizer has moved the parameters."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a resumed run needs of it."""
+        """Returns what a resumed run needs of it."""
         ...
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
 
 
 class Stateless:
-    """A regularizer that remembers nothing and does nothing after the update."""
+    """Base class for regularizers without state that do nothing after the update."""
 
     def after_update(self) -> None:
         return
@@ -92,12 +92,14 @@ class Stateless:
 
 
 def classification(logits: Tensor, labels: Tensor, size: int) -> Tensor:
-    """Cross-entropy of some of a batch's samples, as their share of the batch's mean."""
+    """Returns the cross-entropy of some of a batch's samples, as their share of the batch's mean."""
     return F.cross_entropy(logits, labels, reduction="sum") / size
 
 
 def consistency(first: Tensor, second: Tensor, size: int) -> Tensor:
-    """Squared distance of two draws' logits: sum over classes, as a share of the mean over `size` samples (eq. 12)."""
+    """Returns the squared distance of two draws' logits, summed over classes, as a share of the mean over `size`
+    samples (eq. 12).
+    """
     return (first - second).square().sum() / size
 
 
@@ -117,7 +119,7 @@ def accumulate(
 
 
 def slices(size: int, micro_batch: int | None) -> Iterator[slice]:
-    """The parts of a batch that pass at once."""
+    """Yields the parts of a batch that pass through the network at once."""
     width = micro_batch or size
     for start in range(0, size, width):
         yield slice(start, min(start + width, size))

@@ -1,4 +1,4 @@
-"""What fine-tuning has changed of the weights, for penalties on it."""
+"""The change of the weights by fine-tuning, for penalties on it."""
 
 from collections.abc import Iterator
 
@@ -10,10 +10,10 @@ from pace_core.network.residual import residual_layers
 
 
 class WeightChange:
-    """dW and db of adapted linear layers; of all else that is trained, the difference to its value at the start.
+    """The weight changes, one by one: dW and db for adapted linear layers, (current - initial) for all else trained.
 
-    For weights trained in place the latter is θ - θ0. The head is left out: it has no pretrained value. Made before
-    training.
+    For weights that are trained in place the latter is θ - θ0. The head is left out, as it has no pretrained value.
+    Created before training.
     """
 
     def __init__(self, model: nn.Module) -> None:

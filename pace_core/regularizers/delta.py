@@ -64,7 +64,7 @@ class Regularizer(Stateless):
 
 
 def attention(maps: Tensor, slopes: Tensor) -> Tensor:
-    """Weights (batch, C) of a block's channels, 1 on average; maps and the loss's slopes along them: (batch, …, C).
+    """Returns weights (batch, C) of a block's channels, 1 on average; maps and slopes of the loss: (batch, …, C).
 
     As in the authors' code, rises are brought to zero mean and unit std over the channels, and divided by 5.
     """
@@ -74,7 +74,7 @@ def attention(maps: Tensor, slopes: Tensor) -> Tensor:
 
 
 class _FeatureMaps:
-    """Catches the output of every block, (batch, …, C), in order of depth."""
+    """The outputs (batch, …, C) of all blocks, caught in order of depth."""
 
     def __init__(self, model: nn.Module) -> None:
         self._caught: list[Tensor] | None = None
@@ -84,7 +84,7 @@ class _FeatureMaps:
 
     @contextmanager
     def caught(self, leaves: bool = False) -> Iterator[list[Tensor]]:
-        """The maps of the pass within; with `leaves` the first one takes gradients though no weight before it does."""
+        """Collects the maps of the pass within. With `leaves`, gradients begin at the first one."""
         self._caught, self._leaves = [], leaves
         try:
             yield self._caught

@@ -49,7 +49,7 @@ class Benchmark(BaseModel):
     tasks: list[BenchmarkTask]
 
     def task(self, name: str) -> BenchmarkTask | None:
-        """The task of that name or alias."""
+        """Returns the task of that name or alias."""
         return next((t for t in self.tasks if name == t.name or name in t.aliases), None)
 
 
@@ -80,18 +80,18 @@ class PublishedTable(BaseModel):
 
 @cache
 def load_benchmarks() -> dict[str, Benchmark]:
-    """Every benchmark by name."""
+    """Loads every benchmark, by name."""
     return {raw["name"]: Benchmark.model_validate(raw) for _, raw in _toml("benchmarks")}
 
 
 @cache
 def load_published() -> list[PublishedTable]:
-    """Every published table."""
+    """Loads every published table."""
     return [PublishedTable.model_validate({"name": name, **raw}) for name, raw in _toml("published")]
 
 
 def find_task(name: str) -> tuple[Benchmark, BenchmarkTask] | None:
-    """The benchmark and task that `benchmark/task` names, aliases included; None where there is none."""
+    """Returns the benchmark and task that `benchmark/task` names, aliases included; None where there is none."""
     benchmark_name, _, task_name = name.partition("/")
     benchmark = load_benchmarks().get(benchmark_name)
     task = benchmark.task(task_name) if benchmark else None

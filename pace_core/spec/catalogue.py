@@ -85,7 +85,7 @@ class Catalogue(BaseModel):
 
 @cache
 def load_catalogue() -> Catalogue:
-    """The committed catalogue (`make catalogue` writes it): one JSON file a kind, a list of entries each."""
+    """Loads the committed catalogue, which `make catalogue` writes: one JSON file per kind, each a list of entries."""
     folder = files("pace_core") / "catalogue"
     return Catalogue.model_validate(
         {

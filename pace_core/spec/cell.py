@@ -8,7 +8,7 @@ from pace_core.spec.result import RESULTS_VERSION
 
 
 def cell_hash(spec: dict[str, Any], data_hash: str, weights_hash: str, init_cell: str | None = None) -> str:
-    """Hash of all that decides a run's expected outcome: the resolved spec without seed and resources, and its inputs.
+    """Hashes all that decides a run's expected outcome: its inputs and its spec without seed and resources.
 
     `init_cell` is the cell of the run whose adapter `init_from` names: a source counts by what it is, not by its URI.
     """

@@ -24,7 +24,7 @@ _LIMITS = {
 def check_parameters(
     pointer: str, params: Mapping[str, Any], entry: Entry, faults: list[Fault], also: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """The parameters of a catalogue entry, defaults filled in, whole numbers made floats where floats are meant.
+    """Returns the parameters of a catalogue entry, with defaults filled in, and as floats where floats are meant.
 
     `also`: fields that stand beside the parameters, for suggestions. Faults are appended.
     """
@@ -36,7 +36,7 @@ def check_parameters(
 
 
 def check_model(pointer: str, raw: Any, model: type[BaseModel], faults: list[Fault]) -> dict[str, Any] | None:
-    """A typed section as JSON data, defaults filled in; None where it was refused. Faults are appended."""
+    """Returns a typed section as JSON data, defaults filled in; None where it was refused. Faults are appended."""
     if not isinstance(raw, Mapping):
         faults.append(
             Fault(pointer=pointer, code="wrong_type", message=f"must be an object of fields, not {brief(raw)}")
@@ -50,7 +50,7 @@ def check_model(pointer: str, raw: Any, model: type[BaseModel], faults: list[Fau
 
 
 def model_faults(pointer: str, error: PydanticError, model: type[BaseModel]) -> list[Fault]:
-    """What pydantic refused, as faults under `pointer`."""
+    """Turns what pydantic refused into faults under `pointer`."""
     faults: list[Fault] = []
     for item in error.errors(include_url=False):
         where = "/".join([pointer, *(str(part) for part in item["loc"])])

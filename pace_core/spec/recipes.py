@@ -44,13 +44,13 @@ class Recipe(BaseModel):
     rows: list[RecipeRow]
 
     def row(self, label: str) -> RecipeRow | None:
-        """The row of that label, whatever the case."""
+        """Returns the row of that label, whatever the case."""
         return next((r for r in self.rows if r.label.casefold() == label.casefold()), None)
 
 
 @cache
 def load_recipes() -> dict[str, Recipe]:
-    """Every recipe by name (its file's name)."""
+    """Loads every recipe, by its file's name."""
     folder = files("pace_core") / "recipes"
     return {
         (name := file.name.removesuffix(".toml")): Recipe.model_validate(
@@ -62,7 +62,7 @@ def load_recipes() -> dict[str, Recipe]:
 
 
 def spec_of_recipe(recipe: str, row: str, task: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The raw spec of one row on one task (its short name), with the user's overrides on top.
+    """Returns the raw spec of one row on one task (its short name), with the user's overrides on top.
 
     Raises SpecError, with pointers under /recipe, where a name is unknown.
     """
@@ -83,7 +83,7 @@ def spec_of_recipe(recipe: str, row: str, task: str, overrides: Mapping[str, Any
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `over` laid on top, key by key; another name in a section replaces the section, not its keys."""
+    """Returns `base` overridden by `over`, key by key; another name in a section replaces the section, not its keys."""
     result = copy.deepcopy(dict(base))
     for key, value in over.items():
         old = result.get(key)

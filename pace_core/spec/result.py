@@ -73,6 +73,6 @@ class RunResult(_Result):
     provenance: Provenance
 
     def value(self, split: str, metric: str = "accuracy") -> float | None:
-        """The metric on that split, None when it was not measured there."""
+        """Returns the metric on that split, None when it was not measured there."""
         found = [m.value for m in self.metrics if m.split == split and m.metric == metric]
         return found[0] if found else None

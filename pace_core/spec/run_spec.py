@@ -158,5 +158,5 @@ class RunSpec(Section):
     resources: Resources = Resources()
 
     def json_dict(self) -> dict[str, Any]:
-        """The spec as plain JSON data, defaults included."""
+        """Returns the spec as plain JSON data, defaults included."""
         return self.model_dump(mode="json", by_alias=True)

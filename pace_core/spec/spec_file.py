@@ -35,7 +35,7 @@ _Loader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]
 
 
 def read_spec_file(path: str | PathLike[str]) -> dict[str, Any]:
-    """The raw spec in that file. Raises SpecError where the file is missing or holds no object of sections."""
+    """Reads the raw spec in a file. Raises SpecError where the file is missing or holds no object of sections."""
     try:
         raw = parse_yaml(Path(path).read_text("utf-8"))
     except OSError as error:
@@ -87,7 +87,7 @@ def _absolute(value: Any) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """The value that the text means, numbers such as 1e-3 included. Raises YAMLError, ValueError, RecursionError."""
+    """Parses a value, numbers such as 1e-3 included. Raises YAMLError, ValueError, RecursionError."""
     return yaml.load(text, Loader=_Loader)
 
 

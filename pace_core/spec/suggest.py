@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for a near miss, else the list of what there is."""
+    """Returns `; did you mean 'x'?` for a near miss, else the list of what there is."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:

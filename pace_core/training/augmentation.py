@@ -31,7 +31,7 @@ class Augmentation:
             )
 
     def images(self, pixels: Tensor, step: int) -> Tensor:
-        """uint8 [b, height, width, 3] → the same, each image changed on its own."""
+        """Changes each of the images, uint8 [b, height, width, 3], on its own."""
         if self._change is None:
             return pixels
         with drawing(self._seed, "rand_augment", step):
@@ -39,7 +39,7 @@ class Augmentation:
         return torch.from_numpy(np.stack(changed)).to(pixels.device)
 
     def batch(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Network inputs [b, 3, size, size], mixed, and their targets: class numbers [b], or shares [b, classes].
+        """Mixes network inputs [b, 3, size, size]; returns them and their targets, numbers [b] or shares [b, classes].
 
         Of an odd number of samples the last stays as it is, since timm mixes pairs.
         """
@@ -58,7 +58,7 @@ class Augmentation:
 
 @contextmanager
 def drawing(*key: object) -> Iterator[None]:
-    """Within it, Python's and NumPy's own generators, from which timm draws, are a function of the key."""
+    """Makes Python's and NumPy's own generators, from which timm draws, a function of the key within the context."""
     python, numpy = random.getstate(), np.random.get_state()
     seed = keyed_seed(*key)
     random.seed(seed)

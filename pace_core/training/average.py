@@ -32,7 +32,7 @@ class Average:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within it, the model has the average for its parameters."""
+        """Gives the model the average for its parameters within the context."""
         parameters = trainable(self._model)
         if not self.values:
             yield

@@ -41,7 +41,7 @@ class Batches:
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def batch(self, step: int) -> Batch:
-        """The samples of a step, counted from 0 over the whole run."""
+        """Returns the samples of a step, counted from 0 over the whole run."""
         epoch, number = divmod(step, self.steps_per_epoch)
         if self._order[0] != epoch:
             rng = torch.Generator().manual_seed(keyed_seed(self._seed, "order", epoch))
@@ -62,7 +62,7 @@ class Batches:
 
 
 def on_device(images: Tensor | tuple[Tensor, ...], device: torch.device) -> Tensor | tuple[Tensor, ...]:
-    """The images on the device if they fit there with room to spare."""
+    """Moves the images to the device if they fit there with room to spare."""
     parts = [images] if isinstance(images, Tensor) else images
     size = sum(part.nbytes for part in parts)
     scarce = device.type == "cuda" and size > _SHARE_OF_FREE_MEMORY * torch.cuda.mem_get_info(device)[0]
@@ -71,7 +71,7 @@ def on_device(images: Tensor | tuple[Tensor, ...], device: torch.device) -> Tens
 
 
 def cropped_and_flipped(images: Sequence[Tensor], size: int, rng: torch.Generator) -> Tensor:
-    """A random square out of each image's whole rectangle, every other one mirrored: [H, W, 3] each → [b, S, S, 3]."""
+    """Cuts a random square out of each image [H, W, 3] and mirrors every other one; returns [b, S, S, 3]."""
     room = torch.tensor([[image.shape[0] - size, image.shape[1] - size] for image in images]) + 1
     corners = (torch.rand(room.shape, generator=rng, dtype=torch.float64) * room).long().tolist()
     flips = torch.rand(len(images), generator=rng).lt(0.5).tolist()

@@ -90,7 +90,7 @@ class State:
     average: Average | None = None
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors by name, in four groups."""
+        """Returns all tensors by name, in four groups."""
         parameters = trainable(self.model)
         groups = {
             "trained": parameters,
@@ -102,7 +102,7 @@ class State:
 
     @torch.no_grad()
     def load(self, checkpoint: Checkpoint) -> None:
-        """Goes on from there."""
+        """Sets everything to the checkpoint's state."""
         tensors, parameters = checkpoint.tensors, trainable(self.model)
         trained = _group(tensors, "trained")
         if {n: v.shape for n, v in trained.items()} != {n: p.shape for n, p in parameters.items()}:
@@ -122,7 +122,7 @@ class State:
 
 
 def trained_model(state: State) -> AbstractContextManager[None]:
-    """Within it, the model has the parameters that are evaluated and saved."""
+    """Gives the model the parameters that are evaluated and saved, within the context."""
     return state.average.in_place() if state.average else nullcontext()
 
 

@@ -19,7 +19,7 @@ BATCH = 128
 def logits_of(
     model: nn.Module, images: Images, preprocessing: Preprocessing, precision: Precision, device: torch.device
 ) -> Tensor:
-    """Logits [N, classes] on the CPU, adapters merged once, no noise, no drop path."""
+    """Returns logits [N, classes] on the CPU: adapters merged once, no noise, no drop path."""
     was_training = model.training
     model.eval()
     try:
@@ -31,20 +31,20 @@ def logits_of(
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Share of samples whose largest logit is their label's. Raises RunError `nan` for logits that are no numbers."""
+    """Returns the share of samples whose largest logit is their label's. Raises RunError `nan` for logits of NaN."""
     if not torch.isfinite(logits).all():
         raise RunError("nan", "the trained model's outputs are not finite; lower optimizer.lr")
     return float((logits.argmax(1) == labels).double().mean())
 
 
 def mean_cross_entropy(logits: Tensor, labels: Tensor) -> float:
-    """Mean over samples, in natural units."""
+    """Returns the mean over samples, in nats."""
     return float(F.cross_entropy(logits.double(), labels))
 
 
 def batches_of(
     images: Images, preprocessing: Preprocessing, precision: Precision, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Network inputs and labels in order, on the device."""
+    """Yields network inputs and labels in order, on the device."""
     for squares, labels in zip(images.squares(preprocessing, BATCH), images.labels.split(BATCH), strict=True):
         yield preprocessing(squares.to(device), precision.dtype), labels.to(device)

@@ -115,7 +115,7 @@ class _Meter:
             raise RunError("nan", f"{message}; {cure} (now {self._spec.optimizer.lr:g}{_and(weight)})")
 
     def report(self) -> None:
-        """Progress, at the first step, every second, and at the end of an epoch."""
+        """Reports progress at the first step, every second, and at the end of an epoch."""
         now, step, per_epoch = time.monotonic(), self._progress.step, self._batches.steps_per_epoch
         if now - self._reported < _SECONDS_BETWEEN_REPORTS and step % per_epoch:
             return
@@ -133,7 +133,7 @@ class _Meter:
         )
 
     def speed(self) -> Speed:
-        """So far in this attempt."""
+        """Returns the speed of this attempt so far."""
         seconds = time.monotonic() - self._begun
         images = (self._progress.step - self._first) * self._batches.batch_size
         return Speed(seconds, images / seconds if images else 0.0)

@@ -14,7 +14,7 @@ from pace_core.training.schedule import learning_rate
 def build_optimizer(
     model: nn.Module, optimizer: Optimizer, undecayed: Callable[[str], bool] = all_decayed
 ) -> torch.optim.Optimizer:
-    """The spec's optimizer over the trainable parameters.
+    """Builds the spec's optimizer over the trainable parameters.
 
     `undecayed` says by name which ones take no weight decay. A group is what shares rate and decay; its `peak` is the
     rate after warm-up. Parameters keep the order of their names within a group.
@@ -36,7 +36,7 @@ def build_optimizer(
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The trained parameters by name, sorted."""
+    """Returns the trained parameters, sorted by name."""
     return {name: p for name, p in sorted(model.named_parameters()) if p.requires_grad}
 
 
@@ -53,7 +53,7 @@ def clip_gradients(model: nn.Module, longest: float | None) -> None:
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """The optimizer's tensors as `parameter/moment`."""
+    """Returns the optimizer's tensors as `parameter/moment`."""
     return {
         f"{name}/{moment}": value
         for name, parameter in parameters.items()

@@ -20,7 +20,7 @@ class Precision:
 
 
 def choose_precision(training: Training, device: torch.device) -> Precision:
-    """auto: bfloat16 autocast on GPUs that have it, else float32."""
+    """Returns the precision that the spec asks for; `auto` is bfloat16 autocast on GPUs that have it, else float32."""
     name = training.precision
     if name == "auto":
         name = (

@@ -6,7 +6,7 @@ from pace_core.spec import Training
 
 
 def learning_rate(training: Training, lr: float, step: int, steps_per_epoch: int) -> float:
-    """The rate of an optimizer step, 0-based over the whole run.
+    """Returns the learning rate of an optimizer step, 0-based over the whole run.
 
     Per epoch, as the authors' code: the scheduler is stepped after each epoch with that epoch's number, so epochs 0 and
     1 both run at warmup_lr and everything lags one epoch. Per step: no lag.

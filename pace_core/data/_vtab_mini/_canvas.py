@@ -31,7 +31,7 @@ class Patch:
 
     @classmethod
     def around(cls, picture: Picture, cx: float, cy: float, reach: float) -> "Patch":
-        """The pixels within `reach` of a centre, none if that is outside the picture."""
+        """Returns the pixels within `reach` of a centre, none if that is outside the picture."""
         rows, columns = (slice(max(0, math.floor(c - reach)), max(0, math.ceil(c + reach))) for c in (cy, cx))
         return cls(picture[rows, columns], X[rows, columns], Y[rows, columns])
 
@@ -42,35 +42,35 @@ class Patch:
         return cosine * dx + sine * dy, cosine * dy - sine * dx
 
     def paint(self, coverage: Plane, colour: NDArray[np.float64]) -> None:
-        """Lay a colour ([3], or one for each pixel) over the pixels as far as they are covered."""
+        """Lays a colour ([3], or one for each pixel) over the pixels as far as they are covered."""
         self.pixels[...] += coverage[..., None] * (colour - self.pixels)
 
 
 def whole(picture: Picture) -> Patch:
-    """The picture as one patch."""
+    """Returns the picture as one patch."""
     return Patch(picture, X, Y)
 
 
 def inside(distance: Plane, softness: float = 1.0) -> Plane:
-    """Coverage in 0..1 of a shape given by signed distance; the edge is `softness` pixels wide."""
+    """Returns the coverage in 0..1 of a shape given by signed distance; the edge is `softness` pixels wide."""
     return np.clip(0.5 - distance / softness, 0.0, 1.0)
 
 
 def ellipse(u: Plane, v: Plane, a: float, b: float) -> Plane:
-    """Distance to an ellipse with half axes a, b; exact on circles, first order elsewhere."""
+    """Returns the distance to an ellipse with half axes a, b; exact on circles, first order elsewhere."""
     level = np.sqrt((u / a) ** 2 + (v / b) ** 2) + 1e-9
     slope = np.sqrt((u / a**2) ** 2 + (v / b**2) ** 2) / level + 1e-9
     return (level - 1.0) / slope
 
 
 def box(u: Plane, v: Plane, a: float, b: float) -> Plane:
-    """Distance to an axis-parallel rectangle with half sides a, b."""
+    """Returns the distance to an axis-parallel rectangle with half sides a, b."""
     du, dv = np.abs(u) - a, np.abs(v) - b
     return np.hypot(np.maximum(du, 0), np.maximum(dv, 0)) + np.minimum(np.maximum(du, dv), 0)
 
 
 def polygon(u: Plane, v: Plane, corners: NDArray[np.float64]) -> Plane:
-    """Distance to a simple polygon, corners [n, 2] in the frame's coordinates."""
+    """Returns the distance to a simple polygon, corners [n, 2] in the frame's coordinates."""
     nearest, crossed = np.full_like(u, np.inf), np.zeros(u.shape, dtype=bool)
     for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         dx, dy = x1 - x0, y1 - y0
@@ -82,7 +82,7 @@ def polygon(u: Plane, v: Plane, corners: NDArray[np.float64]) -> Plane:
 
 
 def sample(stencil: NDArray[np.float64], u: Plane, v: Plane) -> Plane:
-    """Bilinear values of a stencil [h, w] laid centred onto coordinates u, v (in stencil pixels); zero outside."""
+    """Interpolates a stencil [h, w] laid centred onto coordinates u, v (in stencil pixels); zero outside."""
     padded = np.pad(stencil, 1)
     height, width = padded.shape
     x = np.clip(u + (width - 1) / 2, 0, width - 1.001)
@@ -95,7 +95,7 @@ def sample(stencil: NDArray[np.float64], u: Plane, v: Plane) -> Plane:
 
 
 def backdrop(colour: NDArray[np.float64], unevenness: float, rng: np.random.Generator) -> Picture:
-    """A flat colour under uneven lighting: a 4x4 grid of random shifts, interpolated."""
+    """Draws a flat colour under uneven lighting: a 4x4 grid of random shifts, interpolated."""
     shifts = rng.uniform(-unevenness, unevenness, (4, 4, 3))
     position = (np.arange(SIZE) + 0.5) * 3 / SIZE
     weights = np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(4)))
@@ -103,7 +103,7 @@ def backdrop(colour: NDArray[np.float64], unevenness: float, rng: np.random.Gene
 
 
 def contrast_pair(gap: float, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Two random colours whose brightness differs by at least `gap`; which is the brighter is a coin's toss."""
+    """Draws two colours whose brightness differs by at least `gap`; which one is brighter is random."""
     while True:
         first, second = rng.uniform(0.05, 0.95, (2, 3))
         if abs(first.mean() - second.mean()) >= gap:
@@ -111,7 +111,7 @@ def contrast_pair(gap: float, rng: np.random.Generator) -> tuple[NDArray[np.floa
 
 
 def strokes(picture: Picture, count: int, rng: np.random.Generator, ink: Callable[[], NDArray[np.float64]]) -> None:
-    """Clutter: short straight strokes anywhere, each in a colour of `ink()`."""
+    """Draws clutter: short straight strokes anywhere, each in a colour of `ink()`."""
     for _ in range(count):
         x, y = rng.uniform(0, SIZE, 2)
         length, width = rng.uniform(6, 18), rng.uniform(1.0, 3.0)
@@ -121,5 +121,5 @@ def strokes(picture: Picture, count: int, rng: np.random.Generator, ink: Callabl
 
 
 def with_noise(picture: Picture, sigma: float, rng: np.random.Generator) -> Picture:
-    """The picture with independent sensor noise on every value."""
+    """Returns the picture with independent sensor noise on every value."""
     return picture + rng.normal(0.0, sigma, picture.shape)

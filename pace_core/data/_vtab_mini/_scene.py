@@ -22,7 +22,7 @@ class Camera:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> "Camera":
-        """A camera whose view varies enough that a row of the picture alone tells no distance."""
+        """Draws a camera whose view varies so much that an object's row in the picture does not tell its distance."""
         return cls(horizon=rng.uniform(10, 24), height=rng.uniform(1.9, 2.3), focal=rng.uniform(46, 54))
 
 
@@ -61,7 +61,7 @@ def _sight_gap(x: float, z: float, other: Thing) -> float:
 
 
 def render(objects: list[Thing], camera: Camera, rng: np.random.Generator) -> canvas.Picture:
-    """The objects on a floor before a wall, lit from a random side; the far ones first."""
+    """Draws the objects on a floor before a wall, lit from a random side; the far ones first."""
     wall, floor = rng.uniform(0.45, 0.8, (2, 1)) + rng.uniform(-0.06, 0.06, (2, 3))
     picture = canvas.backdrop(wall, 0.1, rng)
     canvas.whole(picture).paint(canvas.inside(camera.horizon + 1.5 - canvas.Y, 3.0), canvas.backdrop(floor, 0.1, rng))

@@ -15,7 +15,7 @@ CLASS_NAMES = ("round", "nucleated", "rods", "crescents", "rings", "pairs", "cha
 
 
 def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
-    """One field in which that kind prevails."""
+    """Draws one field in which that kind prevails."""
     stain, ground = sorted(canvas.contrast_pair(0.35, rng), key=np.mean)
     picture = canvas.backdrop(ground, 0.12, rng)
     size = rng.uniform(4.5, 6.0)

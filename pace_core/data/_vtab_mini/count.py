@@ -13,7 +13,7 @@ CLASS_NAMES = tuple(f"{n} objects" for n in range(1, 9))
 
 
 def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
-    """One scene with 1 + label objects."""
+    """Draws one scene with 1 + label objects."""
     camera = scene.Camera.drawn(rng)
     distances = [float(z) for z in rng.uniform(3.4, 7.5, 1 + label)]
     return canvas.with_noise(scene.render(scene.things(distances, camera, rng), camera, rng), 0.02, rng)

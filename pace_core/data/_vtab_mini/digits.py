@@ -23,7 +23,7 @@ SHARES = {"train": 0.4, "val": 0.1, "test": 0.5}
 
 @cache
 def sources(split: str) -> tuple[tuple[NDArray[np.float64], ...], ...]:
-    """The split's own digits by class, each enlarged from 8x8 to 32x32 with values in 0..1."""
+    """Returns the split's own digits by class, each enlarged from 8x8 to 32x32 with values in 0..1."""
     images, labels = (np.asarray(column) for column in load_digits(return_X_y=True))
     order = np.random.Generator(np.random.PCG64(20241209)).permutation(len(images))
     stops = np.cumsum([round(share * len(images)) for share in SHARES.values()])
@@ -37,7 +37,7 @@ def _enlarged(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
-    """One digit of that class in a cluttered picture."""
+    """Draws one digit of that class in a cluttered picture."""
     by_class = sources(split)
     ground, ink = sorted(canvas.contrast_pair(0.5, rng), key=np.mean)
     picture = canvas.backdrop(ground, 0.08, rng)

@@ -18,7 +18,7 @@ CLASS_NAMES = tuple(f"{near:.1f} to {far:.1f}" for near, far in pairwise(CUTS))
 
 
 def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
-    """One scene whose nearest object stands in that range."""
+    """Draws one scene whose nearest object is in that range."""
     camera = scene.Camera.drawn(rng)
     nearest = float(rng.uniform(CUTS[label], CUTS[label + 1]))
     others = [nearest + float(z) for z in rng.uniform(0.3, 6.0, rng.integers(2, 6))]

@@ -40,7 +40,7 @@ FONTS = (
 
 @cache
 def stencil(font: str, letter: str) -> NDArray[np.float64]:
-    """The letter 48 pixels high, cut to its ink, values in 0..1."""
+    """Returns the letter 48 pixels high, cut to its ink, values in 0..1."""
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{font}.ttf"
     face = ImageFont.truetype(path, 96, layout_engine=ImageFont.Layout.BASIC)
     sheet = Image.new("L", (192, 192))
@@ -51,7 +51,7 @@ def stencil(font: str, letter: str) -> NDArray[np.float64]:
 
 
 def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
-    """One letter of that class in a cluttered picture."""
+    """Draws one letter of that class in a cluttered picture."""
     ink, ground = sorted(canvas.contrast_pair(0.4, rng), key=np.mean)
     picture = canvas.backdrop(ground, 0.12, rng)
     canvas.strokes(picture, int(rng.integers(1, 3)), rng, lambda: np.clip(ink + rng.normal(0, 0.15, 3), 0, 1))

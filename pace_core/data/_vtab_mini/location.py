@@ -19,7 +19,7 @@ LEFT, WIDTH = 10.0, 44.0
 
 
 def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
-    """One figure with its centre in that column."""
+    """Draws one figure with its centre in that column."""
     ground, ink = canvas.contrast_pair(0.4, rng)
     picture = canvas.backdrop(ground, 0.12, rng)
     canvas.strokes(picture, int(rng.integers(1, 4)), rng, lambda: rng.uniform(0.05, 0.95, 3))

@@ -16,7 +16,7 @@ CLASS_NAMES = ("north", "north-east", "east", "south-east", "south", "south-west
 
 
 def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
-    """One figure that points that way, within 16 degrees."""
+    """Draws one figure that points that way, within 16 degrees."""
     ground, ink = canvas.contrast_pair(0.4, rng)
     picture = canvas.backdrop(ground, 0.12, rng)
     canvas.strokes(picture, int(rng.integers(0, 3)), rng, lambda: np.clip(ground + rng.normal(0, 0.15, 3), 0, 1))

@@ -17,7 +17,7 @@ CLASS_NAMES = (
 
 
 def draw(label: int, split: str, rng: np.random.Generator) -> canvas.Picture:
-    """One surface with that pattern."""
+    """Draws one surface with that pattern."""
     period = rng.uniform(10, 16)
     back, front = canvas.contrast_pair(0.3, rng)
     surface = canvas.whole(canvas.backdrop(back, 0.12, rng))
