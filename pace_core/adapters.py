@@ -138,7 +138,7 @@ class Predictor:
     """A fine-tuned model, merged and ready."""
 
     def __init__(self, file: AdapterFile, device: torch.device | str = "cpu") -> None:
-        """Raises RunError where the backbone cannot be had or is not the one that the adapter was trained on."""
+        """Raises RunError where the backbone could not be loaded or is not the one that the adapter was trained on."""
         spec = file.spec
         loaded = vision.load(spec.backbone, num_classes=len(file.class_names), drop_path=0.0)
         if loaded.weights_hash != file.weights_hash:

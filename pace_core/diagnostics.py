@@ -29,8 +29,9 @@ class Diagnostics:
         """Returns `gradient_norm_loss`, `gradient_norm_output` and `fp_distance`.
 
         gradient_norm_loss: norm of the gradient of the mean cross-entropy w.r.t. each adapted weight, summed over
-        layers. gradient_norm_output: likewise, root mean square over samples of the Jacobian's norm, estimated with one
-        random sign a sample and class (Hutchinson). fp_distance: mean over samples of ‖f(x; θ) - f(x; θ0)‖², same head.
+        layers. gradient_norm_output: root mean square over samples of the norm of the outputs' Jacobian w.r.t. each
+        adapted weight, summed over layers, estimated with one random sign per sample and class (Hutchinson).
+        fp_distance: mean over samples of ‖f(x; θ) - f(x; θ0)‖², under the same head.
         """
         model, was_training = self._model, self._model.training
         model.eval()

@@ -8,9 +8,9 @@ from pace_core.training.evaluate import accuracy, batches_of, logits_of, mean_cr
 
 
 class Evaluation:
-    """Measures a run's model on the held-out split, with the diagnostics where they are asked for.
+    """Measurements of a run's model on the held-out split, with the diagnostics where they are asked for.
 
-    Made before training, since the diagnostics keep what the model was at its start.
+    Created before training, since the diagnostics keep what the model was at its start.
     """
 
     def __init__(self, state: State, splits: Splits, compute: Compute, diagnostics: bool) -> None:

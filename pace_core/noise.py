@@ -1,4 +1,4 @@
-"""The one source of random draws during training, and which rows of them the pass under way uses.
+"""The one source of random draws during training, and the rows of them that the current pass uses.
 
 A draw is a function of (seed, step, name): neither the order of calls, nor micro-batches, nor an interruption change
 it. Every draw is made for the step's whole batch; a pass takes its rows.
@@ -22,7 +22,7 @@ def keyed_seed(*key: object) -> int:
 
 
 class Source(Protocol):
-    """Where draws come from; tests replay recorded ones through the same two calls."""
+    """A source of random draws; tests replay recorded ones through the same two calls."""
 
     def normal(self, step: int, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Returns standard normal draws, in the dtype and on the device of `like`."""
@@ -34,7 +34,7 @@ class Source(Protocol):
 
 
 class SeededSource:
-    """Draws keyed by (seed, step, name)."""
+    """A source whose draws are functions of (seed, step, name)."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

@@ -163,7 +163,7 @@ class _Update:
         """Of this part in the mean over an update's samples, as fractions: they are rounded in the loss's precision.
 
         `counted` has the labels that `Trainer` counts in the whole update: several a sample where there are many
-        labels. Where the model is not given the labels, their number in a sample is told from the first part.
+        labels. Where the model is not given the labels, their number in a sample is taken from the first part.
         """
         if counted is None:  # `Trainer` divides the loss itself
             self._loss_share, self._term_share = (1, 1), (1, self._parts)

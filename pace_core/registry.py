@@ -24,7 +24,7 @@ E = TypeVar("E", bound=Named)
 
 @dataclass(frozen=True, kw_only=True)
 class Entry(Generic[P]):
-    """What the catalogue says of a method, a regularizer or a source; each of the three adds fields of its own."""
+    """Base class of the declarations of methods, regularizers and sources; each of the three adds fields."""
 
     name: str
     """As a spec names it."""

@@ -47,7 +47,8 @@ def trains_anew(spec: RunSpec) -> bool:
 def train_by_search(attempt: Attempt, loaded: Loaded) -> Trained:
     """Trains a supernet, searches it for an architecture, and trains that one or takes over the supernet's weights.
 
-    Goes on from where an earlier attempt was. Raises as `run`, with a checkpoint written. `loaded` is used up.
+    Goes on from where an earlier attempt was. Raises as `run`, with a checkpoint written. The model of `loaded` is
+    adapted in place.
     """
     if attempt.checkpoint and attempt.checkpoint.progress.architecture:
         return train_from_scratch(attempt, loaded, attempt.checkpoint.progress.architecture)

@@ -54,20 +54,20 @@ class Stage:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run trained."""
+    """The outcome of a run's training."""
 
     stage: Stage
     evaluation: Evaluation
     speed: Speed
     """Of all training in this attempt."""
     architecture: Architecture | None = None
-    """The one that was searched for; None for a method that does not search."""
+    """The one that the search found; None for a method that does not search."""
 
 
 def train_from_scratch(attempt: Attempt, loaded: Loaded, architecture: Architecture | None = None) -> Trained:
     """Trains the spec's method on a pretrained network, from where an earlier attempt was. Raises as `run`.
 
-    With `architecture`, the method is told that architecture; `loaded` is used up.
+    With `architecture`, the method gets that architecture. The model of `loaded` is adapted in place.
     """
     spec = with_architecture(attempt.spec, architecture) if architecture else attempt.spec
     stage = prepare(attempt, spec, spec.task.phase, loaded, Progress(architecture=architecture))

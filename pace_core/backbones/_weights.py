@@ -76,7 +76,7 @@ def fill_from_hub(model: nn.Module, name: str, image_size: int | None) -> str:
         # With timm's own number of classes every key must fit; with another, timm forgives missing ones.
         source = timm.create_model(name, pretrained=True, **size_argument(image_size))
     except Exception as error:  # no network, no such repository, a broken download: each library has its own errors
-        message = f"backbone.weights: the hub's weights of {name} cannot be had: {_first_line(error)}"
+        message = f"backbone.weights: the hub's weights of {name} could not be loaded: {_first_line(error)}"
         raise RunError("weights_missing", f"{message}; {_CURE}") from error
     own = model.state_dict()
     model.load_state_dict({key: value for key, value in source.state_dict().items() if key in own})

@@ -26,7 +26,7 @@ _DARK = 2**16 // 8
 
 
 class FileParams(ParamsModel):
-    """How image files are read, whatever lists them."""
+    """Parameters of how image files are read, whatever lists them."""
 
     exif: bool = True
     """Turn photographs upright as their EXIF orientation says; off in the papers' code."""
@@ -35,7 +35,7 @@ class FileParams(ParamsModel):
 
 
 class UserParams(FileParams):
-    """What is up to the user of their own images."""
+    """Parameters that users choose for images of their own."""
 
     on_unreadable: Literal["fail", "skip"] = "fail"
     """fail: the run ends before training and lists the files that cannot be read. skip: it goes on without them, and

@@ -77,7 +77,7 @@ Images = ImageSet | StreamedImages
 
 @dataclass(frozen=True)
 class Splits:
-    """What a phase trains on and what it measures on: val in a search, test in a final run."""
+    """The data of a phase: what it trains on, and what it measures on (val in a search, test in a final run)."""
 
     train: ImageSet
     val: Images | None

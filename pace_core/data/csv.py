@@ -30,7 +30,7 @@ SPLIT_WORDS = {
 
 
 class Params(_files.UserParams):
-    """Which files and columns."""
+    """Files and columns of the table."""
 
     path: str
     """File with a header line: all rows if it has a split column, else the training rows. A .tsv has tabs."""

@@ -29,7 +29,7 @@ from pace_core.spec.data_report import DataReport
 
 
 class Params(_files.UserParams):
-    """Where the images are and how to split them."""
+    """Location of the images, and how to split them."""
 
     path: str
     """Folder on the worker's machine: path/<class>/*.jpg, or path/train|val|test/<class>/*.jpg."""

@@ -33,7 +33,7 @@ VALIDATION_IMAGES = 200
 
 
 class Params(_files.FileParams):
-    """Where the benchmark lies and which of its tasks."""
+    """Location of the benchmark, and one of its tasks."""
 
     path: str
     """Folder on the worker's machine that holds the tasks' folders, such as /data/vtab-1k."""

@@ -27,7 +27,7 @@ TASKS = registry.load(_vtab_mini, Task)
 
 
 class Params(ParamsModel):
-    """Which of the bundled tasks, and how much of it."""
+    """One of the bundled tasks, and how much of it to train on."""
 
     task: str = Field(json_schema_extra={"enum": [*sorted(TASKS)]})
     """Name of the bundled task, such as `digits`."""

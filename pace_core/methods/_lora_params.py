@@ -8,7 +8,7 @@ from pace_core.spec import ParamsModel
 
 
 class TargetParams(ParamsModel):
-    """Where the adapters stand."""
+    """Places of the adapters."""
 
     targets: Literal["all", "qkv", "q,v"] = "all"
     """Adapted layers: every linear of a block (PACE), the fused qkv as one, or q and v apart (LoRA on GLUE)."""

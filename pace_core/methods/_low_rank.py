@@ -32,7 +32,7 @@ class LowRank(nn.Module):
         return self._placed(products, dim=-1)
 
     def _scaled(self, a: Tensor) -> Tensor:
-        return a if self.scale == 1 else a * self.scale  # the smallest of the factors and their products
+        return a if self.scale == 1 else a * self.scale  # scaling A, the smallest of the tensors, costs least
 
     def _placed(self, pieces: list[Tensor], dim: int) -> Tensor:
         if self.parts == [(0, self.out)]:

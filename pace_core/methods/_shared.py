@@ -6,7 +6,7 @@ from torch import nn
 def register_shared(layer: nn.Module, name: str, module: nn.Module, *, owned: bool) -> None:
     """Makes `module` readable as `layer.<name>` and registers it as a submodule only where `owned` is true.
 
-    The layers that share a module all read it, and only the first one owns it, so that its parameters are counted and
+    All layers that share a module read it, but only the first one owns it, so that its parameters are counted and
     saved once.
     """
     if owned:

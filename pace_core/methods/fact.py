@@ -30,7 +30,7 @@ class Params(ParamsModel):
 
 
 class Factors(nn.Module):
-    """What all matrices share: U (rank, width), V (width, rank), zero at the start, and for tk the cube C."""
+    """Factors shared by all matrices: U (rank, width), V (width, rank), zero at the start, and for tk the cube C."""
 
     def __init__(self, width: int, params: Params, rng: torch.Generator) -> None:
         super().__init__()

@@ -44,7 +44,8 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.Linear):
             model.set_submodule(name, Layer(module, name, rng))
-        elif isinstance(module, nn.LayerNorm | nn.Conv2d) and module.weight is not None:  # it could fold nothing else
+        elif isinstance(module, nn.LayerNorm | nn.Conv2d) and module.weight is not None:
+            # a LayerNorm without weight and bias is left out: there would be nothing to fold scale and shift into
             model.set_submodule(name, ScaleShift(module, name, rng))
 
 

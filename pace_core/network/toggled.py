@@ -13,7 +13,7 @@ _ABSENT = object()
 
 
 class Toggled:
-    """What `change` did to a network's classes, attributes, hooks and submodules: off at first, then on and off.
+    """Changes that `change` makes to a network (classes, attributes, hooks, submodules), to be switched on and off.
 
     While it is off the network is exactly its user's: it can be trained without us, saved, copied, pickled. Parameters
     and buffers are not recorded, `change` must leave them alone.

@@ -1,4 +1,4 @@
-"""The squared norm of the loss's gradient, and its own gradient by differentiating twice."""
+"""The squared norm of the loss's gradient, whose own gradient takes a second differentiation."""
 
 import torch
 from torch import Tensor

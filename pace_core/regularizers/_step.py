@@ -61,7 +61,7 @@ class Step:
 
 
 class Regularizer(Protocol):
-    """Owns a step: how many passes, on which rows, under which noise, and the named terms of the loss."""
+    """Owner of the training step: how many passes, on which rows, under which noise, and the terms of the loss."""
 
     def step(self, batch: Batch, step: int) -> Step:
         """Runs the passes and adds the loss's gradient to the parameters' (micro-batch by micro-batch)."""

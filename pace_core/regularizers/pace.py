@@ -19,7 +19,7 @@ class Params(NoiseParams):
 
 
 class Regularizer(Stateless):
-    """All draws of every sample in one pass."""
+    """PACE's step: all draws of every sample go through the network in one pass."""
 
     def __init__(self, params: Params, context: StepContext) -> None:
         self.context, self.weight, self.networks = context, params.weight, params.networks

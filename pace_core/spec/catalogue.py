@@ -11,7 +11,7 @@ KINDS = ("methods", "regularizers", "sources", "backbones")
 
 
 class Entry(BaseModel):
-    """What is known of a method, regularizer or source without loading its code."""
+    """A method, regularizer or source, as far as it can be known without loading its code."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -73,7 +73,7 @@ class BackboneEntry(BaseModel):
 
 
 class Catalogue(BaseModel):
-    """All that can be named in a spec."""
+    """Everything that can be named in a spec."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

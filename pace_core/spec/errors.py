@@ -1,4 +1,4 @@
-"""What can go wrong because of what a user gave, and how a run is told to stop."""
+"""Errors that a user's input can cause, and the exception that stops a run."""
 
 from typing import Literal
 

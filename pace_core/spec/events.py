@@ -36,7 +36,7 @@ class Event(BaseModel):
 
 
 class Reporter(Protocol):
-    """Where a run's events go and its directives come from. Both calls are cheap: one is made after every step."""
+    """Receiver of a run's events and source of its directives. Both calls are cheap: one is made after every step."""
 
     def event(self, type: str, data: dict[str, Any]) -> None: ...
 

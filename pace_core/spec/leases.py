@@ -32,7 +32,7 @@ class Holding(BaseModel):
 
 
 class LeaseRequest(BaseModel):
-    """Asks for work for the slots that are free now."""
+    """Request for work for the slots that are free now."""
 
     model_config = _STRICT
 

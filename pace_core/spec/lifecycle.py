@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a job stands. Requests (pause, cancel) are columns, not states."""
+    """State of a job. Requests (pause, cancel) are columns, not states."""
 
     QUEUED = "queued"
     STARTING = "starting"
@@ -94,7 +94,7 @@ REASONS: dict[str, EndReason] = {
         State.FAILED, False, "The data set changed since the run's checkpoint. Put it back, or submit a new job."
     ),
     "storage_failed": EndReason(State.FAILED, True, "The run's folder in the storage cannot be written."),
-    "weights_missing": EndReason(State.FAILED, False, "The backbone's weights cannot be had."),
+    "weights_missing": EndReason(State.FAILED, False, "The backbone's weights could not be loaded."),
     "spec_invalid": EndReason(State.FAILED, False, "The spec does not fit the backbone or the data."),
     "crashed": EndReason(State.FAILED, True, "The worker's process failed with an unexpected error."),
     "lost": EndReason(State.FAILED, True, "The worker that ran the attempt is gone."),

@@ -36,7 +36,7 @@ class Adapter(_Result):
 
 
 class Provenance(_Result):
-    """What a number depends on besides its spec."""
+    """Facts other than the spec that a number depends on."""
 
     code_version: str
     results_version: int

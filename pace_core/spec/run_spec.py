@@ -53,7 +53,7 @@ class Backbone(ParamsModel):
 
 
 class Optimizer(ParamsModel):
-    """What moves the trained parameters: AdamW (Loshchilov & Hutter 2019), as in every row of PACE, or SGD, as VPT has
+    """Optimizer of what is trained: AdamW (Loshchilov & Hutter 2019), as in every row of PACE, or SGD, as VPT has
     it. The parameters that a method names as undecayed take no weight decay."""
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -132,7 +132,7 @@ class Training(ParamsModel):
 
 
 class Resources(ParamsModel):
-    """What the run computes on; changes no result except in the last bits."""
+    """Resources that the run computes with; they change no result except in the last bits."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(default=1, ge=1, le=256)

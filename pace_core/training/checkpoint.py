@@ -27,7 +27,7 @@ _CURE = "put it back as it was, or begin anew without the checkpoint"
 
 @dataclass
 class Progress:
-    """How far a run is."""
+    """Progress of a run."""
 
     stage: str = "train"
     """The one under way: `train`, or before it the `supernet` and `search` of a method that searches."""
@@ -47,7 +47,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Basis:
-    """What a run trains on besides its spec; it goes on only where that is still the same."""
+    """Inputs of a run besides its spec; a run resumes only where they are the same as before."""
 
     data_hash: str
     class_names: tuple[str, ...]
@@ -57,7 +57,7 @@ class Basis:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What an earlier attempt left, as `State.load` takes it."""
+    """State that an earlier attempt left, as `State.load` takes it."""
 
     tensors: dict[str, Tensor]
     progress: Progress

@@ -23,7 +23,7 @@ Measure = Callable[[], dict[str, float]]
 
 @dataclass(frozen=True)
 class Speed:
-    """How this attempt trained."""
+    """Speed of the training in this attempt."""
 
     seconds: float
     images_per_s: float
@@ -32,7 +32,7 @@ class Speed:
 def train(
     spec: RunSpec, state: State, batches: Batches, reporter: Reporter, save: Callable[[], None], measure: Measure | None
 ) -> Speed:
-    """Trains from where `state` stands to the last epoch.
+    """Trains from `state` to the last epoch.
 
     `save` writes a checkpoint of `state`. `measure` is called after every `eval_every` epochs and after the last; None
     measures nothing on the way. Raises Interrupted with the checkpoint written, and RunError `nan`, the last good
@@ -81,7 +81,7 @@ def train(
 
 
 class _Meter:
-    """Sums the loss's terms, reports progress, and stops a run whose loss is no number.
+    """Meter of the loss's terms: sums them, reports progress, and stops a run whose loss is not a number.
 
     On a GPU the terms stay there until they are reported: asking for them at every step would make it wait.
     """

@@ -12,7 +12,7 @@ from pace_core.spec import RunError, Training
 
 @dataclass(frozen=True)
 class Precision:
-    """`dtype`: of weights and images. `autocast`: the context of a forward pass."""
+    """Precision of a run. `dtype`: of weights and images; `autocast`: the context of a forward pass."""
 
     name: str
     dtype: torch.dtype
