@@ -68,7 +68,7 @@ def text(path: Path, name: str) -> str:
 
 
 def cut(listed: Sequence[Listed], fraction: float, seed: int) -> tuple[list[Listed], list[Listed]]:
-    """Cuts the files into two parts, the second with `fraction` of every class, at least one file and never a whole class.
+    """Cuts the files into two parts; the second has `fraction` of every class, at least one file, never a whole class.
 
     Which files go where follows from their names and the seed, not from their order or folder.
     """
@@ -97,7 +97,7 @@ def content_hash(listing: Listing) -> str:
 
 
 def hashes_of(listing: Listing) -> list[str]:
-    """SHA-256 of each file, those to train on first, or a word for why it has none."""
+    """Returns the SHA-256 of each file, those to train on first, or a word for why it has none."""
     return list(in_order(_hash, [entry.path for entry in [*listing.train, *listing.measured]]))
 
 
