@@ -34,7 +34,7 @@ _ROUTERS = (
 
 
 def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalogue] = load_catalogue) -> FastAPI:
-    """The app; its lifespan starts the embedded Postgres where no database is named, migrates, and ends lost attempts.
+    """Creates the app; its lifespan starts the embedded Postgres if no database is named, migrates, ends lost attempts.
 
     `catalogue` gives what can be named in specs; it is asked at the first need.
     """

@@ -53,7 +53,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[AsyncSession]:
-        """A session in a transaction: committed at the end, rolled back where the block raises."""
+        """Opens a session in a transaction: committed at the end, rolled back where the block raises."""
         async with self._sessions.begin() as session:
             yield session
         topics: set[str] = session.info.get("topics", set())
@@ -65,7 +65,7 @@ class Database:
 
 
 def sqlalchemy_url(url: str) -> str:
-    """The URL with SQLAlchemy's name of our driver."""
+    """Returns the URL with SQLAlchemy's name of our driver."""
     for prefix in ("postgresql+psycopg://", "postgresql://", "postgres://"):
         if url.startswith(prefix):
             return "postgresql+psycopg://" + url.removeprefix(prefix)

@@ -7,6 +7,6 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, 
 
 
 def new_id(prefix: str) -> str:
-    """`prefix_` and 26 characters: 48 bits of Unix milliseconds, 80 random bits, as in a ULID."""
+    """Makes `prefix_` and 26 characters: 48 bits of Unix milliseconds, 80 random bits, as in a ULID."""
     value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     return f"{prefix}_" + "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))

@@ -14,7 +14,7 @@ _SHARED: list[structlog.typing.Processor] = [
 
 
 def configure() -> None:
-    """For the whole process; uvicorn's own lines come in the same form."""
+    """Configures logging for the whole process; uvicorn's own lines come in the same form."""
     structlog.configure(
         processors=[*_SHARED, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

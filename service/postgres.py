@@ -72,7 +72,7 @@ def stop(folder: Path) -> None:
 
 
 def running(folder: Path) -> bool:
-    """Whether a server runs on that data folder.
+    """Tells whether a server runs on that data folder.
 
     `pg_ctl status` would take any process for the server that has got a dead server's id, after a restart of the
     machine or the container, and `pg_ctl stop` would interrupt it.
@@ -85,7 +85,7 @@ def running(folder: Path) -> bool:
 
 
 def database_url(folder: Path, database: str) -> str:
-    """URL of a database of the embedded server, over its socket."""
+    """Returns the URL of a database of the embedded server, over its socket."""
     return f"postgresql://postgres@/{database}?host={quote(str(_socket_folder(folder.absolute())))}"
 
 

@@ -1,4 +1,4 @@
-"""What the service is told from outside, all of it through the environment."""
+"""Settings of the service, all of them from the environment."""
 
 from pathlib import Path
 

@@ -93,9 +93,9 @@ class Wakes:
         look: Callable[[bool], Awaitable[T | None]],
         gather_s: float = 0.0,
     ) -> T:
-        """A long poll: what `look` finds, at once, `gather_s` after a topic is woken, or after `wait_s`.
+        """Waits in a long poll for what `look` finds, at once, `gather_s` after a topic is woken, or after `wait_s`.
 
-        `look` is told whether it is the last look; then it gives its answer, whatever that is, and before that None
+        `look` is called with whether it is the last look; then it returns its answer, whatever that is; before, None
         means that there is nothing yet.
         """
         deadline = time.monotonic() + wait_s

@@ -55,7 +55,7 @@ class SlotActor:
         return {"events": [event.model_dump(mode="json") for event in events], "ended": attempt.outbox.closed}
 
     def current(self) -> dict[str, Any]:
-        """What the slot holds: job, attempt and token of its lease (None, 0 and empty when idle), and how it is."""
+        """Returns job, attempt and token of the slot's lease (None, 0 and empty when idle), and how the actor is."""
         attempt = self._attempt
         busy = attempt is not None and not attempt.outbox.empty
         return {

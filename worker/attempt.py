@@ -84,7 +84,7 @@ class Attempt:
 
 
 def newest_checkpoint(folders: Sequence[str]) -> str | None:
-    """The first of these folders with a checkpoint; one is whole or not there, as it is moved into its place."""
+    """Returns the first of these folders with a checkpoint, which is complete or absent, as it is moved in place."""
     for folder in folders:
         filesystem, path = url_to_fs(f"{folder}/{CHECKPOINT}")
         if filesystem.exists(path):

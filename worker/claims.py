@@ -39,7 +39,7 @@ class Claims:
         self._newest: LeaseRequest | None = None
 
     async def ask(self, slot: Slot) -> Lease | None:
-        """A lease for that free slot; None after a while without work."""
+        """Waits for a lease for that free slot; returns None after a while without work."""
         self._known[slot.name] = slot
         answer: asyncio.Future[Lease | None] = asyncio.get_running_loop().create_future()
         self._free[slot.name] = (slot, answer)
@@ -50,7 +50,7 @@ class Claims:
             self._free.pop(slot.name, None)
 
     def forget(self, name: str) -> None:
-        """A slot is gone."""
+        """Forgets a slot that is gone."""
         self._known.pop(name, None)
 
     async def run(self) -> None:

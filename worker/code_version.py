@@ -10,7 +10,7 @@ PACKAGES = ("pace_core", "worker")
 
 @cache
 def code_version() -> str:
-    """Hash of the sources of core and worker, as they were at the first call in this process."""
+    """Hashes the sources of core and worker, as they were at the first call in this process."""
     digest = hashlib.sha256()
     for package in PACKAGES:
         _add(files(package), package, digest)

@@ -35,12 +35,12 @@ class Runs:
         self._runs: dict[str, str] = {}
 
     def forget(self) -> None:
-        """Everything is looked up again: MLflow may be another one, or emptied."""
+        """Forgets everything, to look it up again: MLflow may be another one, or emptied."""
         self._experiments.clear()
         self._runs.clear()
 
     def any(self) -> bool:
-        """Whether MLflow holds a run of any job."""
+        """Tells whether MLflow holds a run of any job."""
         experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
         has_tag = f"tags.`{JOB_TAG}` != ''"
         return bool(experiments and self._client.search_runs(experiments, has_tag, max_results=1))
@@ -123,12 +123,12 @@ class Runs:
 
 
 def refused(error: MlflowException) -> bool:
-    """Whether MLflow understood and will not: asking again is of no use (a run that a user deleted, say)."""
+    """Tells whether MLflow refused for good, such as for a run that a user deleted: asking again is of no use."""
     return error.error_code in ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST")
 
 
 def missing(error: MlflowException) -> bool:
-    """Whether what we remember of MLflow is there no longer."""
+    """Tells whether something that we remember of MLflow no longer exists."""
     return error.error_code == "RESOURCE_DOES_NOT_EXIST"
 
 

@@ -48,7 +48,7 @@ class Outbox:
             self._changed.notify_all()
 
     def take(self, acknowledged: int, wait_s: float) -> list[Event]:
-        """The events after number `acknowledged`; waits up to `wait_s` for one to come."""
+        """Returns the events after number `acknowledged`; waits up to `wait_s` for one to come."""
         with self._changed:
             self._held = [event for event in self._held if event.seq > acknowledged]
             if not self._held and not self.closed:

@@ -29,12 +29,12 @@ STATUS: dict[State, str] = {
 
 
 def slug(name: str) -> str:
-    """The name in MLflow's letters: word characters, blanks, `-` and `.`; everything else becomes a single `-`."""
+    """Returns the name in MLflow's letters: word characters, blanks, `-` and `.`; all else becomes a single `-`."""
     return re.sub(r"\s*[^\w. -]+\s*", "-", name).strip("-. ") or "-"
 
 
 def experiment_of(job: Job) -> tuple[str, str]:
-    """Name and description of the job's experiment: its benchmark's, or `own`."""
+    """Returns name and description of the job's experiment: its benchmark's, or `own`."""
     benchmark = load_benchmarks().get(job.benchmark or "")
     if benchmark is None:
         return OWN, "Tasks with data of the users' own."
@@ -42,7 +42,7 @@ def experiment_of(job: Job) -> tuple[str, str]:
 
 
 def run_name(job: Job) -> str:
-    """The job's name, else task/row/seed; as it was given, since a run's name may hold any letter."""
+    """Returns the job's name, else task/row/seed; unchanged, since a run's name may hold any letter."""
     said = job.name or f"{job.task}/{job.row or job.spec['method']['name']}/{job.seed}"
     return "".join(char if char.isprintable() else " " for char in said)[:NAME_LETTERS]
 
@@ -63,17 +63,17 @@ def tags_of(job: Job) -> dict[str, str]:
 
 
 def params_of(spec: Mapping[str, Any]) -> list[Param]:
-    """The resolved spec, flat: `regularizer.sigma`."""
+    """Flattens the resolved spec: `regularizer.sigma`."""
     return [Param(key, value if isinstance(value, str) else json.dumps(value)) for key, value in _flat(spec)]
 
 
 def queueing(job: Job, began: datetime) -> Metric:
-    """`queued_s`: how long the job waited before it began, which is no part of the run's own time."""
+    """Returns `queued_s`: how long the job waited before it began, which is not part of the run's own time."""
     return Metric("queued_s", (began - job.created_at).total_seconds(), _ms(began), 0)
 
 
 def metrics_of(event: JobEvent) -> list[Metric]:
-    """What a metrics event measured, at its own time; the step is the epoch."""
+    """Returns what a metrics event measured, at its own time; the step is the epoch."""
     if event.type != EventType.METRICS:
         return []
     at, epoch = _ms(event.at), event.data["epoch"]
@@ -81,12 +81,12 @@ def metrics_of(event: JobEvent) -> list[Metric]:
 
 
 def slug_key(key: str) -> str:
-    """A metric's or tag's key; its slashes, by which MLflow groups charts, stay."""
+    """Returns a metric's or tag's key; slashes, by which MLflow groups charts, are kept."""
     return "/".join(slug(part) for part in key.split("/"))
 
 
 def result_metrics(job: Job, result: RunResult, at: datetime) -> list[Metric]:
-    """The final numbers, under the same keys as during training, what they cost, and how they compare."""
+    """Returns the final numbers under the same keys as during training, their cost, and how they compare."""
     ms = _ms(at)
     task = job.spec["task"]["name"]
     found = [
@@ -106,7 +106,7 @@ def result_metrics(job: Job, result: RunResult, at: datetime) -> list[Metric]:
 
 
 def compared(job: Job, result: RunResult) -> dict[str, float]:
-    """`published/<row>` and `vs/<row>` (ours minus it), as fractions, on test data only.
+    """Returns `published/<row>` and `vs/<row>` (ours minus it), as fractions, on test data only.
 
     For the published row of the job's own label and for the best published one on the task.
     """
@@ -128,7 +128,7 @@ def compared(job: Job, result: RunResult) -> dict[str, float]:
 
 
 def data_input(job: Job, result: RunResult) -> DatasetInput:
-    """The data set that the run read, with the hash of its whole data."""
+    """Returns the data set that the run read, with the hash of its whole data."""
     task = job.spec["task"]
     source = {key: value for key, value in task.items() if key != "phase"}
     dataset = Dataset(
@@ -141,7 +141,7 @@ def data_input(job: Job, result: RunResult) -> DatasetInput:
 
 
 def state_tags(event: JobEvent) -> list[RunTag]:
-    """State, attempt, and why it ended, as a state event says them."""
+    """Returns state, attempt and end reason, as a state event has them."""
     said = {"pace.state": event.data["state"], "pace.attempt": str(event.attempt)}
     if event.data.get("reason"):
         said["pace.reason"] = event.data["reason"]

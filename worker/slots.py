@@ -45,7 +45,7 @@ class Adopted:
 
 
 def places(slots_per_cpu_node: int | None) -> list[Place]:
-    """Every slot of the cluster as it is now: one per GPU, on a node without GPUs one per CPU core."""
+    """Lists every slot of the cluster as it is now: one per GPU, on a node without GPUs one per CPU core."""
     found: list[Place] = []
     for node in ray.nodes():
         if not node["Alive"]:
@@ -62,12 +62,12 @@ def places(slots_per_cpu_node: int | None) -> list[Place]:
 
 
 def alive(place: Place) -> bool:
-    """Whether the slot's node is still part of the cluster."""
+    """Tells whether the slot's node is still part of the cluster."""
     return any(node["NodeID"] == place.node_id and node["Alive"] for node in ray.nodes())
 
 
 async def adopt(place: Place) -> Adopted | None:
-    """The actor that an earlier dispatcher left in the slot; None where there is none fit for use.
+    """Returns the actor that an earlier dispatcher left in the slot; None where none is fit for use.
 
     An idle actor of another code version is not fit, nor one that does not answer: it is killed.
     """
@@ -87,7 +87,7 @@ async def adopt(place: Place) -> Adopted | None:
 
 
 async def create(place: Place) -> ActorHandle:
-    """A new actor in the slot, warm. Raises RayActorError or TimeoutError where it cannot be had."""
+    """Starts a new, warm actor in the slot. Raises RayActorError or TimeoutError where it does not start."""
     options: dict[str, Any] = {
         "name": place.name,
         "namespace": NAMESPACE,

@@ -21,7 +21,7 @@ class Loop:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """The coroutine's result; Ctrl-C cancels it."""
+        """Returns the coroutine's result; Ctrl-C cancels it."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -55,7 +55,7 @@ class Face(Generic[A]):
 
 
 def call(method: Callable[Concatenate[A, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Faced[A], P], T]:
-    """The ordinary form of an asynchronous method."""
+    """Makes an ordinary method of an asynchronous one."""
 
     @wraps(method)
     def ordinary(self: Faced[A], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -65,7 +65,7 @@ def call(method: Callable[Concatenate[A, P], Coroutine[Any, Any, T]]) -> Callabl
 
 
 def iterate(method: Callable[Concatenate[A, P], AsyncIterator[T]]) -> Callable[Concatenate[Faced[A], P], Iterator[T]]:
-    """The ordinary form of an asynchronous generator."""
+    """Makes an ordinary generator of an asynchronous one."""
 
     @wraps(method)
     def ordinary(self: Faced[A], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:

@@ -23,7 +23,7 @@ class AsyncKeys:
         cluster: str | None = None,
         expires_in_s: float | None = None,
     ) -> NewKey:
-        """A new key; its secret is in the answer and is not shown again."""
+        """Creates a key; its secret is in the answer and is not shown again."""
         asked = KeyRequest(
             name=name, role=role, owner=owner, project=project, cluster=cluster, expires_in_s=expires_in_s
         )
@@ -48,7 +48,7 @@ class AsyncKeys:
         return answer["revoked"]
 
     async def rotate(self, key_id: str, overlap_s: float = DAY_S, expires_in_s: float | None = None) -> NewKey:
-        """A new key in the place of that one, which works for `overlap_s` more."""
+        """Creates a key in the place of that one, which works for `overlap_s` more."""
         body = Rotation(overlap_s=overlap_s, expires_in_s=expires_in_s).model_dump(mode="json", exclude_defaults=True)
         return NewKey.model_validate(await self._connection.json("POST", f"/v1/keys/{key_id}/rotate", body=body))
 
@@ -60,11 +60,11 @@ class AsyncProjects:
         self._connection = connection
 
     async def create(self, name: str) -> ProjectView:
-        """A new project."""
+        """Creates a project."""
         return ProjectView.model_validate(await self._connection.json("POST", "/v1/projects", body={"name": name}))
 
     async def list(self) -> list[ProjectView]:
-        """The projects that the key sees."""
+        """Lists the projects that the key sees."""
         answer = await self._connection.json("GET", "/v1/projects")
         return [ProjectView.model_validate(project) for project in answer["data"]]
 
@@ -96,7 +96,7 @@ class AsyncAudit:
         project: str | None = None,
         limit: int = 100,
     ) -> list[AuditView]:
-        """The newest `limit` changes, newest first. `action`: a noun (`key`) or noun and verb (`key.revoke`)."""
+        """Lists the newest `limit` changes, newest first. `action`: a noun (`key`) or noun and verb (`key.revoke`)."""
         query = {"actor": actor, "action": action, "target": target, "project": project}
         found: list[AuditView] = []
         before: int | None = None

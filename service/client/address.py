@@ -24,12 +24,12 @@ class NoService(RuntimeError):
 
 
 def state_folder() -> Path:
-    """The folder in which `pace up` keeps everything: PACE_STATE_DIR, else `.state` here."""
+    """Returns the folder in which `pace up` keeps everything: PACE_STATE_DIR, else `.state` here."""
     return Path(os.environ.get("PACE_STATE_DIR") or ".state").absolute()
 
 
 def find_address(url: str | None = None, key: str | None = None) -> Address:
-    """What was given, else PACE_URL and PACE_API_KEY, else the `client.json` of the stack that runs here.
+    """Returns what was given, else PACE_URL and PACE_API_KEY, else the `client.json` of the stack that runs here.
 
     Raises NoService where none of these names a URL and a key.
     """
@@ -47,10 +47,10 @@ def find_address(url: str | None = None, key: str | None = None) -> Address:
 
 
 def find_admin_key() -> str | None:
-    """PACE_API_KEY, else the admin's key of the stack of this state folder; None where there is neither."""
+    """Returns PACE_API_KEY, else the admin's key of the stack of this state folder; None where there is neither."""
     return os.environ.get("PACE_API_KEY") or Folder(state_folder()).read_keys().get("admin")
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the URL is of this machine, so that no proxy of the environment can know it."""
+    """Tells whether the URL is of this machine, so that no proxy of the environment can know it."""
     return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")

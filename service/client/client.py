@@ -37,19 +37,19 @@ class AsyncClient:
         self.audit = AsyncAudit(self._connection)
 
     async def catalogue(self, kind: Kind) -> list[dict[str, Any]]:
-        """Everything of one kind that a spec can name; methods, regularizers and sources with their JSON Schema."""
+        """Lists everything of one kind that a spec can name; methods, regularizers, sources with their JSON Schema."""
         return (await self._connection.json("GET", f"/v1/catalogue/{kind}"))["data"]
 
     async def leaderboard(
         self, benchmark: str, *, phase: Literal["search", "final"] = "final", project: str | None = None
     ) -> Leaderboard:
-        """Rows × tasks of a benchmark, measured beside published; or one task of your own, by its name."""
+        """Returns rows × tasks of a benchmark, measured beside published; or one task of your own, by its name."""
         query = {"phase": phase, "project": project}
         path = f"/v1/leaderboards/{quote(benchmark)}"
         return Leaderboard.model_validate(await self._connection.json("GET", path, query=query))
 
     async def ready(self) -> Readiness:
-        """How each part of the stack is."""
+        """Returns the state of each part of the stack."""
         return Readiness.model_validate(await self._connection.json("GET", "/readyz"))
 
     async def close(self) -> None:

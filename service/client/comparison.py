@@ -82,7 +82,7 @@ class Comparison:
 def compare(
     jobs: Iterable[Job], versus: str | None = None, phase: Phase | None = None, rows: Sequence[str] = ()
 ) -> Comparison:
-    """The table of these jobs; only runs with equal settings, data and weights share a row.
+    """Returns the table of these jobs; only runs with equal settings, data and weights share a row.
 
     `versus` names the row to set the others beside: the first one where None. `phase`: final where there are such
     results, else search. `rows` keeps these labels only. Raises NothingToCompare.
@@ -122,7 +122,7 @@ def compare(
 
 
 def difference(row: Row, beside: Row) -> Difference:
-    """`row` minus `beside`: paired where they have at least two seeds in common, else between the means."""
+    """Returns `row` minus `beside`: paired where they have at least two seeds in common, else between the means."""
     common = sorted(row.values.keys() & beside.values.keys())
     if len(common) > 1:
         each = [row.values[seed] - beside.values[seed] for seed in common]
@@ -142,7 +142,7 @@ def difference(row: Row, beside: Row) -> Difference:
 
 
 def student_t(freedom: float) -> float:
-    """The two-sided 95 % point of Student's t with that many degrees of freedom (at least one).
+    """Returns the two-sided 95 % point of Student's t with that many degrees of freedom (at least one).
 
     With x = sqrt(freedom) tan(angle) the density becomes cos(angle)^(freedom - 1), smooth on a bounded interval: it is
     integrated by Simpson's rule, and the angle that holds 95 % found by halving.

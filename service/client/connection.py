@@ -44,7 +44,7 @@ class Connection:
         safe: bool | None = None,
         timeout_s: float = 30.0,
     ) -> Any:
-        """The answer's JSON, None where it has no body.
+        """Returns the answer's JSON, None where it has no body.
 
         `safe` says that repeating the request does no harm (GET, PUT and DELETE by themselves); such a request is
         tried again for PATIENCE_S while the service is away or busy. Raises ProblemError, NoService.
@@ -76,7 +76,7 @@ class Connection:
     async def stream(
         self, path: str, headers: dict[str, str] | None = None, *, timeout_s: float = 60.0
     ) -> AsyncGenerator[httpx2.Response]:
-        """An answer read piece by piece; not retried. Raises ProblemError, httpx2.TransportError."""
+        """Reads an answer piece by piece; not retried. Raises ProblemError, httpx2.TransportError."""
         timeout = httpx2.Timeout(timeout_s, connect=5.0)
         async with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
             self._answered = True
@@ -94,7 +94,7 @@ class Connection:
         return safe and getattr(error, "status", None) in _BUSY
 
     def no_service(self, error: httpx2.TransportError) -> NoService:
-        """What to tell a person for whom nobody answered."""
+        """Returns the message for a person whom nobody answered."""
         if isinstance(error, httpx2.ConnectError):
             return NoService(f"no service answers at {self.address.url}; start one with `pace up`, or set PACE_URL")
         return NoService(f"{self.address.url} does not answer: {type(error).__name__} {error}".rstrip())

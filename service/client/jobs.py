@@ -45,17 +45,17 @@ class AsyncJobs:
         )
 
     async def check(self, request: JobRequest) -> Validated:
-        """The resolved spec and what it would take; nothing is queued. Raises ProblemError."""
+        """Returns the resolved spec and what it would take, and queues nothing. Raises ProblemError."""
         query = {"validate_only": True}
         answer = await self._connection.json("POST", "/v1/jobs", body=_json(request), query=query, safe=True)
         return Validated.model_validate(answer)
 
     async def get(self, job: str) -> Job:
-        """The job as it is now."""
+        """Returns the job as it is now."""
         return Job.model_validate(await self._connection.json("GET", f"/v1/jobs/{job}"))
 
     async def wait(self, job: str, timeout_s: float | None = None) -> Job:
-        """The job when it has ended. Raises TimeoutError."""
+        """Waits until the job has ended, and returns it. Raises TimeoutError."""
         deadline = time.monotonic() + timeout_s if timeout_s is not None else None
         while True:
             left = _WAIT_S if deadline is None else min(_WAIT_S, max(0.0, deadline - time.monotonic()))
@@ -88,7 +88,7 @@ class AsyncJobs:
         return await self._act(job, "resume")
 
     async def retry(self, job: str) -> Job:
-        """A new job with the ended one's spec; the one that a retry made before while that has not ended."""
+        """Queues a new job with the ended one's spec; returns the one of an earlier retry while that has not ended."""
         return await self._act(job, "retry")
 
     async def delete(self, job: str) -> None:
@@ -96,7 +96,7 @@ class AsyncJobs:
         await self._connection.json("DELETE", f"/v1/jobs/{job}")
 
     async def events(self, job: str, after: int = 0, follow: bool = True) -> AsyncGenerator[JobEvent]:
-        """The job's events, oldest first; with `follow` also those to come, until the job has ended.
+        """Yields the job's events, oldest first; with `follow` also those to come, until the job has ended.
 
         A broken stream is taken up again where it broke off.
         """
@@ -120,7 +120,7 @@ class AsyncJobs:
                 await asyncio.sleep(0.5)
 
     async def logs(self, job: str, after: int = 0) -> list[LogLine]:
-        """What the run and the service said so far, from the event number `after` on."""
+        """Returns what the run and the service logged so far, from the event number `after` on."""
         lines: list[LogLine] = []
         while True:
             query = {"after": after, "format": "json"}
@@ -131,12 +131,12 @@ class AsyncJobs:
                 return lines
 
     async def metrics(self, job: str) -> dict[str, list[Point]]:
-        """Each metric's points, in order."""
+        """Returns each metric's points, in order."""
         answer = await self._connection.json("GET", f"/v1/jobs/{job}/metrics")
         return {name: [Point.model_validate(point) for point in points] for name, points in answer["data"].items()}
 
     async def artifacts(self, job: str) -> list[Artifact]:
-        """The job's files."""
+        """Lists the job's files."""
         answer = await self._connection.json("GET", f"/v1/jobs/{job}/artifacts")
         return [Artifact.model_validate(artifact) for artifact in answer["data"]]
 

@@ -34,7 +34,7 @@ class _Problem(BaseModel):
 
 
 def problem_of(response: httpx2.Response) -> ProblemError:
-    """The exception for a response that is no success; its body must have been read."""
+    """Returns the exception for a response that is not a success; its body must have been read."""
     try:
         problem = _Problem.model_validate_json(response.content)
     except ValidationError:  # something between us and the service answered

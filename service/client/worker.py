@@ -12,7 +12,7 @@ class AsyncWorker:
         self._connection = connection
 
     async def lease(self, request: LeaseRequest) -> LeaseResponse:
-        """Work for the free slots; held open for `wait_s` while there is none. Not repeated by itself."""
+        """Asks for work for the free slots; held open for `wait_s` while there is none. Not repeated by itself."""
         body = request.model_dump(mode="json")
         answer = await self._connection.json(
             "POST", "/v1/leases", body=body, safe=False, timeout_s=request.wait_s + 15.0

@@ -26,12 +26,12 @@ class NewEvent(NamedTuple):
 
 
 def from_run(attempt: int, event: Event) -> NewEvent:
-    """What a run said, as it can be stored."""
+    """Returns an event of a run as it can be stored."""
     return NewEvent(attempt, event.seq, event.at, event.type, storable(event.data))
 
 
 def from_service(attempt: int, data: dict[str, Any]) -> NewEvent:
-    """A move that the service made."""
+    """Returns the event of a move that the service made."""
     return NewEvent(attempt, None, datetime.now(UTC), EventType.STATE, storable(data))
 
 
@@ -69,7 +69,7 @@ async def count_deletion(session: AsyncSession) -> None:
 
 
 def storable(data: Any) -> Any:
-    """JSON as Postgres takes it: no NaN or infinity (they become null), no NUL or half characters in text."""
+    """Returns JSON as Postgres takes it: no NaN or infinity (they become null), no NUL or half characters in text."""
     match data:
         case float():
             return data if math.isfinite(data) else None

@@ -12,7 +12,7 @@ from service.events.tables import JobEvent
 async def of_job(
     session: AsyncSession, job: str, after: int = 0, limit: int | None = None, types: Collection[EventType] = ()
 ) -> Sequence[JobEvent]:
-    """A job's events whose number is above `after`, oldest first."""
+    """Lists a job's events whose number is above `after`, oldest first."""
     query = select(JobEvent).where(JobEvent.job == job, JobEvent.number > after).order_by(JobEvent.number).limit(limit)
     if types:
         query = query.where(JobEvent.type.in_(types))

@@ -26,7 +26,7 @@ class File:
     sha256: str
 
     def part(self, header: str | None) -> range:
-        """The bytes that a Range header asks for; all of them where it is None. Raises RangeNotSatisfiable."""
+        """Returns the bytes that a Range header asks for; all of them where it is None. Raises RangeNotSatisfiable."""
         if header is None:
             return range(self.size)
         asked = _RANGE.fullmatch(header.strip())
@@ -39,7 +39,7 @@ class File:
         raise RangeNotSatisfiable(f"{header!r} is no one range of a file of {self.size} bytes")
 
     def read(self, part: range) -> Iterator[bytes]:
-        """Those bytes, piece by piece."""
+        """Reads those bytes, piece by piece."""
         with self.filesystem.open(self.path, "rb") as source:
             source.seek(part.start)
             left = len(part)
@@ -49,12 +49,12 @@ class File:
 
 
 async def list_files(storage_root: str, job: str) -> list[tuple[str, int]]:
-    """Path within the job and size of every file of its attempts."""
+    """Lists every file of a job's attempts: its path within the job, and its size."""
     return await asyncio.to_thread(_list, storage_root, job)
 
 
 async def open_file(storage_root: str, job: str, path: str) -> File:
-    """One file by its path within the job. Raises NotFound, also for a path that leads out of the job's folder."""
+    """Opens a file by its path within the job. Raises NotFound, also for a path that leads out of the job's folder."""
     return await asyncio.to_thread(_open, storage_root, job, path)
 
 

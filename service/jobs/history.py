@@ -87,7 +87,7 @@ async def stream_events(
                 try:
                     await still_valid(session, caller)
                 except Unauthorized:
-                    return  # whoever connects again is told
+                    return  # whoever connects again gets the message
                 job = await session.get(Job, job_id)
                 found = await of_job(session, job_id, last, limit=500)
             for row in found:

@@ -30,7 +30,7 @@ class End:
 
 
 async def submit(session: AsyncSession, job: Job) -> None:
-    """A new job: queued, with its first event."""
+    """Adds a new job: queued, with its first event."""
     job.state, job.event_count, job.created_at = State.QUEUED, 1, datetime.now(UTC)
     session.add(job)
     await session.flush()
@@ -40,7 +40,7 @@ async def submit(session: AsyncSession, job: Job) -> None:
 
 
 def folder_of(storage_root: str, job: str, attempt: int) -> str:
-    """Where an attempt keeps its files."""
+    """Returns the place where an attempt keeps its files."""
     return f"{storage_root}/jobs/{job}/{attempt}"
 
 

@@ -43,7 +43,7 @@ class JobFilters(BaseModel):
 
 
 async def find(session: AsyncSession, job_id: str, caller: Caller, *, lock: bool = False) -> Job:
-    """The job as it is now, its row locked where it is to be changed. Raises NotFound where the caller sees none."""
+    """Returns the job, its row locked where it is to be changed. Raises NotFound where the caller sees none."""
     job = await session.get(Job, job_id, with_for_update=lock, populate_existing=True)
     if job is None or not caller.sees(job.project):
         raise NotFound(f"there is no job {job_id!r}, or it belongs to a project that this key does not see")
@@ -51,13 +51,13 @@ async def find(session: AsyncSession, job_id: str, caller: Caller, *, lock: bool
 
 
 async def attempts(session: AsyncSession, job_id: str) -> list[Attempt]:
-    """Every attempt of the job, oldest first."""
+    """Lists every attempt of the job, oldest first."""
     found = await session.execute(select(Attempt).where(Attempt.job == job_id).order_by(Attempt.number))
     return list(found.scalars())
 
 
 async def page(session: AsyncSession, filters: JobFilters, caller: Caller) -> tuple[Sequence[Job], str | None]:
-    """One page of jobs, newest first, and the cursor of the next one."""
+    """Returns one page of jobs, newest first, and the cursor of the next one."""
     query = _filtered(filters, caller).order_by(Job.id.desc()).limit(filters.limit + 1)
     if filters.after:
         query = query.where(Job.id < _position(filters))

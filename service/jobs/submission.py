@@ -31,7 +31,7 @@ from service.projects.queries import open_project
 
 
 def resolve(request: JobRequest, catalogue: Catalogue) -> tuple[RunSpec, str]:
-    """The resolved spec and its row label. Raises Invalid with every fault, pointers into the request's body."""
+    """Returns the resolved spec and its row label. Raises Invalid with all faults, pointing into the request's body."""
     if (request.spec is None) == (request.recipe is None):
         fault = Fault(pointer="/spec", code="conflict", message="give either a spec or a recipe, one of the two")
         raise Invalid("the request has faults", [fault])
@@ -79,7 +79,7 @@ async def submit(session: AsyncSession, request: JobRequest, caller: Caller, cat
 
 
 def new_job(spec: RunSpec, catalogue: Catalogue) -> Job:
-    """A job of that spec: what follows from the spec is filled in."""
+    """Makes a job of that spec, with what follows from the spec filled in."""
     found = find_task(spec.task.name)
     asked = spec.resources.memory_gib
     memory = estimate(spec, catalogue).memory_bytes if asked is None else asked * 2**30

@@ -13,7 +13,7 @@ _SAME = [name for name in JobView.model_fields if name not in ("waiting_for", "p
 
 
 async def views(session: AsyncSession, jobs: Sequence[Job], worker_seen_s: float) -> list[JobView]:
-    """The jobs as clients see them; of those in the queue, what they wait for."""
+    """Returns the jobs as clients see them, and for those in the queue what they wait for."""
     queued = any(job.state == State.QUEUED for job in jobs)
     slots = await seen_slots(session, worker_seen_s) if queued else None
     return [

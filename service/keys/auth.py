@@ -32,7 +32,7 @@ class Caller:
     """The cluster of a worker's key."""
 
     def sees(self, project: str) -> bool:
-        """Whether that project's jobs exist for this caller."""
+        """Tells whether that project's jobs exist for this caller."""
         return self.role in (Role.ADMIN, Role.TRACKING) or self.project == project
 
     @property
@@ -42,13 +42,13 @@ class Caller:
 
 
 def cluster_of(caller: Caller) -> str:
-    """The cluster that a worker's key leases for."""
+    """Returns the cluster that a worker's key leases for."""
     assert caller.cluster is not None, "the table holds that workers have a cluster"
     return caller.cluster
 
 
 async def authenticated(database: Database, secret: str | None) -> Caller:
-    """The holder of that key. Raises Unauthorized where it is unknown, revoked or expired."""
+    """Returns the holder of that key. Raises Unauthorized where it is unknown, revoked or expired."""
     if secret is None:
         raise Unauthorized("send your API key as `Authorization: Bearer pace_…`; `pace up` and `pace status` name it")
     async with database.transaction() as session:  # its own, short: a long poll holds no connection

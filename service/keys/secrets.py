@@ -21,17 +21,17 @@ DEFAULT_CLUSTER = "local"
 
 
 def hashed(secret: str) -> str:
-    """What is stored of a key."""
+    """Returns what is stored of a key."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def usable() -> ColumnElement[bool]:
-    """Whether a key is neither revoked nor expired, by the database's clock."""
+    """Tells whether a key is neither revoked nor expired, by the database's clock."""
     return ApiKey.revoked_at.is_(None) & or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
 
 
 def topic(key_id: str) -> str:
-    """What is notified when the key stops working, so that its open streams end."""
+    """Returns the topic that is notified when the key stops working, so that its open streams end."""
     return f"key {key_id}"
 
 
@@ -45,7 +45,7 @@ async def make_key(
     name: str = "",
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key and its secret, which is shown this once.
+    """Makes a new key and its secret, which is shown this once.
 
     Its project (`default` where none is named) is made where it does not exist; a worker's cluster is `local` where
     none is named.
@@ -70,7 +70,7 @@ async def make_key(
 async def create_key(
     session: AsyncSession, role: Role, owner: str, project: str | None = None, *, cluster: str | None = None
 ) -> str:
-    """The secret of a new key; see `make_key`."""
+    """Creates a key and returns its secret; see `make_key`."""
     return (await make_key(session, role, owner, project, cluster=cluster))[1]
 
 

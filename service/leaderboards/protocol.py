@@ -18,12 +18,12 @@ _HARMLESS = ("checkpoint_every_steps", "diagnostics", "micro_batch", "eval_every
 
 
 def recipes_of(benchmark: str) -> list[Recipe]:
-    """The recipes of that benchmark."""
+    """Returns the recipes of that benchmark."""
     return [recipe for recipe in load_recipes().values() if recipe.benchmark == benchmark]
 
 
 def differences(spec: dict[str, Any], benchmark: str, row: str, catalogue: Catalogue) -> list[str]:
-    """Where a resolved spec departs from the benchmark's recipe that is nearest, a clause each.
+    """Lists where a resolved spec departs from the benchmark's nearest recipe, a clause each.
 
     A row of a recipe is compared whole, any other row in what a recipe fixes for all its rows: backbone and training.
     Empty where the benchmark has no recipe.
@@ -33,7 +33,7 @@ def differences(spec: dict[str, Any], benchmark: str, row: str, catalogue: Catal
 
 
 def refusal(benchmark: str, row: str, task: str, catalogue: Catalogue) -> str | None:
-    """Why a recipe's row cannot run on the task; None where it can, or where no recipe has such a row."""
+    """Says why a recipe's row cannot run on the task; None where it can, or where no recipe has such a row."""
     for recipe in recipes_of(benchmark):
         if recipe.row(row):
             try:

@@ -80,7 +80,7 @@ class Cell:
 
 
 async def own_task(session: AsyncSession, name: str, phase: Phase, project: str | None) -> Benchmark | None:
-    """A task of the users' own as a benchmark of that one task; None where nobody submitted a job of it.
+    """Returns a benchmark of one task, a task of the users' own; None where nobody submitted a job of it.
 
     Its metric is accuracy, or what its newest result measures in that place.
     """

@@ -19,7 +19,7 @@ class Slots:
         self._away = self._last_seen is not None and (now - self._last_seen).total_seconds() > seen_s
 
     def waiting_for(self, device: str, memory_bytes: int | None) -> str:
-        """What a queued job with these needs waits for, in a sentence."""
+        """Says in a sentence what a queued job with these needs waits for."""
         lacking = self.lacking(device, memory_bytes)
         if lacking:
             return lacking
@@ -28,7 +28,7 @@ class Slots:
         return "a free slot"
 
     def lacking(self, device: str, memory_bytes: int | None) -> str | None:
-        """What no slot seen so far has; None where one could run it."""
+        """Says what no slot seen so far has; None where one could run it."""
         if not self._slots:
             return "a worker: none has connected yet; start one with `pace up` or `python -m worker dispatch`"
         fitting = [slot for slot in self._slots if device in ("auto", slot.device)]
@@ -46,5 +46,5 @@ class Slots:
 
 
 async def seen_slots(session: AsyncSession, seen_s: float) -> Slots:
-    """The slots of every cluster that ever asked for work."""
+    """Lists the slots of every cluster that ever asked for work."""
     return Slots(list((await session.execute(select(Cluster))).scalars()), seen_s)

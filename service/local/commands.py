@@ -25,7 +25,7 @@ class Command:
 
 
 def api(folder: Folder, port: int, database_url: str, mlflow_url: str | None) -> Command:
-    """The REST API."""
+    """Returns the command of the REST API."""
     environment = {
         "PACE_DATABASE_URL": database_url,
         "PACE_STATE_DIR": str(folder.path),
@@ -37,7 +37,7 @@ def api(folder: Folder, port: int, database_url: str, mlflow_url: str | None) ->
 
 
 def ray(folder: Folder, port: int) -> Command:
-    """A Ray cluster on loopback, with a token that only its owner can read.
+    """Returns the command of a Ray cluster on loopback, with a token that only its owner can read.
 
     Every port is free or drawn by Ray, so that two clusters never meet. It is killed as a whole session, which ends
     the actors too; `ray stop` would end every cluster of the machine.
@@ -54,7 +54,7 @@ def ray(folder: Folder, port: int) -> Command:
 
 
 def ray_environment(folder: Folder) -> dict[str, str]:
-    """What every process that talks to the cluster needs."""
+    """Returns the environment of every process that talks to the cluster."""
     return {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder.ray_token),
@@ -76,7 +76,7 @@ def tracking(worker: dict[str, str], mlflow_url: str) -> Command:
 
 
 def mlflow(folder: Folder, port: int, database_url: str) -> Command:
-    """The MLflow server. It computes for 15 to 50 s when it starts, hence after all others and behind them."""
+    """Returns the command of the MLflow server, which computes for 15 to 50 s at its start: hence last and nicest."""
     arguments = [
         *(_script("mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", _sqlalchemy(of_database(database_url, "mlflow"))),
@@ -87,7 +87,7 @@ def mlflow(folder: Folder, port: int, database_url: str) -> Command:
 
 
 def worker_environment(folder: Folder, url: str, key: str) -> dict[str, str]:
-    """What dispatcher and tracking need to reach the service and the files."""
+    """Returns the environment in which dispatcher and tracking reach the service and the files."""
     return {
         "PACE_URL": url,
         "PACE_API_KEY": key,
@@ -97,12 +97,12 @@ def worker_environment(folder: Folder, url: str, key: str) -> dict[str, str]:
 
 
 def storage_root(folder: Folder) -> str:
-    """PACE_STORAGE, else a folder of the state folder."""
+    """Returns PACE_STORAGE, else a folder of the state folder."""
     return (os.environ.get("PACE_STORAGE") or str(folder.storage)).rstrip("/")
 
 
 def of_database(url: str, name: str) -> str:
-    """The same server's database of that name."""
+    """Returns the URL of the same server's database of that name."""
     parts = urlsplit(url)
     # urlunsplit would drop the slashes before an empty host; a socket in the query wins over the host here
     return urlunsplit(parts._replace(netloc=parts.netloc or "localhost", path=f"/{name}"))

@@ -22,13 +22,13 @@ class Identity(BaseModel):
 
 
 def identify(pid: int) -> Identity | None:
-    """The process that has this id now; None where there is none, or it has ended and waits to be buried."""
+    """Returns the process that has this id now; None where there is none, or it has ended and waits to be buried."""
     started = _started_linux(pid) if sys.platform == "linux" else _started_ps(pid)
     return Identity(pid=pid, started=started) if started else None
 
 
 def alive(process: Identity) -> bool:
-    """Whether that very process still runs."""
+    """Tells whether that very process still runs."""
     return identify(process.pid) == process
 
 

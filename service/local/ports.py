@@ -5,7 +5,7 @@ import socket
 
 
 def chosen_port(default: int) -> int:
-    """PACE_PORT, else `default` or the next free one. Raises RuntimeError where PACE_PORT is taken."""
+    """Returns PACE_PORT, else `default` or the next free one. Raises RuntimeError where PACE_PORT is taken."""
     wanted = int(os.environ.get("PACE_PORT") or 0)
     if not wanted:
         return free_port(default)
@@ -15,7 +15,7 @@ def chosen_port(default: int) -> int:
 
 
 def free_port(wanted: int = 0) -> int:
-    """`wanted`, or the next one above it that is free on loopback; any free one for 0."""
+    """Returns `wanted`, or the next port above it that is free on loopback; any free one for 0."""
     for port in range(wanted, wanted + 100) if wanted else [0]:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -28,7 +28,7 @@ def free_port(wanted: int = 0) -> int:
 
 
 def answers(port: int) -> bool:
-    """Whether something listens there."""
+    """Tells whether something listens there."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -21,7 +21,7 @@ class StackError(RuntimeError):
 
 
 def healthy(url: str, key: str) -> bool:
-    """Whether the API answers there, and is the one that knows the key: another stack may have taken the port."""
+    """Tells whether the API answers there, and is the one that knows the key: another stack may have taken the port."""
     asked = Request(f"{url}/v1/jobs?limit=1", headers={"Authorization": f"Bearer {key}"})
     try:
         with _DIRECT.open(asked, timeout=5.0) as answer:

@@ -68,14 +68,14 @@ class Folder:
                 yield True
 
     def running(self) -> bool:
-        """Whether a supervisor runs on this folder."""
+        """Tells whether a supervisor runs on this folder."""
         if not self._lock.exists():
             return False
         with self.held() as free:
             return not free
 
     def read(self) -> Record | None:
-        """The record of the stack that runs or ran last; None where there is none."""
+        """Returns the record of the stack that runs or ran last; None where there is none."""
         try:
             return Record.model_validate_json(self._record.read_text("utf-8"))
         except (FileNotFoundError, ValidationError):
@@ -86,7 +86,7 @@ class Folder:
         write_private(self._record, record.model_dump_json(indent=2))
 
     def forget(self) -> None:
-        """Nothing of the stack runs any more."""
+        """Removes the record, as nothing of the stack runs any more."""
         self._record.unlink(missing_ok=True)
 
     def read_client(self) -> dict[str, str]:
@@ -94,7 +94,7 @@ class Folder:
         return _read(self.client)
 
     def read_keys(self) -> dict[str, str]:
-        """The stack's own keys by role, which stay here; empty where there are none yet."""
+        """Returns the stack's own keys by role, which stay here; empty where there are none yet."""
         return _read(self.keys)
 
 

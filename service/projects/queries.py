@@ -8,7 +8,7 @@ from service.projects.tables import Project
 
 
 async def open_project(session: AsyncSession, name: str, pointer: str) -> str:
-    """The name of a project that takes jobs and keys. Raises Invalid, with that pointer, for any other."""
+    """Returns the name of a project that takes jobs and keys. Raises Invalid, with that pointer, for any other."""
     project = await session.get(Project, name)
     if project is None:
         message = f"there is no project {name!r}; an admin makes it with `pace project create {name}`"

@@ -77,7 +77,7 @@ def print_comparison(found: Comparison) -> None:
 
 
 def as_data(found: Comparison) -> dict[str, object]:
-    """The whole comparison as plain data, fractions."""
+    """Returns the whole comparison as plain data, fractions."""
     rows: list[dict[str, object]] = [
         _record(found, row) | {"values": row.values, "jobs": row.jobs} for row in found.rows
     ]

@@ -14,7 +14,7 @@ _LONGEST = 60  # letters of a label
 
 
 def picture(found: Comparison) -> str:
-    """The whole SVG, which needs no other file; percent along the bottom."""
+    """Draws the whole SVG, which needs no other file; percent along the bottom."""
     labels = [_short(row.label) for row in found.rows]
     left = _LEFT + math.ceil(max(cell_len(label) for label in labels) * _LETTER) + 14
     height = _TOP + _LINE * len(found.rows) + 44

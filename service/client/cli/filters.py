@@ -35,7 +35,7 @@ class Filters:
     search: str | None = None
 
     def query(self) -> dict[str, str | list[str] | None]:
-        """The request's query. Raises typer.BadParameter where `since` is no time."""
+        """Returns the request's query. Raises typer.BadParameter where `since` is no time."""
         return {
             "state": [str(state) for state in self.state] or None,
             "tag": self.tag or None,
@@ -49,7 +49,7 @@ class Filters:
 
 
 def moment(text: str) -> datetime:
-    """`2h`, `3d` (before now) or a date such as 2026-11-27 or 2026-11-27T09:30, in UTC. Raises typer.BadParameter."""
+    """Parses `2h`, `3d` (before now) or a UTC date such as 2026-11-27 or 2026-11-27T09:30. Raises BadParameter."""
     ago = re.fullmatch(r"(\d{1,6})\s*(m|min|h|d|w)", text.strip())
     try:
         if ago:

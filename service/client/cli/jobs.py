@@ -79,7 +79,7 @@ COLUMNS = (
 
 
 def record(job: Job) -> dict[str, object]:
-    """A job as one line of a table, its numbers as fractions and seconds."""
+    """Returns a job as one line of a table, its numbers as fractions and seconds."""
     known: dict[str, object] = job.model_dump(mode="json")
     measured: dict[str, object] = {
         "val_accuracy": job.result.value("val") if job.result else None,
@@ -189,7 +189,7 @@ def download(
 
 
 def standing(job: Job) -> str:
-    """What a job is doing, in a few words."""
+    """Says in a few words what a job is doing."""
     if job.state.ended:
         return job.reason if job.reason and job.state is not State.SUCCEEDED else ""
     asked = "cancel asked" if job.cancel_requested else "pause asked" if job.pause_requested else ""
@@ -203,7 +203,7 @@ def standing(job: Job) -> str:
 
 
 def accuracy(result: RunResult | None) -> str:
-    """Test accuracy in percent, else that of validation."""
+    """Returns the test accuracy in percent, else that of validation."""
     for split in ("test", "val"):
         value = result.value(split) if result else None
         if value is not None:

@@ -47,7 +47,7 @@ class Form(StrEnum):
 
 
 def form(as_json: bool, as_csv: bool) -> Form:
-    """What the flags ask for. Raises typer.BadParameter where they ask for two things."""
+    """Returns the form that the flags ask for. Raises typer.BadParameter where they ask for two things."""
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv, not both")
     return Form.JSON if as_json else Form.CSV if as_csv else Form.TABLE
@@ -71,17 +71,17 @@ def write(text: str) -> None:
 
 
 def out() -> Console:
-    """Where results go; lines are left whole, so that they can be searched and piped."""
+    """Returns the console for results; lines are not wrapped, so that they can be searched and piped."""
     return Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 def err() -> Console:
-    """Where errors go."""
+    """Returns the console for errors."""
     return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def failed(message: str) -> typer.Exit:
-    """What a command raises to end with an error, which is told here."""
+    """Prints an error and returns the exception with which a command ends."""
     print_error(message)
     return typer.Exit(1)
 
@@ -114,7 +114,7 @@ def _folded(text: str, indent: str, before: int = 0) -> str:
 
 
 def table(*columns: str) -> Table:
-    """An open table.
+    """Returns a table without a frame.
 
     Columns whose name begins with `>` are set to the right. Where the table would be too wide, those that begin with
     `|` are folded onto further lines and those that begin with `~` are shortened, `~~` after all others.
@@ -198,22 +198,22 @@ def _of_columns(made: Table, rows: list[list[str]], chosen: list[int]) -> Table:
 
 
 def shown_state(state: State) -> str:
-    """The state in its colour."""
+    """Returns the state in its colour."""
     return f"[{_STYLES[state]}]{state}[/]"
 
 
 def ago(at: datetime | None) -> str:
-    """How long ago, in one unit."""
+    """Says how long ago, in one unit."""
     return age(at) + " ago" if at else ""
 
 
 def age(at: datetime) -> str:
-    """The time since then, in one unit."""
+    """Returns the time since then, in one unit."""
     return duration((datetime.now(UTC) - at).total_seconds())
 
 
 def duration(seconds: float) -> str:
-    """`43 s`, `12 min`, `3.4 h`, `5 days`."""
+    """Writes a time as `43 s`, `12 min`, `3.4 h` or `5 days`."""
     for limit, unit, shape in ((120, 1, "{:.0f} s"), (7200, 60, "{:.0f} min"), (172800, 3600, "{:.1f} h")):
         if seconds < limit:
             return shape.format(seconds / unit)
@@ -221,17 +221,17 @@ def duration(seconds: float) -> str:
 
 
 def plain(text: object) -> str:
-    """Text that Rich prints as it is, without the control characters that would redraw a terminal."""
+    """Returns text that Rich prints as it is, without the control characters that would redraw a terminal."""
     return escape("".join(char for char in str(text) if char.isprintable() or char == "\n"))
 
 
 def one_line(text: object) -> str:
-    """The text with a blank for each of its line breaks."""
+    """Returns the text with a blank for each of its line breaks."""
     return re.sub(r"[\r\n\t\v\f\u2028\u2029]+", " ", str(text))
 
 
 def cell(text: object) -> str:
-    """Text of one line, for a table."""
+    """Returns text of one line, for a table."""
     return plain(one_line(text))
 
 

@@ -66,7 +66,7 @@ def submit(
 
 
 def parse_overrides(texts: list[str]) -> dict[str, Any]:
-    """`a.b=c` texts as part of a spec; values as YAML reads them. Raises typer.BadParameter."""
+    """Turns `a.b=c` texts into part of a spec, with values as YAML reads them. Raises typer.BadParameter."""
     overrides: dict[str, Any] = {}
     for text in texts:
         path, value = pair(text, "--set")
@@ -81,7 +81,7 @@ def parse_overrides(texts: list[str]) -> dict[str, Any]:
 
 
 def pair(text: str, option: str) -> tuple[str, str]:
-    """Both sides of `key=value`. Raises typer.BadParameter."""
+    """Returns both sides of `key=value`. Raises typer.BadParameter."""
     key, sign, value = text.partition("=")
     if not (sign and key.strip()):
         raise typer.BadParameter(f"{option} {text}: must be key=value, such as {_EXAMPLES[option]}")
@@ -92,14 +92,14 @@ _EXAMPLES = {"--set": "method.rank=8", "--tag": "sheet=2"}
 
 
 def raw_spec(raw: dict[str, Any] | None, chosen: RecipeChoice | None, overrides: dict[str, Any]) -> dict[str, Any]:
-    """What the file or the recipe says, with the overrides on top. Raises SpecError where a name is unknown."""
+    """Returns what the file or the recipe says, with the overrides on top. Raises SpecError where a name is unknown."""
     if chosen:
         return spec_of_recipe(chosen.name, chosen.row, chosen.task, overrides)
     return merged(raw or {}, overrides)
 
 
 def chosen_recipe(spec: Path | None, recipe: str | None, row: str | None, task: str | None) -> RecipeChoice | None:
-    """The recipe that the options name; None where they name a file. Raises typer.BadParameter."""
+    """Returns the recipe that the options name; None where they name a file. Raises typer.BadParameter."""
     if recipe is None:
         if spec is None:
             raise typer.BadParameter("name a file, or --recipe, --row and --task (`pace catalogue recipes` lists them)")
