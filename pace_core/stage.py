@@ -1,5 +1,6 @@
 """A stage of training: its data, the adapted model with its regularizer and optimizer, and its batches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from pace_core.noise import Pass, SeededSource, keyed_seed
 from pace_core.preprocessing import Preprocessing
 from pace_core.regularizers import Regularizer, StepContext
 from pace_core.spec import Reporter, RunError, RunSpec
+from pace_core.spec.text import LONGEST_NAME, shown, valid_unicode
 from pace_core.training.augmentation import Augmentation
 from pace_core.training.average import Average
 from pace_core.training.batches import Batches
@@ -125,7 +127,24 @@ def load_data(spec: RunSpec, phase: Phase, preprocessing: Preprocessing, reporte
     splits = source.load(params, phase=phase, num_classes=num_classes, preprocessing=preprocessing, reporter=reporter)
     if len(splits.train) == 0:
         raise RunError("data_missing", f"task: {spec.task.name} has no training images")
+    _check_class_names(splits.class_names)
     return splits
+
+
+def _check_class_names(names: Sequence[str]) -> None:
+    """Raises RunError `data_corrupt` for names that cannot be written into files, tables and messages."""
+    unwritable = [name for name in names if valid_unicode(name) != name or "\0" in name]
+    if unwritable:
+        message = f"the name of class '{shown(unwritable[0])}' is not UTF-8 text; rename its folder or label"
+        raise RunError("data_corrupt", f"task: {message}{_and_more(unwritable)}")
+    long = [name for name in names if len(name) > LONGEST_NAME]
+    if long:
+        message = f"the name of class '{shown(long[0], 60)}' has {len(long[0]):,} characters, more than {LONGEST_NAME}"
+        raise RunError("data_corrupt", f"task: {message}{_and_more(long)}")
+
+
+def _and_more(names: Sequence[str]) -> str:
+    return f" ({len(names)} classes like this)" if len(names) > 1 else ""
 
 
 def data_hash(spec: RunSpec, phase: Phase) -> str:

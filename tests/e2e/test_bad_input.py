@@ -1,5 +1,6 @@
 """What a user gets wrong ends as a clear error that names field or file, and harms no other job."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,15 @@ def absurd_learning_rate(folder: Path) -> tuple[dict[str, Any], str]:
     return {
         "task": {"name": "hot", "source": "image_folder", "path": str(root)},
         "method": {"name": "lora_add", "rank": 4},
-        "optimizer": {"lr": 1e30},
+        "optimizer": {"lr": 1e12},
     }, "optimizer.lr"
+
+
+def class_that_is_not_utf8(folder: Path) -> tuple[dict[str, Any], str]:
+    root = image_folder(folder / "colours", per_class=6)
+    os.rename(root / "blue", os.fsencode(root) + b"/Pl\xe4tze")
+    os.rename(root / "red" / "000.png", os.fsencode(root / "red") + b"/Pl\xe4tze.png")
+    return {"task": {"name": "latin-1", "source": "image_folder", "path": str(root)}}, "Pl\\xe4tze"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +52,7 @@ def absurd_learning_rate(folder: Path) -> tuple[dict[str, Any], str]:
         (missing_folder, "data_missing"),
         (label_out_of_range, "data_corrupt"),
         (absurd_learning_rate, "nan"),
+        (class_that_is_not_utf8, "data_corrupt"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )

@@ -1,6 +1,8 @@
 """The core alone: a spec in, a result out, and every way in which a run can fail has a name."""
 
 import errno
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,49 @@ def test_a_corrupt_image_is_named_before_training(make_spec: MakeSpec, pictures:
     failed = failure(make_spec(task__path=str(broken)), tmp_path / "run")
     assert failed.reason == "data_corrupt"
     assert "bad.png" in failed.message
+
+
+def data_with_a_class_called(name: bytes, pictures: Path, root: Path) -> str:
+    """Without split folders, so that files are drawn for the test split by their names."""
+    for folder in (b"red", name):
+        target = os.fsencode(root) + b"/" + folder
+        os.makedirs(target)
+        for number in range(4):
+            source = pictures / "train" / ("red" if folder == b"red" else "blue") / f"{number}.png"
+            shutil.copyfile(source, target + b"/Pl\xe4tze %d.png" % number)
+    return str(root)
+
+
+def test_file_names_that_are_not_utf8_are_names_like_others(
+    make_spec: MakeSpec, pictures: Path, tmp_path: Path
+) -> None:
+    path = data_with_a_class_called("Plätze".encode(), pictures, tmp_path / "data")
+    result = run(make_spec(task__path=path, task__phase="final", training={"epochs": 1}), Told(), str(tmp_path / "run"))
+    assert result.adapter
+
+
+@pytest.mark.parametrize("name", [b"Pl\xe4tze", b"\xff"])
+def test_a_class_name_that_is_not_utf8_is_refused_with_its_escaped_name(
+    name: bytes, make_spec: MakeSpec, pictures: Path, tmp_path: Path
+) -> None:
+    spec = make_spec(task__path=data_with_a_class_called(name, pictures, tmp_path / "data"), task__phase="final")
+    failed = failure(spec, tmp_path / "run")
+    assert failed.reason == "data_corrupt"
+    assert repr(name)[2:-1] in failed.message
+    assert "rename" in failed.message
+    assert failed.message.isprintable()
+
+
+def test_a_class_name_without_end_is_refused(make_spec: MakeSpec, pictures: Path, tmp_path: Path) -> None:
+    rows = [
+        f"{pictures}/train/{c}/{n}.png,{label}" for c, label in (("red", "red"), ("blue", "b" * 500)) for n in range(4)
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]))
+    task = {"name": "long", "source": "csv", "path": str(tmp_path / "list.csv"), "phase": "search"}
+    failed = failure(make_spec(task=task), tmp_path / "run")
+    assert failed.reason == "data_corrupt"
+    assert "has 500 characters, more than 200" in failed.message
+    assert len(failed.message) < 300
 
 
 def test_a_missing_folder_is_named(make_spec: MakeSpec, tmp_path: Path) -> None:
