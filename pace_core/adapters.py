@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from pace_core import methods, storage
@@ -19,11 +20,13 @@ from pace_core.network.parts import head_prefix, network_family
 from pace_core.network.residual import NoisedHead, plain_linear, residuals
 from pace_core.preprocessing import Preprocessing
 from pace_core.spec import RunError, RunSpec
+from pace_core.spec.text import shown
 from pace_core.tensors import pack, unpack
 from pace_core.training.optimizer import trainable
 
 _BATCH = 64
 _NAMED = 3
+_TRANSFORM = TypeAdapter(Preprocessing)
 LARGEST_IMAGE = 1024  # as backbone.image_size
 
 
@@ -67,12 +70,10 @@ def parse_adapter(content: bytes, uri: str) -> AdapterFile:
     """Returns the adapter that a file's content is. Raises RunError `weights_missing`."""
     try:
         tensors, facts = unpack(content)
-        preprocessing = Preprocessing.read(facts["preprocessing"])
+        preprocessing = _preprocessing(facts["preprocessing"])
         names = tuple(facts["class_names"])
         if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
             raise ValueError("its class names are not different texts")
-        if not 1 <= preprocessing.image_size <= LARGEST_IMAGE or (preprocessing.resize_to or 1) > 2 * LARGEST_IMAGE:
-            raise ValueError(f"its images are larger than {LARGEST_IMAGE} pixels")
         spec = RunSpec.model_validate(facts["spec"])
         return AdapterFile(spec, names, preprocessing, facts["weights_hash"], tensors)
     except ValidationError as error:
@@ -81,6 +82,16 @@ def parse_adapter(content: bytes, uri: str) -> AdapterFile:
         raise RunError("weights_missing", message) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError("weights_missing", f"{uri} is not an adapter: {error}") from error
+
+
+def _preprocessing(said: Any) -> Preprocessing:
+    """Raises ValueError, KeyError or TypeError for what no run has written."""
+    made = _TRANSFORM.validate_python(asdict(Preprocessing.read(said)))
+    if not made.image_size <= (made.resize_to or made.image_size) <= 2 * LARGEST_IMAGE or made.image_size < 1:
+        raise ValueError(f"its images are larger than {LARGEST_IMAGE} pixels, or have none")
+    if not (len(made.mean) == len(made.std) == 3 and min(made.std) > 0):
+        raise ValueError("its mean and std are not those of three channels")
+    return made
 
 
 def adapt(model: nn.Module, spec: RunSpec, rng: torch.Generator) -> None:
@@ -144,7 +155,11 @@ class Predictor:
         if loaded.weights_hash != file.weights_hash:
             message = f"backbone.weights: the adapter was trained on other weights of {spec.backbone.name} than these"
             raise RunError("weights_missing", message)
-        adapt(loaded.model, spec, torch.Generator().manual_seed(0))
+        try:
+            adapt(loaded.model, spec, torch.Generator().manual_seed(0))
+        except (KeyError, ValidationError) as error:
+            why = "this version does not know the method or its parameters"
+            raise RunError("weights_missing", f"{spec.method.name}: {why} ({shown(str(error))})") from error
         load_trained(loaded.model, file.tensors, origin="the adapter")
         self.model = merge(loaded.model).to(device)
         self.class_names = file.class_names

@@ -304,6 +304,22 @@ HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         changed_facts(preprocessing={"image_size": 10**9, "mean": [0, 0, 0], "std": [1, 1, 1]}),
         "is not an adapter",
     ),
+    "a mean of text": (
+        changed_facts(preprocessing={"image_size": 16, "mean": ["a", 0, 0], "std": [1, 1, 1]}),
+        "is an adapter of another version",
+    ),
+    "a std of two": (
+        changed_facts(preprocessing={"image_size": 16, "mean": [0, 0, 0], "std": [1, 1]}),
+        "three channels",
+    ),
+    "a crop larger than its image": (
+        changed_facts(preprocessing={"image_size": 16, "mean": [0, 0, 0], "std": [1, 1, 1], "resize_to": 3}),
+        "is not an adapter",
+    ),
+    "an unknown interpolation": (
+        changed_facts(preprocessing={"image_size": 16, "mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "x"}),
+        "is an adapter of another version",
+    ),
     "preprocessing of no kind": (changed_facts(preprocessing=[1, 2]), "is not an adapter"),
     "another file's metadata": (
         lambda content: edited(content, lambda header: header.update(__metadata__={"format": "pt"})),
@@ -334,6 +350,20 @@ def test_a_file_that_is_no_adapter_is_refused_with_a_sentence(
     assert done.exit_code == 1
     assert says in done.stderr.replace("\n", " ")
     assert isinstance(done.exception, SystemExit), "a sentence, no traceback"
+
+
+@pytest.mark.parametrize("method", [{"name": "../../etc"}, {"name": "lora_add", "rank": True}, {"name": "peft:NONE"}])
+def test_an_adapter_of_a_method_that_this_version_does_not_know_is_refused(
+    method: dict[str, Any], good_adapter: bytes, pictures: Path, tmp_path: Path
+) -> None:
+    tensors, facts = unpack(good_adapter)
+    (tmp_path / "adapter.safetensors").write_bytes(
+        pack(tensors, {**facts, "spec": {**facts["spec"], "method": method}})
+    )
+    done = core("predict", str(tmp_path), str(pictures / "test" / "red" / "0.png"))
+    assert done.exit_code == 1
+    assert "this version does not know the method or its parameters" in done.stderr
+    assert isinstance(done.exception, SystemExit)
 
 
 def test_a_name_of_a_tensor_leads_nowhere(good_adapter: bytes, pictures: Path, tmp_path: Path) -> None:
