@@ -40,7 +40,10 @@ def require_hub_weights(name: str) -> None:
     """Raises RunError `weights_missing` where timm knows of none, without asking the hub."""
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
-        raise RunError("weights_missing", f"backbone.weights: timm has no pretrained weights of {name}; {_CURE}")
+        known = timm.list_pretrained(f"{name.partition('.')[0].removesuffix('_in21k')}.*")
+        meant = [other for other in known if other.endswith(".orig_in21k")] if name.endswith("_in21k") else known
+        named = f"; it has those of {', '.join((meant or known)[:_SHOWN])}" if known else ""
+        raise RunError("weights_missing", f"backbone.weights: timm has no pretrained weights of {name}{named}; {_CURE}")
 
 
 def fill_from_file(model: Any, name: str, path: Path) -> str:

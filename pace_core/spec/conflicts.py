@@ -72,12 +72,20 @@ def _weights_exist(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
     bundled = name in catalogue.backbones and catalogue.backbones[name].bundled
     if weights == "bundled" and not bundled:
         yield _conflict("/backbone/weights", f"no weights of {name} ship; use hub, none or the path of a file")
+    elif weights in ("auto", "hub") and (original := _original(name)) in catalogue.backbones:
+        message = f"timm has no weights under the old name {name}; those of ImageNet-21k are {original} (PACE's rows)"
+        yield Fault(pointer="/backbone/name", code="unknown_name", message=f"{message} or its augreg_in21k")
     elif weights == "hub" and bundled:
         yield _conflict("/backbone/weights", f"{name} is on no hub; its weights ship: use bundled")
     elif weights not in _WEIGHT_WORDS and not weights.endswith(WEIGHT_FILES):
         words, endings = ", ".join(_WEIGHT_WORDS), ", ".join(WEIGHT_FILES)
         message = f"must be {words} or the path of a {endings} file, not {brief(weights)}"
         yield Fault(pointer="/backbone/weights", code="out_of_range", message=message)
+
+
+def _original(name: str) -> str:
+    """Returns the weights that a name of timm's before 0.8 meant, such as vit_base_patch16_224_in21k."""
+    return name.removesuffix("_in21k") + ".orig_in21k" if name.endswith("_in21k") and "." not in name else ""
 
 
 def _method_fits(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:

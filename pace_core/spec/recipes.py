@@ -26,7 +26,9 @@ class RecipeRow(BaseModel):
     tasks: dict[str, dict[str, Any]] = {}
     """Task → part of a RunSpec, over the row's."""
     origins: dict[str, Origin] = {}
-    """Dotted field → where its value comes from, where it differs from the recipe's `origin`."""
+    """Dotted section or field → where its value comes from, over the recipe's."""
+    task_origins: dict[str, dict[str, Origin]] = {}
+    """Task → the same, over the row's."""
 
 
 class Recipe(BaseModel):
@@ -40,7 +42,14 @@ class Recipe(BaseModel):
     origin: Origin
     """Where the values come from unless a row says otherwise."""
     source: str = ""
+    protocol: list[str] = ["backbone", "training"]
+    """Dotted sections and fields that a row of another label must share to stand in the same table."""
     defaults: dict[str, Any]
+    """Part of a RunSpec, of every row."""
+    tasks: dict[str, dict[str, Any]] = {}
+    """Task → part of a RunSpec, over the defaults, for every row."""
+    origins: dict[str, Origin] = {}
+    """Dotted section or field → where its value comes from, where that is not `origin`."""
     rows: list[RecipeRow]
 
     def row(self, label: str) -> RecipeRow | None:
@@ -77,9 +86,31 @@ def spec_of_recipe(recipe: str, row: str, task: str, overrides: Mapping[str, Any
     if found_task is None:
         raise _unknown("/recipe/task", "task", task, [t.name for t in benchmark.tasks])
     spec: dict[str, Any] = {"task": {"name": f"{benchmark.name}/{found_task.name}"}}
-    for layer in (found.defaults, found_row.spec, found_row.tasks.get(found_task.name, {}), overrides or {}):
+    for layer in (*_layers(found, found_row, found_task.name), overrides or {}):
         spec = merged(spec, layer)
     return spec
+
+
+def origins(recipe: Recipe, row: RecipeRow, task: str) -> dict[str, Origin | None]:
+    """Where each field comes from that the recipe sets for that row and task, by its dotted name.
+
+    None: a recipe that is not wholly `ours` says nothing of the field.
+    """
+    said = recipe.origins | row.origins | row.task_origins.get(task, {})
+    spec: dict[str, Any] = {}
+    for layer in _layers(recipe, row, task):
+        spec = merged(spec, layer)
+    fallback: Origin | None = "ours" if recipe.origin == "ours" else None
+    found: dict[str, Origin | None] = {}
+    for section, fields in spec.items():
+        for field in fields:
+            found[f"{section}.{field}"] = said.get(f"{section}.{field}") or said.get(section) or fallback
+    return found
+
+
+def _layers(recipe: Recipe, row: RecipeRow, task: str) -> list[dict[str, Any]]:
+    """Parts of a RunSpec, each over the ones before."""
+    return [recipe.defaults, recipe.tasks.get(task, {}), row.spec, row.tasks.get(task, {})]
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

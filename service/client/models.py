@@ -64,6 +64,8 @@ class Job(_Read):
     cancel_requested: bool = False
     retry_of: str | None = None
     mlflow_url: str | None = None
+    notices: list[str] = []
+    """Said when it is submitted, of a published benchmark: departures from its protocol, and what is inferred."""
 
 
 class LogLine(_Read):

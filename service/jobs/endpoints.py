@@ -6,6 +6,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from pace_core.spec import State, estimate
+from pace_core.spec.departures import notices
 from service.audit import log
 from service.db import Database, Transaction
 from service.events.log import count_deletion
@@ -64,6 +65,7 @@ async def post_job(
             row=row,
             estimate=estimate(spec, catalogue),
             waiting_for=slots.lacking(probe.device, probe.memory_bytes),
+            notices=notices(spec.json_dict(), row, catalogue),
         )
         return JSONResponse(answer.model_dump(mode="json"))
     if idempotency_key is not None:
@@ -74,6 +76,7 @@ async def post_job(
     job = await submit(session, body, caller, catalogue)
     log.record(session, request, caller, "job.submit", job.id, job.project, priority=job.priority)
     content = (await views(session, [job], state.settings.worker_seen_s))[0].model_dump(mode="json")
+    content["notices"] = notices(content["spec"], content["row"], catalogue)
     if idempotency_key is not None:
         await keep_answer(session, caller, "POST /v1/jobs", idempotency_key, 202, content)
     return _made(content, 202, replayed=False)

@@ -125,6 +125,9 @@ class JobView(BaseModel):
     cancel_requested: bool
     retry_of: str | None
     mlflow_url: str | None
+    notices: list[str] = []
+    """Said when it is submitted, of a published benchmark: where the spec departs from the protocol, and what is
+    inferred."""
 
 
 class JobPage(BaseModel):
@@ -149,6 +152,8 @@ class Validated(BaseModel):
     estimate: Estimate
     waiting_for: str | None
     """What no worker seen so far has that it needs."""
+    notices: list[str] = []
+    """Of a published benchmark: where the spec departs from the protocol, and what is inferred."""
 
 
 class AttemptView(BaseModel):

@@ -9,7 +9,8 @@ from service.jobs.schemas import JobView
 from service.jobs.tables import Job
 from service.leases.fit import seen_slots
 
-_SAME = [name for name in JobView.model_fields if name not in ("waiting_for", "pause_requested", "cancel_requested")]
+_OWN = ("waiting_for", "pause_requested", "cancel_requested", "notices")
+_SAME = [name for name in JobView.model_fields if name not in _OWN]
 
 
 async def views(session: AsyncSession, jobs: Sequence[Job], worker_seen_s: float) -> list[JobView]:

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from pace_core.spec import Benchmark, Catalogue, PublishedTable, load_published
+from pace_core.spec.departures import departures, inferred, recipes_of, refusal
 from service.leaderboards.means import add_means, mark_best
-from service.leaderboards.protocol import differences, recipes_of, refusal
 from service.leaderboards.results import Cell
 from service.leaderboards.schemas import CellView, GroupView, Leaderboard, RowView, TaskView
 
@@ -52,28 +52,29 @@ def _measured(benchmark: Benchmark, cells: dict[str, dict[str, Cell]], catalogue
 
 def _row(benchmark: Benchmark, label: str, cells: dict[str, Cell], catalogue: Catalogue) -> RowView:
     row = RowView(label=label, kind="measured", source=None, cells={}, groups={}, mean=None, notes=[])
-    departures: dict[str, list[str]] = {}
+    said: dict[str, list[str]] = {}
     for task in benchmark.tasks:
         cell = cells.get(task.name)
         if cell:
-            departures[task.name] = differences(cell.spec, benchmark.name, label, catalogue)
+            clauses = departures(cell.spec, label, catalogue)
+            said[task.name] = [*(f"another protocol: {one}" for one in clauses), *inferred(cell.spec, label)]
             row.cells[task.name] = cell.view
         elif reason := refusal(benchmark.name, label, task.name, catalogue):
             row.cells[task.name] = _empty("refused", [reason])
-    _add_departures(row, departures)
+    _add_notes(row, said)
     bad = [name for name, cell in row.cells.items() if cell.status in ("failed", "refused")]
     if bad:
         row.notes.append(f"without result (failed or refused): {', '.join(bad)}")
     return row
 
 
-def _add_departures(row: RowView, departures: dict[str, list[str]]) -> None:
-    """What all cells have in common is said once, of the row."""
-    first = next(iter(departures.values())) if departures else []
-    everywhere = [said for said in first if all(said in other for other in departures.values())]
-    row.notes += [f"another protocol: {said}" for said in everywhere]
-    for task, said in departures.items():
-        row.cells[task].notes += [f"another protocol: {one}" for one in said if one not in everywhere]
+def _add_notes(row: RowView, said: dict[str, list[str]]) -> None:
+    """What is to be said of all cells is said once, of the row."""
+    first = next(iter(said.values())) if said else []
+    everywhere = [note for note in first if all(note in other for other in said.values())]
+    row.notes += everywhere
+    for task, notes in said.items():
+        row.cells[task].notes += [note for note in notes if note not in everywhere]
 
 
 def _printed(table: PublishedTable, benchmark: Benchmark) -> list[RowView]:

@@ -61,7 +61,7 @@ def small_catalogue() -> Catalogue:
                 "vtab_1k": {
                     "name": "vtab_1k",
                     "title": "VTAB-1K",
-                    "params": _schema(task={"type": "string"}),
+                    "params": _schema(task={"type": "string"}, path={"type": "string", "default": "/data/vtab-1k"}),
                 },
                 "vtab_mini": {
                     "name": "vtab_mini",

@@ -143,6 +143,17 @@ async def test_published_rows_stand_beside_measured_ones(api: Api) -> None:
     assert published["mean"]["value"] == pytest.approx(0.576, abs=0.002)
 
 
+async def test_another_normalisation_is_said_on_the_table_beside_the_published_rows(api: Api) -> None:
+    network = {"name": "vit_base_patch16_224.orig_in21k", "image_size": 224, "normalization": "weights"}
+    spec = {"task": {"name": "vtab-1k/cifar100"}, "backbone": network, "method": {"name": "linear"}}
+    await api.submit(spec=spec, row="Linear")
+    await api.finish(0.7)
+    rows = (await api.get("/v1/leaderboards/vtab-1k"))["rows"]
+    measured = next(row for row in rows if row["label"] == "Linear" and row["kind"] == "measured")
+    assert any("backbone.normalization is 'weights'" in note for note in measured["notes"])
+    assert set(measured["cells"]) == {"cifar"}
+
+
 async def test_an_unknown_benchmark_is_not_found(api: Api) -> None:
     answer = await api.call("GET", "/v1/leaderboards/vtab-2k")
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")

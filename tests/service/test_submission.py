@@ -125,6 +125,16 @@ async def test_validate_only_resolves_and_estimates_and_stores_nothing(api: Api)
     assert (await api.call("POST", "/v1/jobs?validate_only=true", json={"spec": {}})).status_code == 422
 
 
+async def test_a_run_of_a_published_benchmark_says_where_it_departs_before_it_runs(api: Api) -> None:
+    network = {"name": "vit_base_patch16_224.orig_in21k", "image_size": 224, "normalization": "weights"}
+    spec = {"task": {"name": "vtab-1k/cifar100"}, "backbone": network, "method": {"name": "linear"}}
+    body = {"spec": spec, "row": "Linear"}
+    said = "not the benchmark's protocol: backbone.normalization is 'weights', recipe vtab-1k says 'imagenet'"
+    assert (await api.call("POST", "/v1/jobs?validate_only=true", json=body)).json()["notices"] == [said]
+    assert (await api.call("POST", "/v1/jobs", json=body)).json()["notices"] == [said]
+    assert (await api.call("POST", "/v1/jobs", json={"spec": SPEC})).json()["notices"] == []
+
+
 async def test_a_submission_sent_again_with_its_key_makes_no_second_job(api: Api) -> None:
     send = {"json": {"spec": SPEC}, "headers": {"Idempotency-Key": "k1"}}
     first = await api.call("POST", "/v1/jobs", **send)

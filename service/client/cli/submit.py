@@ -54,6 +54,7 @@ def submit(
             return
         job = client.jobs.submit(request)
     out().print(f"[green]submitted[/] {job.id}  {cell(job.task)} / {cell(job.row)} / seed {job.seed}  ({job.state})")
+    _show_notices(job.notices)
     if job.waiting_for:
         out().print(f"  [yellow]waits[/] for {plain(job.waiting_for)}")
     for line in (
@@ -123,5 +124,11 @@ def _show_check(client: Client, request: JobRequest) -> None:
         out().print(f"an epoch of 1,000 images about {duration(said.cpu_seconds_per_1000_images)} on a CPU")
     if said.epochs != check.spec["training"]["epochs"]:
         out().print(f"all stages together about {said.epochs:.0f} epochs")
+    _show_notices(check.notices)
     if check.waiting_for:
         out().print(f"[yellow]would wait[/] for {plain(check.waiting_for)}")
+
+
+def _show_notices(notices: list[str]) -> None:
+    for notice in notices:
+        out().print(f"  [yellow]note[/] {plain(notice)}")

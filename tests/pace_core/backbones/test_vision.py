@@ -335,6 +335,8 @@ def test_an_unreachable_hub(offline_hub: Path) -> None:
 
 def test_weights_that_a_hub_does_not_have() -> None:
     assert_refused(Backbone(name="vit_small_patch16_36x1_224"), "weights_missing", "no pretrained weights")
+    old = Backbone(name="vit_base_patch32_224_in21k")
+    assert_refused(old, "weights_missing", "it has those of vit_base_patch32_224.orig_in21k;")
 
 
 def test_weights_in_the_hubs_cache_serve_offline(offline_hub: Path) -> None:

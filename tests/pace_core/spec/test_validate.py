@@ -114,6 +114,11 @@ WRONG = {
         "/backbone/weights",
         "use hub",
     ),
+    "a name of timm's that has lost its weights": (
+        {"backbone": {"name": "vit_base_patch16_224_in21k"}, "regularizer": {"name": "none"}},
+        "/backbone/name",
+        "vit_base_patch16_224.orig_in21k",
+    ),
     "weights in a format that could run code": ({"backbone": {"weights": "net.pkl"}}, "/backbone/weights", ".npz"),
     "a rate that would rise": ({"optimizer": {"lr": 1e-6}}, "/training/min_lr", "above optimizer.lr"),
     "a rate of not-a-number": ({"optimizer": {"lr": float("nan")}}, "/optimizer/lr", "finite number"),

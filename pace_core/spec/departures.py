@@ -1,0 +1,114 @@
+"""Whether a run is made as its benchmark's recipe says, and what a reader of its number must know if not."""
+
+from typing import Any
+
+from pace_core.spec.benchmarks import find_task, load_published
+from pace_core.spec.catalogue import Catalogue
+from pace_core.spec.errors import SpecError
+from pace_core.spec.recipes import Recipe, load_recipes, merged, origins, spec_of_recipe
+from pace_core.spec.validate import validate
+
+_HARMLESS = ("checkpoint_every_steps", "diagnostics", "micro_batch", "eval_every")
+"""Fields that change no result except in its last bits."""
+_PLACES = ("path", "root", "folder", "file")
+"""Fields that say where data lies; what it is, its hash says."""
+_COMPARED = ("task", "backbone", "method", "regularizer", "optimizer", "training")
+
+
+def recipes_of(benchmark: str) -> list[Recipe]:
+    """Returns the recipes of that benchmark."""
+    return [recipe for recipe in load_recipes().values() if recipe.benchmark == benchmark]
+
+
+def departures(spec: dict[str, Any], row: str, catalogue: Catalogue) -> list[str]:
+    """Returns where a resolved spec departs from its benchmark's nearest recipe, a clause each.
+
+    A row of the recipe is compared whole, a row of any other label in the recipe's `protocol`. Empty for a task of no
+    benchmark, or of one without a recipe.
+    """
+    found = find_task(spec["task"]["name"])
+    if found is None:
+        return []
+    compared = [_departures(spec, recipe, row, catalogue) for recipe in recipes_of(found[0].name)]
+    return min(compared, key=len) if compared else []
+
+
+def notices(spec: dict[str, Any], row: str, catalogue: Catalogue) -> list[str]:
+    """Returns what the one who submits a run of a published benchmark should know before it runs, a sentence each."""
+    found = find_task(spec["task"]["name"])
+    if found is None or not any(table.benchmark == found[0].name for table in load_published()):
+        return []
+    said = [f"not the benchmark's protocol: {clause}" for clause in departures(spec, row, catalogue)]
+    return [*said, *inferred(spec, row)]
+
+
+def inferred(spec: dict[str, Any], row: str) -> list[str]:
+    """Returns a sentence that names the fields which the recipe of this row infers and the spec takes as they are."""
+    found = find_task(spec["task"]["name"])
+    if found is None:
+        return []
+    for recipe in recipes_of(found[0].name):
+        known = recipe.row(row)
+        if known is None:
+            continue
+        raw = spec_of_recipe(recipe.name, row, found[1].name)
+        fields = [
+            f"{field} {given:g}" if isinstance(given := _value(spec, field), float) else f"{field} {given}"
+            for field, origin in origins(recipe, known, found[1].name).items()
+            if origin == "inferred" and _value(spec, field) == _value(raw, field) and field != "backbone.weights"
+        ]
+        if fields:
+            return [f"published nowhere, inferred by recipe {recipe.name}: {', '.join(fields)}"]
+    return []
+
+
+def refusal(benchmark: str, row: str, task: str, catalogue: Catalogue) -> str | None:
+    """Returns why a recipe's row cannot run on the task; None where it can, or where no recipe has such a row."""
+    for recipe in recipes_of(benchmark):
+        if recipe.row(row):
+            try:
+                validate(spec_of_recipe(recipe.name, row, task), catalogue)
+            except SpecError as error:  # where its data lies, only the user can say
+                faults = [fault for fault in error.faults if not fault.pointer.startswith("/task/")]
+                return str(faults[0]) if faults else None
+    return None
+
+
+def _departures(spec: dict[str, Any], recipe: Recipe, row: str, catalogue: Catalogue) -> list[str]:
+    wanted = _wanted(spec, recipe, row, catalogue)
+    protocol = list(_COMPARED) if recipe.row(row) else recipe.protocol
+    return [
+        f"{section}.{field} is {given!r}, recipe {recipe.name} says {wanted[section].get(field)!r}"
+        for section in _COMPARED
+        if section in wanted
+        for field, given in spec[section].items()
+        if (section in protocol or f"{section}.{field}" in protocol)
+        and field not in _HARMLESS
+        and not (section == "task" and field in _PLACES)
+        and not _same(section, field, given, wanted[section].get(field))
+    ]
+
+
+def _same(section: str, field: str, given: Any, wanted: Any) -> bool:
+    if (section, field) == ("backbone", "weights"):  # where nothing ships, auto is the hub's
+        return given == wanted or {given, wanted} == {"auto", "hub"}
+    return given == wanted
+
+
+def _wanted(spec: dict[str, Any], recipe: Recipe, row: str, catalogue: Catalogue) -> dict[str, dict[str, Any]]:
+    """The recipe's spec, resolved, for the run's task: its row's, or that of a row with the run's own method."""
+    task = {key: value for key, value in spec["task"].items() if key in ("name", "phase", *_PLACES)}
+    if recipe.row(row):
+        raw = spec_of_recipe(recipe.name, row, spec["task"]["name"], {"task": task})
+    else:
+        own = {"task": task, "method": spec["method"], "regularizer": spec["regularizer"]}
+        raw = merged(recipe.defaults, own)
+    try:
+        return validate(raw, catalogue).json_dict()
+    except SpecError:
+        return {}
+
+
+def _value(spec: dict[str, Any], field: str) -> Any:
+    section, _, name = field.partition(".")
+    return spec.get(section, {}).get(name)

@@ -1,0 +1,67 @@
+"""A run of a published benchmark says where it is not made as the benchmark's rows are."""
+
+from typing import Any
+
+import pytest
+
+from pace_core.spec import load_catalogue, spec_of_recipe, validate
+from pace_core.spec.departures import departures, notices, refusal
+
+PATH = {"task": {"path": "/data/vtab-1k"}}
+
+
+def of_recipe(row: str, task: str, **over: Any) -> dict[str, Any]:
+    return validate(spec_of_recipe("vtab-1k", row, task, {**PATH, **over})).json_dict()
+
+
+def test_a_run_as_the_recipe_says_departs_nowhere_wherever_its_data_lies() -> None:
+    assert departures(of_recipe("PACE", "cifar"), "PACE", load_catalogue()) == []
+    harmless = {"training": {"micro_batch": 16, "eval_every": 1}, "backbone": {"weights": "auto"}}
+    assert departures(of_recipe("Baseline", "svhn", **harmless), "Baseline", load_catalogue()) == []
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        (
+            {"backbone": {"normalization": "weights"}},
+            "backbone.normalization is 'weights', recipe vtab-1k says 'imag",
+        ),
+        ({"backbone": {"weights": "/x.npz"}}, "backbone.weights is '/x.npz'"),
+        ({"backbone": {"image_size": 384}}, "backbone.image_size is 384"),
+        ({"training": {"augmentation": "crop_flip"}}, "training.augmentation is 'crop_flip'"),
+    ],
+    ids=["normalisation", "weights", "image size", "augmentation"],
+)
+@pytest.mark.parametrize("row", ["PACE", "my own row"])
+def test_another_normalisation_network_or_augmentation_is_said_of_every_row(
+    over: dict[str, Any], said: str, row: str
+) -> None:
+    (clause,) = departures(of_recipe("PACE", "cifar", **over), row, load_catalogue())
+    assert said in clause
+
+
+def test_a_row_of_another_label_has_its_own_length_and_rates() -> None:
+    own = {"optimizer": {"lr": 0.1}, "training": {"epochs": 100, "schedule": "step"}, "method": {"name": "linear"}}
+    spec = of_recipe("Baseline", "cifar", **own)
+    assert departures(spec, "Linear", load_catalogue()) == []
+    assert len(departures(spec, "Baseline", load_catalogue())) >= 3
+
+
+def test_data_of_one_s_own_departs_from_nothing() -> None:
+    task = {"name": "mine", "source": "image_folder", "path": "/data/mine"}
+    spec = validate({"task": task, "method": {"name": "linear"}}).json_dict()
+    assert notices(spec, "PACE", load_catalogue()) == []
+
+
+def test_what_the_recipe_infers_is_named_until_the_user_chooses() -> None:
+    (said,) = notices(of_recipe("PACE", "svhn"), "PACE", load_catalogue())
+    assert "regularizer.sigma 1" in said
+    assert "regularizer.lambda 0.5" in said
+    assert notices(of_recipe("PACE", "cifar"), "PACE", load_catalogue()) == []
+    chosen = of_recipe("PACE", "svhn", regularizer={"sigma": 2.0, "lambda": 0.1})
+    assert not any("inferred" in notice for notice in notices(chosen, "PACE", load_catalogue()))
+
+
+def test_a_row_is_not_refused_for_data_that_only_the_user_can_name() -> None:
+    assert refusal("vtab-1k", "PACE", "cifar", load_catalogue()) is None
