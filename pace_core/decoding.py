@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageColor, UnidentifiedImageError
 
 from pace_core.preprocessing import Pixels, Preprocessing
+from pace_core.roots import data_path
 from pace_core.spec import RunError
 from pace_core.spec.text import shown
 
@@ -55,17 +56,18 @@ class Decoded:
 
 def decode(path: Path, preprocessing: Preprocessing) -> Decoded:
     """Reads an image at the size that crops are taken from. Raises RunError, data_missing or data_corrupt."""
+    real = data_path(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            kind = "folder" if path.is_dir() else "pipe, socket or device"
+        if not stat.S_ISREG(real.stat().st_mode):
+            kind = "folder" if real.is_dir() else "pipe, socket or device"
             raise RunError("data_corrupt", f"{_named(path)} is a {kind}, not an image file")
-        return _decode(path, preprocessing)
+        return _decode(real, preprocessing)
     except RunError:
         raise
     except FileNotFoundError as error:
         raise RunError("data_missing", f"there is no file {_named(path)}") from error
     except Exception as error:  # decoders fail in many ways; each means that this file is no image we can read
-        message = f"{_named(path)} cannot be decoded ({_in_our_words(path, error, preprocessing)})"
+        message = f"{_named(path)} cannot be decoded ({_in_our_words(real, error, preprocessing)})"
         raise RunError("data_corrupt", message) from error
 
 

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from pace_core.roots import allow
+from pace_core.roots import roots as make_roots
 from pace_core.spec import Directive
 from pace_core.spec.leases import Lease
 from worker.code_version import code_version
+from worker.environment import strip
 from worker.memory import free_memory
 
 if TYPE_CHECKING:
@@ -23,7 +26,9 @@ class SlotActor:
     Training runs in a thread of its own, so that no method call of a caller who dies can end it.
     """
 
-    def __init__(self, slot: str, device: str) -> None:
+    def __init__(self, slot: str, device: str, roots: dict[str, list[str]]) -> None:
+        strip()
+        allow(make_roots(**roots))
         self._slot = slot
         self._device = device
         self._attempt: Attempt | None = None

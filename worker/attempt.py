@@ -60,7 +60,7 @@ class Attempt:
 
     def _outcome(self) -> tuple[str, str, dict[str, Any] | None]:
         try:
-            spec = RunSpec.model_validate(self.lease.spec)
+            spec = _with_its_start(RunSpec.model_validate(self.lease.spec), self.lease)
             result = self._run(spec, self, self.lease.folder, resume_from=newest_checkpoint(self.lease.resume_from))
         except RunError as error:
             return error.reason, error.message, None
@@ -81,6 +81,15 @@ class Attempt:
         except Exception:  # an error whose own text fails
             said = ""
         return f"{type(error).__name__}: {said}"
+
+
+def _with_its_start(spec: RunSpec, lease: Lease) -> RunSpec:
+    """The spec with the file in the place of the job whose adapter it starts from."""
+    if spec.init_from is None:
+        return spec
+    if lease.init_from is None:
+        raise RunError("spec_invalid", f"init_from: {spec.init_from} is no job of this service; submit it anew")
+    return spec.model_copy(update={"init_from": lease.init_from})
 
 
 def newest_checkpoint(folders: Sequence[str]) -> str | None:

@@ -43,9 +43,10 @@ log = logging.getLogger(__name__)
 class Dispatcher:
     """One task a slot, which makes or adopts its actor and carries lease after lease through it."""
 
-    def __init__(self, service: AsyncWorker, slots_per_cpu_node: int | None = None) -> None:
+    def __init__(self, service: AsyncWorker, settings: Settings) -> None:
         self._service = service
-        self._slots_per_cpu_node = slots_per_cpu_node
+        self._slots_per_cpu_node = settings.slots
+        self._roots = settings.roots
         self._relays: dict[str, Relay] = {}
         self._claims = Claims(
             service,
@@ -105,7 +106,7 @@ class Dispatcher:
                 actor = slots.discard(adopted.actor)
         while slots.alive(place):
             try:
-                actor = actor or await slots.create(place)
+                actor = actor or await slots.create(place, self._roots)
                 lease = await self._lease(place, actor)
                 if lease is None:
                     continue
@@ -134,7 +135,7 @@ class Dispatcher:
         try:
             await actor.start.remote(message)
         except RayActorError:
-            actor = await slots.create(place)
+            actor = await slots.create(place, self._roots)
             await actor.start.remote(message)
         return actor
 
@@ -185,4 +186,4 @@ async def _until_told(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     async with AsyncClient() as client:
-        await Dispatcher(client.worker, settings.slots).run()
+        await Dispatcher(client.worker, settings).run()

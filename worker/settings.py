@@ -1,5 +1,8 @@
 """What the worker's processes read from their environment."""
 
+import os
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -13,3 +16,21 @@ class Settings(BaseSettings):
     """Slots of a node without GPUs; one per CPU core where not set."""
     mlflow_url: str | None = None
     """Where people find the MLflow UI, for links; MLFLOW_TRACKING_URI where not set."""
+    data_roots: str = "~"
+    """Folders on the nodes below which a spec's data may lie, separated by `:`; the home of the worker's user where not
+    set. What lies below a name that begins with a dot is closed."""
+    weights_roots: str = ""
+    """The same for a spec's files of weights; `data_roots` where not set."""
+    state_dir: Path | None = None
+    """The local stack's folder, which holds keys; closed to specs whatever the roots are."""
+
+    @property
+    def roots(self) -> dict[str, list[str]]:
+        """For `pace_core.roots.roots`, as plain data."""
+        data = _split(self.data_roots)
+        closed = [str(self.state_dir.absolute())] if self.state_dir else []
+        return {"data": data, "weights": _split(self.weights_roots) or data, "closed": closed}
+
+
+def _split(paths: str) -> list[str]:
+    return [path for path in paths.split(os.pathsep) if path]

@@ -86,8 +86,11 @@ async def adopt(place: Place) -> Adopted | None:
     return Adopted(actor, current["job"], current["attempt"], current["code_version"], current.get("token", ""))
 
 
-async def create(place: Place) -> ActorHandle:
-    """Starts a new, warm actor in the slot. Raises RayActorError or TimeoutError where it does not start."""
+async def create(place: Place, roots: dict[str, list[str]]) -> ActorHandle:
+    """Starts a new, warm actor in the slot, which reads specs' files below those roots.
+
+    Raises RayActorError or TimeoutError where it does not start.
+    """
     options: dict[str, Any] = {
         "name": place.name,
         "namespace": NAMESPACE,
@@ -99,7 +102,7 @@ async def create(place: Place) -> ActorHandle:
     async with asyncio.timeout(WARM_UP_S):
         while True:
             try:
-                actor = Actor.options(**options).remote(place.name, place.device)
+                actor = Actor.options(**options).remote(place.name, place.device, roots)
                 break
             except ValueError:  # the name of a killed actor stays taken for a moment
                 await asyncio.sleep(0.1)

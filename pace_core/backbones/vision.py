@@ -15,6 +15,7 @@ from torch import nn
 from pace_core.backbones import mini
 from pace_core.backbones._weights import fill_from_file, fill_from_hub, hash_of, require_file, require_hub_weights
 from pace_core.backbones.build import Family, Triple, build, input_of, timm_family
+from pace_core.roots import weights_path
 from pace_core.spec import Backbone, RunError
 
 _INIT_SEED = 0
@@ -72,7 +73,7 @@ def _origin(backbone: Backbone) -> tuple[str | Path, tuple[int, int] | None]:
         raise RunError("spec_invalid", f"backbone.weights: {mini.NAME} is on no hub; its weights ship: use bundled")
     if weights in ("hub", "none"):
         return weights, None
-    path = mini.WEIGHTS if weights == "bundled" else Path(weights).expanduser()
+    path = mini.WEIGHTS if weights == "bundled" else weights_path(Path(weights).expanduser())
     try:
         stat = path.stat()
     except OSError:

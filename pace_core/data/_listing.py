@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pace_core.data._found import Passed
 from pace_core.data._threads import in_order
+from pace_core.roots import data_path
 from pace_core.spec import RunError
 
 
@@ -48,17 +49,19 @@ def in_one_message(faults: Sequence[str]) -> str:
 def folder(path: str, field: str) -> Path:
     """Returns the folder at a user's path. Raises RunError naming field and path if there is none."""
     found = Path(path).expanduser()
-    if not found.is_dir():
+    real = data_path(found, f"task.{field}")
+    if not real.is_dir():
         raise RunError("data_missing", f"task.{field}: there is no folder {found} on this machine")
     return found
 
 
 def text(path: Path, name: str) -> str:
     """Reads a list file's text without byte order mark. Raises RunError if it is missing or not UTF-8."""
+    real = data_path(path, name)
     try:
-        if path.exists() and not path.is_file():
+        if real.exists() and not real.is_file():
             raise RunError("data_corrupt", f"{name}: {path} is a folder, pipe or device, not a text file")
-        return path.read_text("utf-8-sig")
+        return real.read_text("utf-8-sig")
     except FileNotFoundError:
         raise RunError("data_missing", f"{name}: there is no file {path} on this machine") from None
     except OSError as error:
@@ -104,13 +107,14 @@ def hashes_of(listing: Listing) -> list[str]:
 def _hash(path: Path) -> str:
     """Returns the SHA-256 of the file's content, or a word for why there is none."""
     try:
+        path = data_path(path, "task")
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             return "no file"
         return _hash_of(path, status.st_size, status.st_mtime_ns)
     except PermissionError:
         return "not readable"
-    except (OSError, ValueError):
+    except (OSError, ValueError, RunError):
         return "missing"
 
 

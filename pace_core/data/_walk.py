@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pace_core.data._found import Passed
 from pace_core.image_formats import endings
+from pace_core.roots import data_path
 from pace_core.spec import RunError
 from pace_core.spec.text import shown
 
@@ -72,6 +73,7 @@ def _walk(folder: Path, passed: Passed, class_name: str | None) -> Iterator[Path
 
 
 def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
+    data_path(Path(folder), "task.path")  # a link may lead out; nothing is listed there
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)

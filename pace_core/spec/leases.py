@@ -64,6 +64,8 @@ class Lease(BaseModel):
     kind: Literal["run"] = "run"
     spec: dict[str, Any]
     """The resolved RunSpec."""
+    init_from: str | None = None
+    """fsspec URL of the adapter of the job that the spec's `init_from` names."""
     folder: str
     """fsspec URL of this attempt's own folder."""
     resume_from: list[str]

@@ -153,7 +153,7 @@ class RunSpec(Section):
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
     init_from: str | None = None
-    """URI of an adapter to start from."""
+    """A job whose adapter to start from; in `pace train` the path of an adapter."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     resources: Resources = Resources()
 

@@ -76,7 +76,17 @@ async def retry(request: Request, session: Transaction, caller: User, response: 
     job = found.scalar_one_or_none()
     if job is None:
         job = new_job(RunSpec.model_validate(old.spec), request.app.state.catalogue())
-        for name in ("project", "owner", "name", "row", "tags", "priority", "max_attempts", "max_runtime_s"):
+        for name in (
+            "project",
+            "owner",
+            "name",
+            "row",
+            "tags",
+            "priority",
+            "max_attempts",
+            "max_runtime_s",
+            "init_uri",
+        ):
             setattr(job, name, getattr(old, name))
         job.retry_of = old.id
         await open_project(session, job.project, "/project")

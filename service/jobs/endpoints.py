@@ -21,7 +21,7 @@ from service.jobs.schemas import (
     TrackingLink,
     Validated,
 )
-from service.jobs.submission import earlier_answer, keep_answer, new_job, resolve, submit
+from service.jobs.submission import earlier_answer, keep_answer, new_job, resolve, start_of, submit
 from service.jobs.tables import Job
 from service.jobs.views import views
 from service.keys.auth import Reader, Tracking, User, still_valid
@@ -58,6 +58,7 @@ async def post_job(
     catalogue = state.catalogue()
     if validate_only:
         spec, row = resolve(body, catalogue)
+        await start_of(session, body, spec, caller)
         slots = await seen_slots(session, state.settings.worker_seen_s)
         probe = new_job(spec, catalogue)
         answer = Validated(

@@ -71,11 +71,35 @@ async def submit(session: AsyncSession, request: JobRequest, caller: Caller, cat
     """Stores the job as queued."""
     spec, row = resolve(request, catalogue)
     job = new_job(spec, catalogue)
+    job.init_uri = await start_of(session, request, spec, caller)
     job.project = await _project(session, request, caller)
     job.owner, job.name, job.row, job.tags = caller.owner, request.name, row, dict(request.tags)
     job.priority, job.max_attempts, job.max_runtime_s = request.priority, request.max_attempts, request.max_runtime_s
     await ledger.submit(session, job)
     return job
+
+
+async def start_of(session: AsyncSession, request: JobRequest, spec: RunSpec, caller: Caller) -> str | None:
+    """fsspec URL of the adapter that the run starts from; None where it starts from the pretrained network.
+
+    Raises Invalid where `init_from` is anything else than a job that the caller sees and that has left an adapter.
+    """
+    if spec.init_from is None:
+        return None
+    source = await session.get(Job, spec.init_from) if spec.init_from.startswith("job_") else None
+    saved: dict[str, Any] = ((source.result or {}).get("adapter") or {}) if source else {}
+    if source is None or not caller.sees(source.project):
+        message = (
+            f"must be the id of a job whose adapter to start from, such as job_01…, not {spec.init_from[:100]!r}; "
+            "paths are for `pace train`, addresses are not fetched"
+        )
+    elif not saved:
+        message = f"{source.id} is {source.state} and has left no adapter to start from; name a job that succeeded"
+    else:
+        return str(saved["uri"])
+    fault = Fault(pointer="/init_from", code="unknown_name", message=message)
+    where = "/overrides" if request.recipe or "init_from" in request.overrides else "/spec"
+    raise Invalid("the spec has faults", [_placed(fault, where, request)])
 
 
 def new_job(spec: RunSpec, catalogue: Catalogue) -> Job:

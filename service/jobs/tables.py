@@ -94,6 +94,8 @@ class Job(Base):
     lane: Mapped[str]
     """`Needs.lane`: jobs of equal lane, project and owner wait in one line."""
 
+    init_uri: Mapped[str | None]
+    """fsspec URL of the adapter of the job that the spec's `init_from` names, found when this one was submitted."""
     retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     reason: Mapped[str | None]
     """Why it ended, or why the last attempt did: a key of `lifecycle.REASONS`."""

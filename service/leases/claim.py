@@ -151,6 +151,7 @@ def _lease(settings: Settings, job: Job, slot: Slot, token: str, earlier: list[s
         slot=slot.name,
         token=token,
         spec=job.spec,
+        init_from=job.init_uri,
         folder=ledger.folder_of(settings.storage_root, job.id, job.attempt),
         resume_from=earlier,
         max_runtime_s=None if job.max_runtime_s is None else max(job.max_runtime_s - job.runtime_s, 0.0),

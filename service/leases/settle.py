@@ -54,10 +54,7 @@ async def _cell(session: AsyncSession, job: Job, result: dict[str, Any] | None) 
     provenance = RunResult.model_validate(result).provenance
     init: str | None = job.spec.get("init_from")
     if init:
-        found = await session.execute(
-            select(Job.cell).where(Job.result["adapter"]["uri"].astext == init, Job.project == job.project).limit(1)
-        )
-        init = found.scalar() or init
+        init = (await session.execute(select(Job.cell).where(Job.id == init))).scalar() or init
     return cell_hash(job.spec, provenance.data_hash, provenance.weights_hash, init)
 
 

@@ -22,6 +22,8 @@ class Command:
     patience_s: float = 5.0
     """How long it may take to end by itself; 0 kills it at once."""
     nice: int = 0
+    without: tuple[str, ...] = ()
+    """Variables of our environment that it does not get."""
 
 
 def api(folder: Folder, port: int, database_url: str, mlflow_url: str | None) -> Command:
@@ -50,7 +52,11 @@ def ray(folder: Folder, port: int) -> Command:
         *("--include-dashboard=false", "--no-monitor", "--include-log-monitor=false"),
         *(f"--object-store-memory={_OBJECT_STORE_BYTES}", "--log-style=record", "--log-color=false"),
     ]
-    return Command("ray", arguments, ray_environment(folder), patience_s=0)
+    return Command("ray", arguments, ray_environment(folder), patience_s=0, without=_NOT_FOR_RAY)
+
+
+_NOT_FOR_RAY = ("PACE_API_KEY", "PACE_DATABASE_URL", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "HF_TOKEN")
+"""What runs on the cluster has no use for these. Credentials of an object store stay: its actors write there."""
 
 
 def ray_environment(folder: Folder) -> dict[str, str]:
@@ -93,6 +99,7 @@ def worker_environment(folder: Folder, url: str, key: str) -> dict[str, str]:
         "PACE_API_KEY": key,
         "PACE_STATE_DIR": str(folder.path),
         "PACE_STORAGE": storage_root(folder),
+        "PACE_DATA_ROOTS": os.environ.get("PACE_DATA_ROOTS") or os.pathsep.join((str(Path.home()), str(Path.cwd()))),
     }
 
 

@@ -177,7 +177,8 @@ class Supervisor:
         with open(log, "ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *command.arguments,
-                env=os.environ | command.environment,
+                env={name: value for name, value in os.environ.items() if name not in command.without}
+                | command.environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -45,9 +45,19 @@ def class_that_is_not_utf8(folder: Path) -> tuple[dict[str, Any], str]:
     return {"task": {"name": "latin-1", "source": "image_folder", "path": str(root)}}, "Pl\\xe4tze"
 
 
+def the_workers_own_environment(_: Path) -> tuple[dict[str, Any], str]:
+    return {"task": {"name": "spy", "source": "csv", "path": "/proc/self/environ"}}, "task.path: /proc/self/environ"
+
+
+def a_file_outside_of_the_data_roots(_: Path) -> tuple[dict[str, Any], str]:
+    return {"task": {"name": "spy", "source": "csv", "path": "/etc/passwd"}}, "PACE_DATA_ROOTS"
+
+
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
+        (the_workers_own_environment, "data_missing"),
+        (a_file_outside_of_the_data_roots, "data_missing"),
         (corrupt_image, "data_corrupt"),
         (missing_folder, "data_missing"),
         (label_out_of_range, "data_corrupt"),
@@ -66,6 +76,7 @@ def test_bad_input_is_named_and_the_same_worker_takes_the_next_job(
     history.check_order()
     assert (history.job.state, history.job.reason, history.job.attempt) == ("failed", reason, 1)
     assert named in history.job.message
+    assert "pace_" not in history.job.message, "no key"
 
     after = [stack.submit(quick | {"seed": seed}) for seed in (1, 2)]
     assert worker in [job.worker() for job in after]

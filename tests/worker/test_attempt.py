@@ -156,3 +156,22 @@ def test_a_result_that_no_reader_takes_is_an_end_all_the_same() -> None:
     end = events_of(attempt(lambda reporter: odd))[-1]
     assert (end["type"], end["reason"]) == ("end", "succeeded")
     json.dumps(end, allow_nan=False, ensure_ascii=False).encode()
+
+
+def started_from(init_from: str | None) -> dict[str, Any]:
+    """The end of an attempt whose spec starts from a job; the lease says where that job's adapter lies."""
+    spec = SPEC | {"init_from": "job_0"}
+    lease = Lease(
+        job="job_1", attempt=1, slot="s", token="t", spec=spec, init_from=init_from, folder="memory://f",
+        resume_from=[], max_runtime_s=None,
+    )  # fmt: skip
+
+    def run(spec: Any, reporter: Reporter, folder: str, resume_from: str | None) -> Any:
+        raise RunError("weights_missing", str(spec.init_from))
+
+    return events_of(Attempt(lease, "hello", "cpu", run=run))[-1]
+
+
+def test_a_run_starts_from_the_file_that_the_lease_names_and_from_no_address_of_its_spec() -> None:
+    assert started_from("memory://jobs/job_0/1/adapter")["message"] == "memory://jobs/job_0/1/adapter"
+    assert started_from(None)["reason"] == "spec_invalid"

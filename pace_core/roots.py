@@ -1,0 +1,86 @@
+"""The one door to the files that a spec names: only what lies below folders that the operator allows is opened.
+
+`pace train` reads with the rights of whoever runs it, so nothing is refused there. A worker reads for others: it calls
+`allow` before its first run. What is bundled with a package does not come through here.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pace_core.spec import RunError
+
+_NO_FILES = ("/proc", "/sys", "/dev")  # what lies there is made up by the system
+_SHARED_MEMORY = "/dev/shm"
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Folders below which a spec's files may lie, with links resolved; names that begin with a dot are closed."""
+
+    data: tuple[str, ...]
+    weights: tuple[str, ...]
+    closed: tuple[str, ...] = ()
+    """Folders below them that are not open all the same, such as the one with the stack's own keys."""
+
+
+_allowed: Roots | None = None
+
+
+def roots(data: Iterable[str], weights: Iterable[str], closed: Iterable[str] = ()) -> Roots:
+    """The roots at these paths; `~` is the home of this process's user."""
+    return Roots(
+        *(tuple(os.path.realpath(os.path.expanduser(path)) for path in some) for some in (data, weights, closed))
+    )
+
+
+def allow(these: Roots | None) -> None:
+    """From now on, and in all threads, files of specs are read below these folders only; None: wherever they lie."""
+    global _allowed
+    _allowed = these
+
+
+def data_path(path: Path, field: str = "") -> Path:
+    """Where the file or folder really lies, every link followed.
+
+    Raises RunError `data_missing` where that is not below a data root, without saying whether anything is there.
+    """
+    return _resolved(path, field, "data_missing", "PACE_DATA_ROOTS", _allowed.data if _allowed else None)
+
+
+def weights_path(path: Path) -> Path:
+    """As `data_path`, for a file of weights; `weights_missing`."""
+    roots = _allowed.weights if _allowed else None
+    return _resolved(path, "backbone.weights", "weights_missing", "PACE_WEIGHTS_ROOTS", roots)
+
+
+def _resolved(path: Path, field: str, reason: str, setting: str, allowed: tuple[str, ...] | None) -> Path:
+    where = f"{field}: " if field else ""
+    try:
+        real = os.path.realpath(path)
+    except (OSError, ValueError):  # a NUL in it
+        return path  # whoever opens it says what is wrong
+    if _below(real, _NO_FILES) and not _below(real, (_SHARED_MEMORY,)):
+        raise RunError(reason, f"{where}{path} leads to what the system makes up, not to a file on a disk")
+    if allowed is not None and not _open(real, allowed):
+        message = (
+            f"{where}{path} lies outside of the folders that this worker reads for others ({', '.join(allowed)}), "
+            f"or leads out of them; put it there, or have the operator add its folder to {setting}"
+        )
+        raise RunError(reason, message)
+    return Path(real)
+
+
+def _open(real: str, allowed: tuple[str, ...]) -> bool:
+    assert _allowed is not None
+    if _below(real, _allowed.closed):
+        return False
+    return any(
+        _below(real, (root,)) and not any(part.startswith(".") for part in Path(real).relative_to(root).parts)
+        for root in allowed
+    )
+
+
+def _below(real: str, folders: tuple[str, ...]) -> bool:
+    return any(real == folder or real.startswith(folder.rstrip("/") + "/") for folder in folders)
