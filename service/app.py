@@ -22,6 +22,9 @@ from service.leaderboards import endpoints as leaderboards
 from service.leaderboards.kept import Kept
 from service.leases import endpoints as leases
 from service.leases.reaper import reap_for_ever
+from service.limits import endpoints as limits
+from service.limits.body import BodyLimit
+from service.limits.storage import measure_for_ever
 from service.migrate import migrate
 from service.projects import endpoints as projects
 from service.settings import Settings
@@ -29,7 +32,7 @@ from service.wake import Wakes
 
 _ROUTERS = (
     *(jobs, actions, history, artifacts, events, leases, leaderboards, catalogue_endpoints),
-    *(keys, projects, audit, health),
+    *(keys, projects, audit, limits, health),
 )
 
 
@@ -52,6 +55,9 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
             asyncio.create_task(wakes.send()),
             asyncio.create_task(number_for_ever(url, wakes)),
             asyncio.create_task(reap_for_ever(app.state.database, settings.reap_every_s, settings.reap_grace_s)),
+            asyncio.create_task(
+                measure_for_ever(app.state.database, settings.storage_root, settings.storage_measured_every_s)
+            ),
         ]
         yield
         app.state.wakes.close()
@@ -71,6 +77,7 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
     app.state.settings = settings
     app.state.catalogue = catalogue
     problems.install(app)
+    app.add_middleware(BodyLimit, settings=settings)
     requests.install(app)
     for module in _ROUTERS:
         app.include_router(module.router)

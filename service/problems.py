@@ -44,8 +44,11 @@ class Problem(Exception):
     type = "bad-request"
     title = "The request cannot be served"
 
-    def __init__(self, detail: str, faults: list[Fault] | None = None, **more: Any) -> None:
+    def __init__(
+        self, detail: str, faults: list[Fault] | None = None, *, retry_after_s: int | None = None, **more: Any
+    ) -> None:
         self.detail = detail
+        self.retry_after_s = retry_after_s
         self.faults = faults or []
         self.more = more
         super().__init__(detail)
@@ -75,6 +78,10 @@ class ReportGap(Problem):
     status, type, title = 409, "report-gap", "Events are missing before the first new one"
 
 
+class TooLarge(Problem):
+    status, type, title = 413, "too-large", "The request is too large"
+
+
 class RangeNotSatisfiable(Problem):
     status, type, title = 416, "range-not-satisfiable", "The file has no such range"
 
@@ -85,6 +92,13 @@ class Invalid(Problem):
 
 class KeyReused(Problem):
     status, type, title = 422, "idempotency-key-reused", "The Idempotency-Key came with another body before"
+
+
+class TooMany(Problem):
+    status, type, title = 429, "too-many", "The project has as much as it may"
+
+    def __init__(self, detail: str, *, retry_after_s: int = 60) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
 
 
 _TYPES: dict[str, type[Problem]] = {cls.type: cls for cls in Problem.__subclasses__()} | {Problem.type: Problem}
@@ -99,22 +113,24 @@ def install(app: FastAPI) -> None:
     """Makes every error of the app a problem document."""
 
     async def problem(_: Request, error: Exception) -> JSONResponse:
-        return _answer(cast(Problem, error))
+        return answer(cast(Problem, error))
 
     async def spec_error(_: Request, error: Exception) -> JSONResponse:
-        return _answer(Invalid("the spec has faults", cast(SpecError, error).faults))
+        return answer(Invalid("the spec has faults", cast(SpecError, error).faults))
 
     async def validation(_: Request, error: Exception) -> JSONResponse:
         faults = [_fault(item) for item in cast(RequestValidationError, error).errors()]
-        return _answer(Invalid("the request has faults", faults))
+        return answer(Invalid("the request has faults", faults))
 
     async def unstorable(_: Request, error: Exception) -> JSONResponse:
-        return _answer(Invalid(f"the request holds what cannot be stored ({_first_line(error)}); leave it out"))
+        return answer(Invalid(f"the request holds what cannot be stored ({_first_line(error)}); leave it out"))
 
     async def http(_: Request, error: Exception) -> JSONResponse:
         error = cast(HTTPException, error)
+        if error.status_code == 413:
+            return answer(TooLarge(error.detail))
         if error.status_code == 400:  # what no parser could take in, such as nesting beyond all bounds
-            return _answer(Invalid(f"the request cannot be read: {error.detail}"))
+            return answer(Invalid(f"the request cannot be read: {error.detail}"))
         document = _blank(error.status_code, error.detail, error.detail)
         return JSONResponse(document, error.status_code, headers=error.headers, media_type=_MEDIA)
 
@@ -128,7 +144,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(SpecError, spec_error)
     app.add_exception_handler(RequestValidationError, validation)
     # NUL or half a surrogate pair in a text, a number or nesting beyond all bounds
-    for kind in (DataError, UnicodeEncodeError, RecursionError):
+    for kind in (DataError, UnicodeEncodeError, RecursionError, OverflowError):
         app.add_exception_handler(kind, unstorable)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, bug)
@@ -149,7 +165,8 @@ def _blank(status: int, title: str, detail: str) -> dict[str, Any]:
     return {"type": "about:blank", "title": title, "status": status, "detail": detail, "errors": []}
 
 
-def _answer(error: Problem) -> JSONResponse:
+def answer(error: Problem) -> JSONResponse:
+    """The problem document."""
     document = {
         "type": f"/problems/{error.type}",
         "title": error.title,
@@ -158,7 +175,9 @@ def _answer(error: Problem) -> JSONResponse:
         "errors": [fault.model_dump() for fault in error.faults],
         **error.more,
     }
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
     return JSONResponse(document, error.status, headers=headers, media_type=_MEDIA)
 
 

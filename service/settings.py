@@ -31,6 +31,24 @@ class Settings(BaseSettings):
     """A cluster that has not asked for work for this long counts as gone."""
     part_silent_s: float = Field(default=30.0, gt=0)
     """A part of the stack whose heartbeat is older counts as silent; they come every five seconds."""
+    max_body_bytes: int = Field(default=1_000_000, ge=1_000)
+    """Of a request."""
+    max_report_bytes: int = Field(default=8_000_000, ge=1_000)
+    """Of a worker's lease request or report."""
+    max_tags: int = Field(default=50, ge=0)
+    """Of a job."""
+    max_queued: int = Field(default=10_000, ge=0)
+    """Jobs queued in a project; like the next four where the project has no limit of its own."""
+    max_running: int = Field(default=1_000, ge=0)
+    """Jobs running in a project."""
+    highest_priority: int = Field(default=80, ge=0, le=100)
+    """That users may ask for; admins may go up to 100."""
+    default_max_runtime_s: float = Field(default=7 * 86_400.0, gt=0, allow_inf_nan=False)
+    """Of a job that does not say."""
+    max_stored_bytes: int = Field(default=1_000_000_000_000, ge=0)
+    """Files of a project's jobs."""
+    storage_measured_every_s: float = Field(default=600.0, gt=0)
+    """Seconds between two measurements of what projects store."""
     pool_size: int = Field(default=10, ge=1)
     """Database connections kept by this process; twice as many under load."""
 

@@ -26,11 +26,12 @@ class SlotActor:
     Training runs in a thread of its own, so that no method call of a caller who dies can end it.
     """
 
-    def __init__(self, slot: str, device: str, roots: dict[str, list[str]]) -> None:
+    def __init__(self, slot: str, device: str, threads: int, roots: dict[str, list[str]]) -> None:
         strip()
         allow(make_roots(**roots))
         self._slot = slot
         self._device = device
+        self._threads = threads
         self._attempt: Attempt | None = None
         # here and not above: the dispatcher imports this module too, and has no use for torch
         self._attempts = importlib.import_module("worker.attempt")
@@ -48,7 +49,7 @@ class SlotActor:
         if held is not None and not held.outbox.empty:
             raise RuntimeError(f"{self._slot} holds {held.lease.job}/{held.lease.attempt}")
         greeting = f"attempt {wanted.attempt} on {self._slot} (pid {os.getpid()}, code {code_version()})"
-        self._attempt = self._attempts.Attempt(wanted, greeting, self._device)
+        self._attempt = self._attempts.Attempt(wanted, greeting, self._device, self._threads)
 
     def exchange(self, acknowledged: int, directive: Directive, wait_s: float) -> dict[str, Any]:
         """Events not yet acknowledged, as JSON; waits up to `wait_s` for one. `ended`: no more will come."""

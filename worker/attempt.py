@@ -23,12 +23,13 @@ TRACEBACK_LINES = 30
 class Attempt:
     """Starts the lease's run at once. The reporter of that run, and the end of the wire that the dispatcher pulls."""
 
-    def __init__(self, lease: Lease, greeting: str, device: str, run: Run = run) -> None:
+    def __init__(self, lease: Lease, greeting: str, device: str, threads: int = 1, run: Run = run) -> None:
         self.lease = lease
         self._device = torch.device(device)
         self.outbox = Outbox()
         self.reason: str | None = None
         self._run = run
+        self._threads = threads
         self._asked: Directive = "continue"
         self._deadline = None if lease.max_runtime_s is None else time.monotonic() + lease.max_runtime_s
         self.outbox.put("log", {"level": "info", "message": greeting})
@@ -58,9 +59,20 @@ class Attempt:
         self.outbox.put("end", {"reason": reason, "message": message, "result": result})
         reset_peak_memory(self._device)  # takes half a second: now, when nobody waits, and not before the next job
 
+    def _within_the_slot(self, spec: RunSpec) -> RunSpec:
+        """The spec with no more threads than the slot has cores: others work beside it."""
+        asked = spec.resources.threads
+        if asked <= self._threads:
+            return spec
+        message = (
+            f"resources.threads: {asked} are more than this slot's share of the node, {self._threads}; it gets those"
+        )
+        self.outbox.put("log", {"level": "warning", "message": message})
+        return spec.model_copy(update={"resources": spec.resources.model_copy(update={"threads": self._threads})})
+
     def _outcome(self) -> tuple[str, str, dict[str, Any] | None]:
         try:
-            spec = _with_its_start(RunSpec.model_validate(self.lease.spec), self.lease)
+            spec = self._within_the_slot(_with_its_start(RunSpec.model_validate(self.lease.spec), self.lease))
             result = self._run(spec, self, self.lease.folder, resume_from=newest_checkpoint(self.lease.resume_from))
         except RunError as error:
             return error.reason, error.message, None

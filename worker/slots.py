@@ -31,6 +31,11 @@ class Place:
     device: Literal["cpu", "cuda"]
     cpus: float
 
+    @property
+    def threads(self) -> int:
+        """The slot's share of the node's cores, at least one."""
+        return max(1, int(self.cpus))
+
 
 @dataclass(frozen=True)
 class Adopted:
@@ -102,7 +107,7 @@ async def create(place: Place, roots: dict[str, list[str]]) -> ActorHandle:
     async with asyncio.timeout(WARM_UP_S):
         while True:
             try:
-                actor = Actor.options(**options).remote(place.name, place.device, roots)
+                actor = Actor.options(**options).remote(place.name, place.device, place.threads, roots)
                 break
             except ValueError:  # the name of a killed actor stays taken for a moment
                 await asyncio.sleep(0.1)

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Directive = Literal["continue", "pause", "stop"]
 
@@ -28,7 +28,7 @@ class Event(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    seq: int
+    seq: int = Field(ge=1, lt=2**31)
     at: datetime
     """When it happened, UTC."""
     type: EventType

@@ -1,10 +1,13 @@
 """The two calls in which dispatcher and service meet: leases and reports."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pace_core.spec.events import Directive, Event
+
+Name = Annotated[str, Field(max_length=300)]
+"""Of slots, nodes, tasks, versions."""
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -14,11 +17,11 @@ class Slot(BaseModel):
 
     model_config = _STRICT
 
-    name: str
+    name: Name
     device: Literal["cpu", "cuda"]
-    memory_bytes: int = Field(ge=0)
+    memory_bytes: int = Field(ge=0, lt=2**63, strict=True)
     """Memory free for a job now: the GPU's, or the node's for a CPU slot."""
-    node: str = ""
+    node: Name = ""
 
 
 class Holding(BaseModel):
@@ -26,9 +29,9 @@ class Holding(BaseModel):
 
     model_config = _STRICT
 
-    job: str
-    attempt: int
-    slot: str
+    job: Name
+    attempt: int = Field(ge=1, lt=2**31, strict=True)
+    slot: Name
 
 
 class LeaseRequest(BaseModel):
@@ -36,18 +39,18 @@ class LeaseRequest(BaseModel):
 
     model_config = _STRICT
 
-    dispatcher: str = Field(max_length=200)
+    dispatcher: Name
     """Id of this start of the cluster's one dispatcher. Which cluster it is, the key says."""
-    slots: list[Slot]
+    slots: list[Slot] = Field(max_length=10_000)
     """Free slots; may be empty, to announce the cluster only."""
-    all_slots: list[Slot]
+    all_slots: list[Slot] = Field(max_length=10_000)
     """Every slot of the cluster, busy ones too: what could run here at all."""
-    holding: list[Holding] = []
+    holding: list[Holding] = Field(default=[], max_length=10_000)
     """Attempts that run here already; the answer's `lost` names those of them that were fenced meanwhile."""
-    data: dict[str, str] = {}
+    data: dict[Name, Name] = Field(default={}, max_length=10_000)
     """Task → hash of its data, as far as this cluster has seen it."""
-    code_version: str
-    wait_s: float = Field(default=20.0, ge=0, le=60)
+    code_version: Name
+    wait_s: float = Field(default=20.0, ge=0, le=60, strict=True)
     """How long to hold the request open while there is no work."""
 
 
@@ -89,9 +92,9 @@ class Report(BaseModel):
 
     model_config = _STRICT
 
-    token: str = Field(max_length=200)
+    token: Name
     """The lease's."""
-    events: list[Event]
+    events: list[Event] = Field(max_length=10_000)
 
 
 class ReportResponse(BaseModel):
@@ -109,4 +112,4 @@ class Heartbeat(BaseModel):
 
     part: Literal["dispatcher", "ray", "mlflow", "tracking"]
     ok: bool
-    detail: str = ""
+    detail: Annotated[str, Field(max_length=1_000)] = ""

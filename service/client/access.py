@@ -4,7 +4,7 @@ from service.audit.schemas import AuditPage, AuditView
 from service.client.connection import Connection
 from service.keys.roles import Role
 from service.keys.schemas import DAY_S, KeyRequest, KeyView, NewKey, Rotation
-from service.projects.schemas import ProjectView
+from service.projects.schemas import ProjectPatch, ProjectView
 
 
 class AsyncKeys:
@@ -67,6 +67,11 @@ class AsyncProjects:
         """Lists the projects that the key sees."""
         answer = await self._connection.json("GET", "/v1/projects")
         return [ProjectView.model_validate(project) for project in answer["data"]]
+
+    async def limit(self, name: str, **limits: float | None) -> ProjectView:
+        """Gives the project limits of its own (see `ProjectPatch`); None goes back to the settings'."""
+        body = ProjectPatch.model_validate(limits).model_dump(mode="json", exclude_unset=True)
+        return ProjectView.model_validate(await self._connection.json("PATCH", f"/v1/projects/{name}", body=body))
 
     async def archive(self, name: str) -> ProjectView:
         """Lets the project take no more jobs and keys; what it has stays."""

@@ -113,6 +113,7 @@ class Projects(Face[AsyncProjects]):
 
     create = call(AsyncProjects.create)
     list = call(AsyncProjects.list)
+    limit = call(AsyncProjects.limit)
     archive = call(AsyncProjects.archive)
     restore = call(AsyncProjects.restore)
 

@@ -22,7 +22,7 @@ _Name = Annotated[str, Path(pattern=r"^[a-z0-9_.-]{1,100}$")]
 async def get_events(
     request: Request,
     caller: Tracking,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
     limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
     wait: Annotated[float, Query(ge=0, le=60)] = 0.0,
 ) -> PlacedEventPage:

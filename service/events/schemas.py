@@ -65,5 +65,5 @@ class CursorView(BaseModel):
 class CursorUpdate(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    position: int = Field(ge=0)
+    position: int = Field(ge=0, lt=2**63, strict=True)
     """Position of the last event that was dealt with; 0 starts again."""

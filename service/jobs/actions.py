@@ -14,6 +14,7 @@ from service.jobs.submission import new_job
 from service.jobs.tables import Job
 from service.jobs.views import views
 from service.keys.auth import User
+from service.limits.queries import check_room
 from service.problems import Conflict
 from service.projects.queries import open_project
 
@@ -90,6 +91,7 @@ async def retry(request: Request, session: Transaction, caller: User, response: 
             setattr(job, name, getattr(old, name))
         job.retry_of = old.id
         await open_project(session, job.project, "/project")
+        await check_room(session, request.app.state.settings, job.project)
         await ledger.submit(session, job)
         log.record(session, request, caller, "job.submit", job.id, job.project, retry_of=old.id, priority=job.priority)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
@@ -98,4 +100,4 @@ async def retry(request: Request, session: Transaction, caller: User, response: 
 
 async def _now(request: Request, session: AsyncSession, job: Job) -> JobView:
     await session.refresh(job)
-    return (await views(session, [job], request.app.state.settings.worker_seen_s))[0]
+    return (await views(session, [job], request.app.state.settings))[0]

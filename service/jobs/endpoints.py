@@ -27,6 +27,7 @@ from service.jobs.views import views
 from service.keys.auth import Reader, Tracking, User, still_valid
 from service.keys.secrets import topic
 from service.leases.fit import seen_slots
+from service.limits.queries import check_priority, check_tags, of_project
 from service.problems import Conflict
 from service.wake import Wakes
 
@@ -74,9 +75,9 @@ async def post_job(
         if earlier:
             status, content = earlier
             return _made(content, status, replayed=True)
-    job = await submit(session, body, caller, catalogue)
+    job = await submit(session, body, caller, catalogue, state.settings)
     log.record(session, request, caller, "job.submit", job.id, job.project, priority=job.priority)
-    content = (await views(session, [job], state.settings.worker_seen_s))[0].model_dump(mode="json")
+    content = (await views(session, [job], state.settings))[0].model_dump(mode="json")
     content["notices"] = notices(content["spec"], content["row"], catalogue)
     if idempotency_key is not None:
         await keep_answer(session, caller, "POST /v1/jobs", idempotency_key, 202, content)
@@ -94,7 +95,7 @@ async def list_jobs(
 ) -> JobPage:
     """Pages by cursor: pass `next_cursor` as `after`, with the same filters."""
     jobs, cursor = await page(session, filters, caller)
-    data = await views(session, jobs, request.app.state.settings.worker_seen_s)
+    data = await views(session, jobs, request.app.state.settings)
     return JobPage(data=data, has_more=cursor is not None, next_cursor=cursor)
 
 
@@ -120,6 +121,9 @@ async def patch_job(request: Request, session: Transaction, caller: User, job_id
     job = await find(session, job_id, caller, lock=True)
     if body.priority is not None and State(job.state).ended:
         raise Conflict(f"the job has ended ({job.state}); its priority changes nothing any more")
+    settings = request.app.state.settings
+    check_priority(await of_project(session, settings, job.project), caller, body.priority)
+    check_tags(settings, len(body.tags or {}))
     changes = body.model_dump(exclude_none=True)
     was = {name: getattr(job, name) for name in changes}
     for name, value in changes.items():
@@ -162,4 +166,4 @@ async def put_tracking(
 
 
 async def _view(request: Request, session: Transaction, job: Job) -> JobView:
-    return (await views(session, [job], request.app.state.settings.worker_seen_s))[0]
+    return (await views(session, [job], request.app.state.settings))[0]

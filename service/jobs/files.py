@@ -13,7 +13,7 @@ from fsspec.core import url_to_fs  # pyright: ignore[reportMissingTypeStubs, rep
 from service.problems import NotFound, RangeNotSatisfiable
 
 _CHUNK = 1 << 20
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from pace_core.spec import EventType, State
 from service.db import Database, Transaction
@@ -49,9 +49,9 @@ async def get_events(
     session: Transaction,
     caller: Reader,
     job_id: str,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**31)] = 0,
     limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
-    type: Annotated[list[EventType], Query()] = [],  # noqa: B006
+    type: Annotated[list[EventType], Query(max_length=20)] = [],  # noqa: B006
 ) -> EventPage:
     """Oldest first; go on with `after=next_cursor`."""
     await find(session, job_id, caller)
@@ -69,8 +69,8 @@ async def stream_events(
     job_id: str,
     caller: Reader,
     _: Annotated[None, Depends(_visible)],
-    after: Annotated[int, Query(ge=0)] = 0,
-    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    after: Annotated[int, Query(ge=0, lt=2**31)] = 0,
+    last_event_id: Annotated[int | None, Header(ge=0, lt=2**31)] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: the id is the event's number, the event its type, the data the whole event.
 
@@ -107,7 +107,7 @@ async def get_logs(
     session: Transaction,
     caller: Reader,
     job_id: str,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**31)] = 0,
     limit: Annotated[int, Query(ge=1, le=20000)] = 5000,
     format: Literal["text", "json"] | None = None,
     accept: Annotated[str, Header()] = "",
@@ -144,7 +144,7 @@ async def get_metrics(
     session: Transaction,
     caller: Reader,
     job_id: str,
-    key: Annotated[list[str], Query()] = [],  # noqa: B006
+    key: Annotated[list[Annotated[str, Field(max_length=200)]], Query(max_length=100)] = [],  # noqa: B006
 ) -> dict[str, dict[str, list[MetricPoint]]]:
     """By key (`train/loss`, `val/accuracy`, …), in the order of steps.
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import Boolean, Select, false, func, literal_column, select
@@ -17,6 +17,8 @@ from service.jobs.tables import WORDS, Attempt, Job
 from service.keys.auth import Caller
 from service.problems import Invalid, NotFound
 
+_Text = Annotated[str | None, Field(max_length=200)]
+
 
 class JobFilters(BaseModel):
     """Which jobs to list; all given ones must hold."""
@@ -25,20 +27,20 @@ class JobFilters(BaseModel):
 
     state: list[State] = []
     """Any of these."""
-    project: str | None = None
-    benchmark: str | None = None
-    task: str | None = None
+    project: _Text = None
+    benchmark: _Text = None
+    task: _Text = None
     """`digits` or `vtab-mini/digits`."""
-    row: str | None = None
-    owner: str | None = None
-    tag: list[str] = []
+    row: _Text = None
+    owner: _Text = None
+    tag: list[Annotated[str, Field(max_length=601)]] = Field(default=[], max_length=20)
     """`key` or `key=value`; all of these."""
     since: AwareDatetime | None = None
     """Submitted then or later; with its offset, such as 2026-11-27T09:30:00Z."""
-    search: str | None = None
+    search: _Text = None
     """Words with which words of the name, the row, the task or the id begin, whatever the case; all of these."""
     limit: int = Field(default=20, ge=1, le=200)
-    after: str | None = None
+    after: str | None = Field(default=None, max_length=500)
     """The `next_cursor` of the page before."""
 
 

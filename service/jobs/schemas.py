@@ -10,6 +10,8 @@ from pace_core.spec import Estimate, State
 _INPUT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 _OUTPUT = ConfigDict(use_attribute_docstrings=True)
 
+LONGEST_RUN_S = 10 * 366 * 86_400.0
+
 Label = Annotated[str, StringConstraints(max_length=200, strip_whitespace=True)]
 Tags = dict[
     Annotated[str, StringConstraints(min_length=1, max_length=100)], Annotated[str, StringConstraints(max_length=500)]
@@ -21,9 +23,9 @@ class RecipeChoice(BaseModel):
 
     model_config = _INPUT
 
-    name: str
-    row: str
-    task: str
+    name: Label
+    row: Label
+    task: Label
 
 
 class JobRequest(BaseModel):
@@ -55,20 +57,20 @@ class JobRequest(BaseModel):
     recipe: RecipeChoice | None = None
     overrides: dict[str, Any] = {}
     """Part of a RunSpec, laid over the spec or the recipe's."""
-    seed: int | None = Field(default=None, ge=0, lt=2**31)
+    seed: int | None = Field(default=None, ge=0, lt=2**31, strict=True)
     """Wins over the spec's."""
-    project: str | None = None
+    project: Label | None = None
     """The key's own where None."""
     name: Label = ""
     row: Label | None = None
     """The label in tables: the recipe's row, or method and regularizer, where None."""
-    priority: int = Field(default=50, ge=0, le=100)
-    """Higher runs first."""
+    priority: int = Field(default=50, ge=0, le=100, strict=True)
+    """Higher runs first; `GET /v1/limits` names the highest."""
     tags: Tags = {}
-    max_attempts: int = Field(default=3, ge=1, le=100)
+    max_attempts: int = Field(default=3, ge=1, le=100, strict=True)
     """Attempts that may be lost or crash before the job fails; pauses do not count."""
-    max_runtime_s: float | None = Field(default=None, gt=0)
-    """Seconds over all attempts, after which the job is stopped as timed_out."""
+    max_runtime_s: float | None = Field(default=None, gt=0, le=LONGEST_RUN_S, allow_inf_nan=False, strict=True)
+    """Seconds over all attempts, after which the job is stopped as timed_out; the project's default where None."""
 
 
 class JobPatch(BaseModel):
@@ -77,7 +79,7 @@ class JobPatch(BaseModel):
     model_config = _INPUT
 
     name: Label | None = None
-    priority: int | None = Field(default=None, ge=0, le=100)
+    priority: int | None = Field(default=None, ge=0, le=100, strict=True)
     """Of a job that has not ended."""
     tags: Tags | None = None
     """Replaces all tags."""

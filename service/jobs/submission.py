@@ -26,8 +26,10 @@ from service.jobs.schemas import JobRequest
 from service.jobs.tables import IdempotencyKey, Job
 from service.keys.auth import Caller
 from service.keys.roles import Role
+from service.limits.queries import check_priority, check_room, check_tags
 from service.problems import Invalid, KeyReused
 from service.projects.queries import open_project
+from service.settings import Settings
 
 
 def resolve(request: JobRequest, catalogue: Catalogue) -> tuple[RunSpec, str]:
@@ -67,14 +69,20 @@ def _row(request: JobRequest, spec: RunSpec) -> str:
     return spec.method.name if name == "none" else f"{spec.method.name} + {name}"
 
 
-async def submit(session: AsyncSession, request: JobRequest, caller: Caller, catalogue: Catalogue) -> Job:
-    """Stores the job as queued."""
+async def submit(
+    session: AsyncSession, request: JobRequest, caller: Caller, catalogue: Catalogue, settings: Settings
+) -> Job:
+    """Stores the job as queued. Raises Invalid, and TooMany where its project has as much as it may."""
+    check_tags(settings, len(request.tags))
     spec, row = resolve(request, catalogue)
     job = new_job(spec, catalogue)
     job.init_uri = await start_of(session, request, spec, caller)
     job.project = await _project(session, request, caller)
     job.owner, job.name, job.row, job.tags = caller.owner, request.name, row, dict(request.tags)
-    job.priority, job.max_attempts, job.max_runtime_s = request.priority, request.max_attempts, request.max_runtime_s
+    limits = await check_room(session, settings, job.project)
+    check_priority(limits, caller, request.priority)
+    job.priority, job.max_attempts = request.priority, request.max_attempts
+    job.max_runtime_s = request.max_runtime_s or limits.default_max_runtime_s
     await ledger.submit(session, job)
     return job
 

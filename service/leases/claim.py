@@ -19,6 +19,7 @@ from service.keys.secrets import hashed, topic
 from service.leases.queue import choose
 from service.leases.settle import settle
 from service.leases.tables import Cluster
+from service.limits.queries import most_running
 from service.settings import Settings
 from service.wake import QUEUE, Wakes
 
@@ -116,7 +117,8 @@ async def _lost(session: AsyncSession, holding: Sequence[Holding]) -> list[Holdi
 async def _claim(
     session: AsyncSession, settings: Settings, cluster: str, request: LeaseRequest, slots: Sequence[Slot]
 ) -> list[Lease]:
-    chosen = await choose(session, cluster, slots, request.all_slots)
+    most = await most_running(session, settings)
+    chosen = await choose(session, cluster, slots, request.all_slots, most)
     if not chosen:
         return []
     tokens = {job: secrets.token_urlsafe(24) for job in chosen}

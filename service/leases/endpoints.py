@@ -1,6 +1,8 @@
 """The two calls of dispatchers."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
 
 from pace_core.spec.leases import LeaseRequest, LeaseResponse, Report, ReportResponse
 from service.keys.auth import Worker, cluster_of
@@ -8,6 +10,9 @@ from service.leases.claim import lease
 from service.leases.reports import take_report
 
 router = APIRouter(prefix="/v1/leases", tags=["workers"])
+
+_Job = Annotated[str, Path(max_length=100)]
+_Attempt = Annotated[int, Path(ge=1, lt=2**31)]
 
 
 @router.post("", summary="Ask for work for the free slots")
@@ -18,7 +23,7 @@ async def post_lease(request: Request, body: LeaseRequest, caller: Worker) -> Le
 
 
 @router.post("/{job}/{attempt}/reports", summary="Hand in an attempt's new events")
-async def post_report(request: Request, job: str, attempt: int, body: Report, caller: Worker) -> ReportResponse:
+async def post_report(request: Request, job: _Job, attempt: _Attempt, body: Report, caller: Worker) -> ReportResponse:
     """An empty report renews the lease.
 
     `lease-fenced` (409) answers an attempt that is no longer current, and whoever does not hold it: a report shows the

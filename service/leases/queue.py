@@ -5,7 +5,7 @@ number of lanes, not on that of jobs.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -68,15 +68,18 @@ class Waiting:
 
 
 async def choose(
-    session: AsyncSession, cluster: str, slots: Sequence[Slot], all_slots: Sequence[Slot]
+    session: AsyncSession, cluster: str, slots: Sequence[Slot], all_slots: Sequence[Slot], most: Mapping[str, int]
 ) -> dict[str, Slot]:
-    """Picks and locks the job that is due in each free slot: job → slot. What another claim holds is passed over."""
+    """Picks and locks the job that is due in each free slot: job → slot. What another claim holds is passed over.
+
+    `most`: how many jobs of each project may run.
+    """
     chosen: dict[str, Slot] = {}
     free = list(slots)
     for _ in range(3):  # where another claim was quicker, what it left is looked at once more
         if not free:
             break
-        proposed = await _propose(session, cluster, free, all_slots, chosen)
+        proposed = await _propose(session, cluster, free, all_slots, most, chosen)
         locked = await session.execute(
             select(Job.id).where(Job.id.in_(proposed), Job.state == "queued").with_for_update(skip_locked=True)
         )
@@ -90,7 +93,12 @@ async def choose(
 
 
 async def _propose(
-    session: AsyncSession, cluster: str, slots: Sequence[Slot], all_slots: Sequence[Slot], chosen: dict[str, Slot]
+    session: AsyncSession,
+    cluster: str,
+    slots: Sequence[Slot],
+    all_slots: Sequence[Slot],
+    most: Mapping[str, int],
+    chosen: dict[str, Slot],
 ) -> dict[str, Slot]:
     lanes = [tuple(row) for row in await session.execute(_LANES)]
     fitting = [lane for lane in lanes if any(Needs.of_lane(lane[0]).fit(s.device, s.memory_bytes) for s in slots)]
@@ -100,18 +108,26 @@ async def _propose(
     found = await session.execute(_HEADS, {**columns, "count": len(slots) + len(chosen)})
     waiting = [Waiting(**row) for row in found.mappings() if row["id"] not in chosen]
     running = await _running(session)
+    room = Counter(most)
+    for (project, _), count in running.items():
+        room[project] -= count
     node_memory = await _memory_by_node(session, cluster, all_slots)
     proposed: dict[str, Slot] = {}
     for slot in slots:
         memory = slot.memory_bytes
         if slot.device == "cpu":  # a node's CPU slots share its memory
             memory = min(memory, node_memory[slot.node])
-        able = [w for w in waiting if w.id not in proposed and Needs.of_lane(w.lane).fit(slot.device, memory)]
+        able = [
+            w
+            for w in waiting
+            if w.id not in proposed and room[w.project] > 0 and Needs.of_lane(w.lane).fit(slot.device, memory)
+        ]
         if not able:
             continue
         best = min(able, key=lambda w: (-w.aged, running[w.project, w.owner], w.id))
         proposed[best.id] = slot
         running[best.project, best.owner] += 1
+        room[best.project] -= 1
         if slot.device == "cpu":
             node_memory[slot.node] -= best.memory_bytes or 0
     return proposed

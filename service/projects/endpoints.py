@@ -10,7 +10,7 @@ from service.audit import log
 from service.db import Transaction
 from service.keys.auth import Admin, Caller, Reader
 from service.problems import Conflict, NotFound
-from service.projects.schemas import ProjectRequest, ProjectView
+from service.projects.schemas import ProjectPatch, ProjectRequest, ProjectView
 from service.projects.tables import Project
 
 router = APIRouter(prefix="/v1/projects", tags=["projects"])
@@ -41,6 +41,18 @@ async def list_projects(session: Transaction, caller: Reader) -> dict[str, list[
 @router.get("/{name}", summary="Read a project")
 async def get_project(session: Transaction, caller: Reader, name: _Name) -> ProjectView:
     return ProjectView.model_validate(await _find(session, caller, name))
+
+
+@router.patch("/{name}", summary="Give a project limits of its own")
+async def patch_project(
+    request: Request, session: Transaction, caller: Admin, name: _Name, body: ProjectPatch
+) -> ProjectView:
+    project = await _find(session, caller, name, lock=True)
+    changes = body.model_dump(exclude_unset=True)
+    for field, value in changes.items():
+        setattr(project, field, value)
+    log.record(session, request, caller, "project.change", name, name, **changes)
+    return await _view(session, project)
 
 
 @router.post("/{name}/archive", summary="Let a project take no more jobs and keys")

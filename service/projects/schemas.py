@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.keys.schemas import Name
 
@@ -15,6 +15,20 @@ class ProjectRequest(BaseModel):
     name: Name
 
 
+class ProjectPatch(BaseModel):
+    """Limits of a project's own. What is left out stays; null goes back to the settings'."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    max_queued: int | None = Field(default=None, ge=0, lt=2**31, strict=True)
+    max_running: int | None = Field(default=None, ge=0, lt=2**31, strict=True)
+    highest_priority: int | None = Field(default=None, ge=0, le=100, strict=True)
+    """For users; admins go up to 100."""
+    default_max_runtime_s: float | None = Field(default=None, gt=0, le=3.2e8, allow_inf_nan=False, strict=True)
+    """Of a job that does not say."""
+    max_stored_bytes: int | None = Field(default=None, ge=0, lt=2**63, strict=True)
+
+
 class ProjectView(BaseModel):
     """A project."""
 
@@ -24,3 +38,11 @@ class ProjectView(BaseModel):
     created_at: datetime
     archived_at: datetime | None
     """An archived project can be read, and takes no jobs and no keys."""
+    max_queued: int | None = None
+    """Limits of its own; null where the settings' count."""
+    max_running: int | None = None
+    highest_priority: int | None = None
+    default_max_runtime_s: float | None = None
+    max_stored_bytes: int | None = None
+    stored_bytes: int = 0
+    """As last measured."""

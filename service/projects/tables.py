@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import func
+from sqlalchemy import BigInteger, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db import Base
@@ -17,3 +17,11 @@ class Project(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     archived_at: Mapped[datetime | None]
     """An archived project can be read, and takes no jobs and no keys."""
+    max_queued: Mapped[int | None]
+    """Limits of its own; None: the settings'."""
+    max_running: Mapped[int | None]
+    highest_priority: Mapped[int | None]
+    default_max_runtime_s: Mapped[float | None]
+    max_stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    stored_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """As last measured."""

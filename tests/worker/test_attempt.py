@@ -175,3 +175,22 @@ def started_from(init_from: str | None) -> dict[str, Any]:
 def test_a_run_starts_from_the_file_that_the_lease_names_and_from_no_address_of_its_spec() -> None:
     assert started_from("memory://jobs/job_0/1/adapter")["message"] == "memory://jobs/job_0/1/adapter"
     assert started_from(None)["reason"] == "spec_invalid"
+
+
+def test_a_run_gets_no_more_threads_than_its_slot_has_cores() -> None:
+    def threads(asked: int) -> tuple[str, list[str]]:
+        lease = Lease(
+            job="job_1", attempt=1, slot="s", token="t", spec=SPEC | {"resources": {"threads": asked}},
+            folder="memory://f", resume_from=[], max_runtime_s=None,
+        )  # fmt: skip
+
+        def run(spec: Any, reporter: Reporter, folder: str, resume_from: str | None) -> Any:
+            raise RunError("spec_invalid", str(spec.resources.threads))
+
+        said = events_of(Attempt(lease, "hello", "cpu", 4, run=run))
+        return said[-1]["message"], [event["message"] for event in said if event.get("level") == "warning"]
+
+    assert threads(3) == ("3", [])
+    cut, (warning,) = threads(256)
+    assert cut == "4"
+    assert "256 are more than this slot's share of the node, 4" in warning

@@ -23,7 +23,13 @@ def install(app: typer.Typer) -> None:
     for name, command in (("create", create), ("list", list_keys), ("revoke", revoke), ("rotate", rotate)):
         key.command(name)(command)
     project = typer.Typer(help="Projects: what jobs and keys belong to.", no_args_is_help=True)
-    for name, command in (("create", make), ("list", list_projects), ("archive", archive), ("restore", restore)):
+    for name, command in (
+        ("create", make),
+        ("list", list_projects),
+        ("limit", limit),
+        ("archive", archive),
+        ("restore", restore),
+    ):
         project.command(name)(command)
     app.add_typer(key, name="key")
     app.add_typer(project, name="project")
@@ -117,6 +123,30 @@ def list_projects() -> None:
     for project in found:
         shown.add_row(cell(project.name), ago(project.created_at), ago(project.archived_at))
     print_table(shown)
+
+
+def limit(
+    name: Annotated[str, typer.Argument()],
+    queued: Annotated[int | None, typer.Option(min=0, help="Jobs queued at most.")] = None,
+    running: Annotated[int | None, typer.Option(min=0, help="Jobs running at most.")] = None,
+    priority: Annotated[int | None, typer.Option(min=0, max=100, help="Highest priority for users.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="Of a job that does not say, such as 12h or 7d.")] = None,
+    stored_gb: Annotated[float | None, typer.Option(min=0, help="Files of its jobs at most, in GB.")] = None,
+) -> None:
+    """Give a project limits of its own."""
+    given = {
+        "max_queued": queued,
+        "max_running": running,
+        "highest_priority": priority,
+        "default_max_runtime_s": _seconds(runtime),
+        "max_stored_bytes": None if stored_gb is None else int(stored_gb * 1e9),
+    }
+    chosen = {field: value for field, value in given.items() if value is not None}
+    if not chosen:
+        raise failed("name at least one limit, such as --running 4")
+    with _admin() as client:
+        client.projects.limit(name, **chosen)
+    out().print(f"{plain(name)}  " + ", ".join(f"{field} {value:g}" for field, value in chosen.items()))
 
 
 def archive(name: Annotated[str, typer.Argument()]) -> None:

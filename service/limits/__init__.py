@@ -1,0 +1,1 @@
+"""How much of everything a caller may ask for."""

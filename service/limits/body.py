@@ -1,0 +1,42 @@
+"""Refuses requests that are too large, before they are read whole."""
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.problems import TooLarge, answer
+from service.settings import Settings
+
+
+class BodyLimit:
+    """Counts what arrives, whether its length was announced or it comes in pieces."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        report = scope["path"].startswith("/v1/leases/")
+        most = self._settings.max_report_bytes if report else self._settings.max_body_bytes
+        detail = f"the body is longer than {most:,} bytes, which is the most here; `GET /v1/limits` names every limit"
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and (len(announced) > 18 or int(announced) > most):
+            response = answer(TooLarge(detail))
+            response.headers["Connection"] = "close"  # the rest of the body is not read
+            await response(scope, receive, send)
+            return
+        taken = 0
+
+        async def counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            if message["type"] == "http.request":
+                taken += len(message.get("body", b""))
+                if taken > most:
+                    raise HTTPException(413, detail)
+            return message
+
+        await self._app(scope, counted, send)

@@ -1,0 +1,98 @@
+"""The limits of a project, and how much of them is used."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from pace_core.spec import Fault, State
+from service.jobs.tables import Job
+from service.keys.auth import Caller
+from service.keys.roles import Role
+from service.problems import Invalid, TooMany
+from service.projects.tables import Project
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one project may have: its own limits, and the installation's where it has none of its own."""
+
+    max_queued: int
+    max_running: int
+    highest_priority: int
+    default_max_runtime_s: float
+    max_stored_bytes: int
+
+
+async def of_project(session: AsyncSession, settings: Settings, name: str) -> Limits:
+    """The project's limits."""
+    project = await session.get(Project, name)
+    own = {field: getattr(project, field, None) for field in Limits.__dataclass_fields__}
+    return Limits(**{field: getattr(settings, field) if value is None else value for field, value in own.items()})
+
+
+async def used(session: AsyncSession, name: str) -> tuple[int, int]:
+    """Jobs of the project that are queued, and that are running."""
+    counted = await session.execute(
+        select(
+            func.count().filter(Job.state == State.QUEUED), func.count().filter(Job.lease_expires_at.is_not(None))
+        ).where(Job.project == name, Job.ended_at.is_(None))
+    )
+    return tuple(counted.one())  # pyright: ignore[reportReturnType]
+
+
+async def most_running(session: AsyncSession, settings: Settings) -> dict[str, int]:
+    """How many jobs of each project may run."""
+    most = await session.execute(select(Project.name, func.coalesce(Project.max_running, settings.max_running)))
+    return {name: count for name, count in most}
+
+
+async def full_projects(session: AsyncSession, settings: Settings) -> dict[str, int]:
+    """Projects that have as many jobs running as they may, with how many that are."""
+    running = (
+        select(Job.project, func.count().label("count"))
+        .where(Job.lease_expires_at.is_not(None))
+        .group_by(Job.project)
+        .subquery()
+    )
+    full = await session.execute(
+        select(Project.name, running.c.count)
+        .join(running, running.c.project == Project.name)
+        .where(running.c.count >= func.coalesce(Project.max_running, settings.max_running))
+    )
+    return {name: count for name, count in full}
+
+
+async def check_room(session: AsyncSession, settings: Settings, name: str) -> Limits:
+    """The project's limits, where it may queue one more job. Raises TooMany."""
+    limits = await of_project(session, settings, name)
+    waiting = select(Job.id).where(Job.project == name, Job.state == State.QUEUED).limit(limits.max_queued)
+    queued = (await session.execute(select(func.count()).select_from(waiting.subquery()))).scalar_one()
+    if queued >= limits.max_queued:
+        raise TooMany(
+            f"project {name} has {queued} jobs queued, as many as it may; try again when some have begun, "
+            "or have an admin raise max_queued"
+        )
+    project = await session.get_one(Project, name)
+    if project.stored_bytes >= limits.max_stored_bytes:
+        raise TooMany(
+            f"project {name} stores {project.stored_bytes:,} bytes of at most {limits.max_stored_bytes:,}; "
+            "delete jobs that are no longer needed, or have an admin raise max_stored_bytes",
+            retry_after_s=600,
+        )
+    return limits
+
+
+def check_priority(limits: Limits, caller: Caller, priority: int | None) -> None:
+    """Raises Invalid for a priority above the project's highest; admins may go up to 100."""
+    if priority is not None and priority > limits.highest_priority and caller.role is not Role.ADMIN:
+        message = f"at most {limits.highest_priority} in this project, not {priority}; more takes an admin"
+        raise Invalid("the request has faults", [Fault(pointer="/priority", code="out_of_range", message=message)])
+
+
+def check_tags(settings: Settings, count: int) -> None:
+    """Raises Invalid where there are too many."""
+    if count > settings.max_tags:
+        message = f"at most {settings.max_tags} tags, not {count}"
+        raise Invalid("the request has faults", [Fault(pointer="/tags", code="out_of_range", message=message)])
