@@ -38,8 +38,21 @@ def main() -> None:
         return
     log.configure()
     app = create_app(settings)
-    config = uvicorn.Config(app, settings.host, settings.port, log_config=None, timeout_graceful_shutdown=5)
-    _Server(config, app).run()
+    _Server(server_config(app, settings), app).run()
+
+
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How the API is served."""
+    return uvicorn.Config(
+        app,
+        settings.host,
+        settings.port,
+        log_config=None,
+        timeout_graceful_shutdown=5,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+        server_header=False,
+    )
 
 
 class _Server(uvicorn.Server):

@@ -9,7 +9,6 @@ import hashlib
 import os
 import pwd
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
+
+from service.passage import let_through
 
 _SYSTEM_USER = "pace-postgres"
 _SOCKET = ".s.PGSQL.5432"
@@ -119,7 +120,7 @@ def _run(folder: Path, command: str, *arguments: str) -> None:
     user = _server_user()
     if user:
         for path in (folder, _binary(command)):
-            _let_through(path)  # every time: whoever owns the parent folders may have closed them again
+            let_through(path, user.pw_uid)  # every time: whoever owns the parent folders may have closed them again
     with tempfile.TemporaryFile() as output:  # no pipe: the server inherits it and would keep it open for ever
         result = subprocess.run(
             [str(_binary(command)), "-D", str(folder), *arguments],
@@ -159,14 +160,6 @@ def _server_user() -> pwd.struct_passwd | None:
             return pwd.getpwnam("nobody")
         subprocess.run(["useradd", "--system", "--no-create-home", _SYSTEM_USER], check=True, capture_output=True)
         return pwd.getpwnam(_SYSTEM_USER)
-
-
-def _let_through(path: Path) -> None:
-    """Lets other users pass through the parent folders, without letting them list what is inside."""
-    for parent in path.parents:
-        mode = parent.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            parent.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
 
 
 def _socket_folder(folder: Path) -> Path:

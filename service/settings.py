@@ -19,6 +19,9 @@ class Settings(BaseSettings):
     """fsspec root of checkpoints and adapters, such as `s3://bucket/pace`; None is `storage` in the state folder."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    trusted_proxies: str = ""
+    """Addresses or networks of reverse proxies, separated by commas: what they say of where a request came from is
+    believed. From anybody else it is passed over."""
     mlflow_url: str | None = None
     """Where people find the MLflow UI, for links."""
     lease_s: float = Field(default=60.0, gt=0)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
+import structlog
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import func, select
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from pace_core.spec.leases import Heartbeat
 from service.db import Database, Transaction
 from service.health.tables import PartHeartbeat
+from service.keys.auth import MaybeCaller
 from service.keys.auth import Part as PartKey
 from service.keys.roles import Role
 from service.problems import Forbidden
@@ -19,6 +21,7 @@ from service.settings import Settings
 
 router = APIRouter(tags=["health"])
 
+_log = structlog.get_logger()
 _SPEAKS = {"dispatcher": Role.WORKER, "ray": Role.WORKER, "mlflow": Role.TRACKING, "tracking": Role.TRACKING}
 _PARTS: tuple[str, ...] = get_args(Heartbeat.model_fields["part"].annotation)
 
@@ -44,20 +47,25 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", summary="How each part is")
-async def readyz(request: Request, response: Response) -> Readiness:
-    """503 only where the database does not answer: without workers jobs are taken and wait."""
+async def readyz(request: Request, response: Response, known: MaybeCaller) -> Readiness:
+    """503 only where the database does not answer: without workers jobs are taken and wait.
+
+    `parts` is empty for whoever shows no key.
+    """
     database: Database = request.app.state.database
     settings: Settings = request.app.state.settings
     try:
         async with database.transaction() as session:
             heartbeats = {row.part: row for row in (await session.execute(select(PartHeartbeat))).scalars()}
-    except (DBAPIError, OSError) as error:
+    except (DBAPIError, OSError):
+        _log.exception("the database does not answer")
         response.status_code = 503
-        parts = {"postgres": Part(status="failing", detail=str(error), at=None)}
+        parts = {"postgres": Part(status="failing", detail="does not answer; the log has more", at=None)}
         return Readiness(ready=False, complete=False, parts=parts)
     parts = {"postgres": Part(status="ok", detail="", at=datetime.now(UTC))}
     parts |= {name: _part(heartbeats.get(name), settings.part_silent_s) for name in _PARTS}
-    return Readiness(ready=True, complete=all(part.status == "ok" for part in parts.values()), parts=parts)
+    complete = all(part.status == "ok" for part in parts.values())
+    return Readiness(ready=True, complete=complete, parts=parts if known else {})
 
 
 def _part(heartbeat: PartHeartbeat | None, seen_s: float) -> Part:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any, cast
 
 from fsspec.core import url_to_fs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
 from service.problems import NotFound, RangeNotSatisfiable
 
@@ -66,13 +68,17 @@ async def delete_files(storage_root: str, job: str) -> None:
 def _list(storage_root: str, job: str) -> list[tuple[str, int]]:
     filesystem, folder = _folder(storage_root, job)
     found: dict[str, Any] = filesystem.find(folder, detail=True) if filesystem.exists(folder) else {}
-    return sorted((name.removeprefix(f"{folder}/"), int(info["size"])) for name, info in found.items())
+    return sorted(
+        (name.removeprefix(f"{folder}/"), int(info["size"]))
+        for name, info in found.items()
+        if not _leads_out(filesystem, name, folder)
+    )
 
 
 def _open(storage_root: str, job: str, path: str) -> File:
     filesystem, folder = _folder(storage_root, job)
     full = f"{folder}/{path}"
-    if ".." in PurePosixPath(path).parts or not filesystem.isfile(full):
+    if ".." in PurePosixPath(path).parts or not filesystem.isfile(full) or _leads_out(filesystem, full, folder):
         raise NotFound(f"job {job} has no file {path!r}")
     digest, size = hashlib.sha256(), 0
     with filesystem.open(full, "rb") as source:
@@ -80,6 +86,13 @@ def _open(storage_root: str, job: str, path: str) -> File:
             digest.update(piece)
             size += len(piece)
     return File(filesystem, full, size, digest.hexdigest())
+
+
+def _leads_out(filesystem: Any, path: str, folder: str) -> bool:
+    """Whether a link on the way to the file leads out of the job's folder; only a local storage has links."""
+    if not isinstance(filesystem, LocalFileSystem):
+        return False
+    return not os.path.realpath(path).startswith(os.path.realpath(folder) + "/")
 
 
 def _delete(storage_root: str, job: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import func, or_, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.db import Database
@@ -79,6 +80,19 @@ async def _caller(request: Request, given: Annotated[HTTPAuthorizationCredential
 
 
 AnyCaller = Annotated[Caller, Depends(_caller)]
+
+
+async def _maybe(
+    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> Caller | None:
+    try:
+        return await authenticated(request.app.state.database, given.credentials if given else None)
+    except (Unauthorized, DBAPIError, OSError):  # also where the database is away
+        return None
+
+
+MaybeCaller = Annotated[Caller | None, Depends(_maybe)]
+"""Whoever holds the key; None for a stranger."""
 
 
 def _only(who: str, *roles: Role) -> Callable[[Caller], Coroutine[Any, Any, Caller]]:

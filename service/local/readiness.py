@@ -30,14 +30,15 @@ def healthy(url: str, key: str) -> bool:
         return False
 
 
-def wait_ready(url: str, since: datetime, say: Callable[[str], None], within_s: float = 300.0) -> None:
+def wait_ready(url: str, key: str, since: datetime, say: Callable[[str], None], within_s: float = 300.0) -> None:
     """Returns when every part has said after `since` that it is ready: an earlier stack's word does not count.
 
     Raises StackError that names those that have not.
     """
     deadline = time.monotonic() + within_s
     seen: set[str] = set()
-    with httpx2.Client(base_url=url, timeout=5.0, trust_env=not is_loopback(url)) as http:
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx2.Client(base_url=url, headers=headers, timeout=5.0, trust_env=not is_loopback(url)) as http:
         while not _all_ready(http, since, seen, say):
             if time.monotonic() > deadline:
                 late = [

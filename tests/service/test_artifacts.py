@@ -1,6 +1,7 @@
 """A job's files over HTTP."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +72,19 @@ async def test_an_adapter_outside_the_storage_is_not_served(api: Api) -> None:
 async def test_a_job_without_files_has_an_empty_list(api: Api) -> None:
     job = await api.submit()
     assert (await api.get(f"/v1/jobs/{job}/artifacts"))["data"] == []
+
+
+async def test_a_link_that_leads_out_of_the_job_s_folder_is_not_followed(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s3cr3t")
+    job = await api.submit()
+    folder = api.storage / "jobs" / job / "1"
+    folder.mkdir(parents=True)
+    (folder / "own.txt").write_text("own")
+    (folder / "inside").symlink_to(folder / "own.txt")
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "folder").symlink_to(tmp_path)
+    for path in ("1/link", "1/folder/secret"):
+        assert (await api.call("GET", f"/v1/jobs/{job}/artifacts/{path}")).status_code == 404, path
+    assert (await api.call("GET", f"/v1/jobs/{job}/artifacts/1/inside")).text == "own"
+    listed = [file["path"] for file in (await api.get(f"/v1/jobs/{job}/artifacts"))["data"]]
+    assert listed == ["1/inside", "1/own.txt"]

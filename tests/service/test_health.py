@@ -1,14 +1,20 @@
 """How the service says how it is, and what it offers."""
 
 import re
+from typing import Any
+
+import httpx2
+from starlette.responses import PlainTextResponse
 
 from pace_core.spec.leases import Heartbeat
+from service.__main__ import server_config
+from service.settings import Settings
 from tests.service.api import Api
 
 
 async def test_the_service_is_ready_without_workers_and_complete_with_them(api: Api) -> None:
     assert (await api.http.get("/healthz")).json() == {"status": "ok"}
-    ready = (await api.http.get("/readyz")).json()
+    ready = await api.get("/readyz")
     assert (ready["ready"], ready["complete"]) == (True, False)
     assert {name: part["status"] for name, part in ready["parts"].items()} == {
         "postgres": "ok",
@@ -21,16 +27,41 @@ async def test_the_service_is_ready_without_workers_and_complete_with_them(api: 
         beat = Heartbeat(part=part, ok=True, detail="fine").model_dump()
         key = api.keys.worker if part in ("dispatcher", "ray") else api.keys.tracking
         assert (await api.call("POST", "/v1/heartbeats", json=beat, key=key)).status_code == 204
-    assert (await api.http.get("/readyz")).json()["complete"] is True
+    assert (await api.get("/readyz"))["complete"] is True
+
+
+async def test_strangers_are_told_only_whether_it_is_ready(api: Api) -> None:
+    beat = {"part": "mlflow", "ok": False, "detail": "connection to 10.0.0.7:5432 refused for user pace"}
+    await api.call("POST", "/v1/heartbeats", json=beat, key=api.keys.tracking)
+    for headers in ({}, {"Authorization": "Bearer pace_wrong"}):
+        said = await api.http.get("/readyz", headers=headers)
+        assert (said.status_code, said.json()) == (200, {"ready": True, "complete": False, "parts": {}})
+    assert "10.0.0.7" in (await api.call("GET", "/readyz", key=api.keys.reader)).text
+
+
+async def test_where_a_request_came_from_is_believed_of_named_proxies_only() -> None:
+    async def who(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse(scope["client"][0])(scope, receive, send)
+
+    async def seen(proxies: str, via: str) -> str:
+        config = server_config(who, Settings(trusted_proxies=proxies))  # type: ignore[arg-type]
+        config.load()
+        transport = httpx2.ASGITransport(app=config.loaded_app, client=(via, 1))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://x") as http:
+            return (await http.get("/", headers={"X-Forwarded-For": "203.0.113.9"})).text
+
+    assert await seen("", "127.0.0.1") == "127.0.0.1"
+    assert await seen("10.0.0.0/8", "192.0.2.1") == "192.0.2.1"
+    assert await seen("10.0.0.0/8", "10.1.2.3") == "203.0.113.9"
 
 
 async def test_a_part_that_fails_or_falls_silent_is_named(api: Api) -> None:
     beat = {"part": "mlflow", "ok": False, "detail": "connection refused"}
     await api.call("POST", "/v1/heartbeats", json=beat, key=api.keys.tracking)
-    part = (await api.http.get("/readyz")).json()["parts"]["mlflow"]
+    part = (await api.get("/readyz"))["parts"]["mlflow"]
     assert (part["status"], part["detail"]) == ("failing", "connection refused")
     await api.sql("UPDATE heartbeats SET at = now() - interval '10 minutes'")
-    part = (await api.http.get("/readyz")).json()["parts"]["mlflow"]
+    part = (await api.get("/readyz"))["parts"]["mlflow"]
     assert part["status"] == "silent"
 
 

@@ -56,7 +56,7 @@ def up(
         # here and not above: it needs the service's packages, which a client has not
         record = importlib.import_module("service.local.stack").start_detached(folder)
     if wait_ready:
-        wait_for_parts(record.url, record.started_at, out().print)
+        wait_for_parts(record.url, folder.read_client()["key"], record.started_at, out().print)
     _print_addresses(folder, record, stop="pace down")
 
 
@@ -75,8 +75,9 @@ def status(
     folder = Folder(state_folder())
     record = folder.read() if folder.running() else None
     if wait:
-        url, since = (record.url, record.started_at) if record else (find_address().url, datetime.fromtimestamp(0, UTC))
-        wait_for_parts(url, since, out().print)
+        address = find_address(record.url if record else None)
+        since = record.started_at if record else datetime.fromtimestamp(0, UTC)
+        wait_for_parts(address.url, address.key, since, out().print)
     if record:
         shown = table("process", "state", ">pid", ">restarts", "log")
         for name, part in record.parts.items():
