@@ -8,6 +8,10 @@ from service.problems import TooLarge, answer
 from service.settings import Settings
 
 
+_PATIENCE = 10
+"""A body this many times too long is taken off the wire, and kept nowhere: who still sends reads no answer."""
+
+
 class BodyLimit:
     """Counts what arrives, whether its length was announced or it comes in pieces."""
 
@@ -24,9 +28,8 @@ class BodyLimit:
         detail = f"the body is longer than {most:,} bytes, which is the most here; `GET /v1/limits` names every limit"
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and (len(announced) > 18 or int(announced) > most):
-            response = answer(TooLarge(detail))
-            response.headers["Connection"] = "close"  # the rest of the body is not read
-            await response(scope, receive, send)
+            await _pass_over(receive, _PATIENCE * most)
+            await answer(TooLarge(detail))(scope, receive, send)
             return
         taken = 0
 
@@ -36,7 +39,18 @@ class BodyLimit:
             if message["type"] == "http.request":
                 taken += len(message.get("body", b""))
                 if taken > most:
+                    if message.get("more_body"):
+                        await _pass_over(receive, _PATIENCE * most)
                     raise HTTPException(413, detail)
             return message
 
         await self._app(scope, counted, send)
+
+
+async def _pass_over(receive: Receive, most: int) -> None:
+    taken = 0
+    while taken <= most:
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return
