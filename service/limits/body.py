@@ -7,7 +7,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.problems import TooLarge, answer
 from service.settings import Settings
 
-
 _PATIENCE = 10
 """A body this many times too long is taken off the wire, and kept nowhere: who still sends reads no answer."""
 
