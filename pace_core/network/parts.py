@@ -19,6 +19,7 @@ _BLOCK = re.compile(
     r"^(?:(?:(?:swin\.encoder\.)?layers\.\d+\.)?blocks"
     r"|(?!data2vec)\w+\.encoder\.layer|(?:vit|deit|beit|ijepa)\.layers)\.\d+(?=\.)"
 )
+_PATCH_MERGING = re.compile(r"^((?:swin\.encoder\.)?layers)\.(\d+)\.downsample\.")
 HEADS = ("head", "head.fc", "classifier", "classifier.out_proj")
 
 
@@ -31,10 +32,16 @@ def block_of(name: str) -> str | None:
     """Returns the block that a layer belongs to, such as `blocks.3`; None for a layer outside the blocks.
 
     A Swin's block is named `layers.2.blocks.5`, a RoBERTa's `roberta.encoder.layer.3`, a ViT's of `transformers`
-    `vit.layers.3`.
+    `vit.layers.3`. The patch merging between two stages of a Swin counts as part of the second one's
+    first block, as in PACE's code.
     """
-    match = _BLOCK.match(name)
-    return match.group() if match else None
+    if match := _BLOCK.match(name):
+        return match.group()
+    if match := _PATCH_MERGING.match(name):
+        layers, stage = match.groups()
+        later = 0 if layers == "layers" else 1  # timm has it at the beginning of a stage, transformers at the end
+        return f"{layers}.{int(stage) + later}.blocks.0"
+    return None
 
 
 def network_family(model: nn.Module) -> Family:
@@ -50,11 +57,11 @@ def network_family(model: nn.Module) -> Family:
 
 
 def block_linears(model: nn.Module) -> dict[str, nn.Module]:
-    """Returns every linear layer inside the blocks, adapted ones included, by its name and in order of depth."""
+    """Returns every linear layer of the blocks, a Swin's patch merging and adapted ones included, in order of depth."""
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | ResidualLinear) and _BLOCK.match(name)
+        if isinstance(module, nn.Linear | ResidualLinear) and block_of(name)
     }
 
 
