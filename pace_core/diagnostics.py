@@ -74,11 +74,13 @@ def _plain_weights(model: nn.Module) -> dict[str, Tensor]:
 @contextmanager
 def _taking_gradients(weights: dict[str, Tensor]) -> Iterator[list[Tensor]]:
     before = {name: weight.requires_grad for name, weight in weights.items()}
-    for weight in weights.values():
-        weight.requires_grad_(True)
-    yield list(weights.values())
-    for name, weight in weights.items():
-        weight.requires_grad_(before[name])
+    try:
+        for weight in weights.values():
+            weight.requires_grad_(True)
+        yield list(weights.values())
+    finally:
+        for name, weight in weights.items():
+            weight.requires_grad_(before[name])
 
 
 def _sum_of_norms(gradients: list[Tensor]) -> float:

@@ -24,8 +24,10 @@ class Regularizer:
     """Each tensor's rows r of θ - θ0 are scaled by min(1, radius / ‖r‖₁), with one radius a tensor that is learned.
 
     The radius of the update before is moved by Adam along the loss's gradient at the weights that it produced, so no
-    pass is added. θ0 is what is trained at its start, which of adapters that begin at zero change is the pretrained
-    network; a vector is one row; the head is free.
+    pass is added. As in the authors' code that gradient is Σ over all rows of ∂loss/∂r · r / ‖r‖₁, rows within the
+    radius included (which do not depend on it), and Adam's bias is corrected from its second step on. θ0 is what is
+    trained at its start, which of adapters that begin at zero change is the pretrained network; a vector is one row;
+    the head is free.
     """
 
     def __init__(self, params: Params, context: StepContext) -> None:
@@ -57,17 +59,17 @@ class Regularizer:
             parameter.copy_(self.start[name] + shrunk.view_as(parameter))
 
     def _move_radii(self) -> None:
-        """One step of Adam; the weights are start + radius · row / ‖row‖₁ where a row was shrunk, else free of it."""
+        """Moves every radius by one step of Adam along the sum of its rows' slopes."""
         slopes: list[Tensor] = []
-        for radius, (name, parameter) in zip(self.radius, self.trained.items(), strict=True):
+        for name, parameter in self.trained.items():
             free, norms = _rows(self.free[name]), _row_norms(self.free[name])
             along = torch.zeros_like(free) if parameter.grad is None else _rows(parameter.grad) * free / norms
-            slopes.append((along.sum(1, keepdim=True) * (norms > radius)).sum())
+            slopes.append(along.sum())
         slope = torch.stack(slopes)
         slope = torch.where(slope > 0, self.kappa * slope, slope)
         self.first.lerp_(slope, 1 - _BETA1)
         self.second.lerp_(slope.square(), 1 - _BETA2)
-        count = int(self.updates)
+        count = int(self.updates) + 1  # the authors count the update before, which only sets the radius
         mean, square = self.first / (1 - _BETA1**count), self.second / (1 - _BETA2**count)
         self.radius -= _RATE * mean / (square.sqrt() + _EPS)
 
@@ -86,8 +88,8 @@ def _rows(tensor: Tensor) -> Tensor:
 
 
 def _row_norms(tensor: Tensor) -> Tensor:
-    """Sums of absolute values, shape (rows, 1); never zero."""
-    return _rows(tensor).abs().sum(1, keepdim=True).clamp_min(torch.finfo(tensor.dtype).tiny)
+    """Returns the sums of absolute values plus 1e-8, so never zero; shape (rows, 1)."""
+    return _rows(tensor).abs().sum(1, keepdim=True) + _SMALLEST_RADIUS
 
 
 REGULARIZER = Declaration(

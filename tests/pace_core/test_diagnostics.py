@@ -77,6 +77,18 @@ def test_linear_probing_has_gradients_but_no_distance() -> None:
     assert not any(p.requires_grad for n, p in model.named_parameters() if not n.startswith("head"))
 
 
+def test_what_breaks_off_leaves_the_backbone_frozen() -> None:
+    model = adapted(linear)
+
+    def broken(images: ImageSet) -> Iterator[tuple[Tensor, Tensor]]:
+        yield X, images.labels
+        raise OSError("the images are gone")
+
+    with pytest.raises(OSError, match="gone"):
+        Diagnostics(model).measure(IMAGES, broken)
+    assert not any(p.requires_grad for n, p in model.named_parameters() if not n.startswith("head"))
+
+
 def test_the_output_gradient_estimates_the_jacobians_norm() -> None:
     model = adapted(lora_mul_vpt_add, rank=2)
     moved(model)
