@@ -19,7 +19,7 @@ from pace_core.decoding import decode
 from pace_core.network.parts import head_prefix, network_family
 from pace_core.network.residual import NoisedHead, plain_linear, residuals
 from pace_core.preprocessing import Preprocessing
-from pace_core.spec import RunError, RunSpec
+from pace_core.spec import RESULTS_VERSION, RunError, RunSpec
 from pace_core.spec.text import shown
 from pace_core.tensors import pack, unpack
 from pace_core.training.optimizer import trainable
@@ -28,6 +28,17 @@ _BATCH = 64
 _NAMED = 3
 _TRANSFORM = TypeAdapter(Preprocessing)
 LARGEST_IMAGE = 1024  # as backbone.image_size
+_EXCHANGED, _AROUND_ONE = "A and B have exchanged their names", "scales are saved as their difference to 1"
+_CHANGED = {  # what a method's saved tensors mean, since which results version
+    "adapter": (2, "adapters stand behind the drop path and have another activation"),
+    "lora_add": (2, _EXCHANGED),
+    "lora_add_vpt_add": (2, _EXCHANGED),
+    "lora_mul": (2, _EXCHANGED),
+    "lora_mul_vpt_add": (2, _EXCHANGED),
+    "noah": (2, _EXCHANGED),
+    "rlrr": (2, _AROUND_ONE),
+    "ssf": (2, _AROUND_ONE),
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ def adapter_bytes(file: AdapterFile) -> bytes:
         "class_names": file.class_names,
         "preprocessing": asdict(file.preprocessing),
         "weights_hash": file.weights_hash,
+        "results_version": RESULTS_VERSION,
     }
     return pack(file.tensors, facts)
 
@@ -75,6 +87,7 @@ def parse_adapter(content: bytes, uri: str) -> AdapterFile:
         if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
             raise ValueError("its class names are not different texts")
         spec = RunSpec.model_validate(facts["spec"])
+        _require_same_meaning(spec.method.name, facts.get("results_version", 1), uri)
         return AdapterFile(spec, names, preprocessing, facts["weights_hash"], tensors)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
@@ -92,6 +105,16 @@ def _preprocessing(said: Any) -> Preprocessing:
     if not (len(made.mean) == len(made.std) == 3 and min(made.std) > 0):
         raise ValueError("its mean and std are not those of three channels")
     return made
+
+
+def _require_same_meaning(method: str, made: int, uri: str) -> None:
+    """Raises RunError `weights_missing` for a file whose tensors meant something else when they were saved."""
+    since, change = _CHANGED.get(method, (1, ""))
+    if made < since:
+        message = (
+            f"{uri} was made by an earlier version of this product (results version {made}); since {since} {change}"
+        )
+        raise RunError("weights_missing", f"{message}, so it would compute something else; train it again")
 
 
 def adapt(model: nn.Module, spec: RunSpec, rng: torch.Generator) -> None:

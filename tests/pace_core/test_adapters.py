@@ -15,7 +15,7 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 from pace_core import storage
-from pace_core.adapters import Predictor, adapter_bytes, read_adapter
+from pace_core.adapters import AdapterFile, Predictor, adapter_bytes, read_adapter
 from pace_core.commands import app
 from pace_core.decoding import decode
 from pace_core.methods import lora_mul_vpt_add
@@ -241,7 +241,7 @@ def test_an_adapter_that_does_not_fit_names_what_does_not(make_spec: MakeSpec, t
     first = run(make_spec(method={"name": "lora_add", "rank": 2}, training={"epochs": 1}), Told(), str(tmp_path / "1"))
     assert first.adapter
     other = make_spec(method={"name": "lora_add", "rank": 4}, init_from=first.adapter.uri)
-    misfit = r"init_from: .* does not fit: .*A.0 is \(\d+, 2\) there and \(\d+, 4\) here"
+    misfit = r"init_from: .* does not fit: .*A.0 is \(2, \d+\) there and \(4, \d+\) here"
     with pytest.raises(RunError, match=misfit) as refused:
         run(other, Told(), str(tmp_path / "2"))
     assert refused.value.reason == "spec_invalid"
@@ -375,3 +375,27 @@ def test_a_name_of_a_tensor_leads_nowhere(good_adapter: bytes, pictures: Path, t
     assert done.exit_code == 1
     assert "it has no head.bias" in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["adapter.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [("lora_add", "A and B have exchanged their names"), ("ssf", "scales are saved as"), ("linear", None)],
+)
+def test_a_file_whose_tensors_meant_something_else_when_it_was_made_is_refused(
+    method: str, change: str | None, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    """Files of before carried no version; those of methods that have not changed are read as ever."""
+    preprocessing = Preprocessing(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    file = AdapterFile(make_spec(method={"name": method}), ("red", "blue"), preprocessing, "hash", {})
+    tensors, facts = unpack(adapter_bytes(file))
+    storage.write(str(tmp_path / "new.safetensors"), pack(tensors, facts))
+    assert read_adapter(str(tmp_path / "new.safetensors")) == file
+    del facts["results_version"]
+    storage.write(str(tmp_path / "old.safetensors"), pack(tensors, facts))
+    if change is None:
+        assert read_adapter(str(tmp_path / "old.safetensors")) == file
+    else:
+        with pytest.raises(
+            RunError, match=rf"old.safetensors was made by an earlier version .*{change}.*train it again"
+        ):
+            read_adapter(str(tmp_path / "old.safetensors"))
