@@ -28,8 +28,8 @@ def tiny_vit(**settings: object) -> VisionTransformer:
 def tiny_swin() -> SwinTransformer:
     """Images of 32 pixels, stages of one and two blocks, five classes."""
     torch.manual_seed(1)
-    sizes = {"img_size": 32, "patch_size": 4, "window_size": 4, "embed_dim": 12, "depths": (1, 2), "num_heads": (2, 3)}
-    return _with_biases(SwinTransformer(**sizes, num_classes=5))
+    sizes = {"img_size": 32, "patch_size": 4, "window_size": 4, "embed_dim": 16, "depths": (1, 2), "num_heads": (2, 4)}
+    return _with_biases(SwinTransformer(**sizes, num_classes=5, drop_path_rate=0.0))
 
 
 def tiny_roberta(**settings: object) -> RobertaForSequenceClassification:

@@ -4,35 +4,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pace_core.methods._parameters import xavier_uniform
+from pace_core.methods._lora_params import Init, LoraParams
+from pace_core.methods._parameters import normal, uniform, xavier_uniform
 
 
 class LowRank(nn.Module):
-    """scale · A B of shape (out, in): A zero at the start, B Xavier-uniform; on row ranges where `parts` says so.
+    """scale · B A of shape (out, in) with A (rank, in) and B (out, rank), named as in the LoRA paper and HF `peft`.
 
     parts: (start, stop) ranges of the output rows, each with an A and a B of its own (q and v of a fused qkv); rows
     outside them stay zero.
     """
 
-    def __init__(
-        self, out: int, wide: int, rank: int, rng: torch.Generator, parts: list[tuple[int, int]], scale: float
-    ) -> None:
+    def __init__(self, base: nn.Linear, params: LoraParams, rng: torch.Generator, parts: list[tuple[int, int]]) -> None:
         super().__init__()
-        self.out, self.parts, self.scale = out, parts, scale
-        self.A = nn.ParameterList([nn.Parameter(torch.zeros(stop - start, rank)) for start, stop in parts])
-        self.B = nn.ParameterList([xavier_uniform((rank, wide), rng) for _ in parts])
+        self.out, self.parts, self.scale = base.out_features, parts, params.scale
+        pairs = [factors(params.init, params.rank, base.in_features, stop - start, rng) for start, stop in parts]
+        self.A, self.B = (nn.ParameterList(side) for side in zip(*pairs, strict=True))
 
     def matrix(self) -> Tensor:
         """The whole matrix, shape (out, in)."""
-        return self._placed([self._scaled(a) @ b for a, b in zip(self.A, self.B, strict=True)], dim=0)
+        return self._placed([self._scaled(b) @ a for a, b in zip(self.A, self.B, strict=True)], dim=0)
 
     def product(self, x: Tensor) -> Tensor:
         """x times the matrix transposed, (…, in) → (…, out), without forming it."""
-        products = [F.linear(F.linear(x, b), self._scaled(a)) for a, b in zip(self.A, self.B, strict=True)]
+        products = [F.linear(F.linear(x, a), self._scaled(b)) for a, b in zip(self.A, self.B, strict=True)]
         return self._placed(products, dim=-1)
 
-    def _scaled(self, a: Tensor) -> Tensor:
-        return a if self.scale == 1 else a * self.scale  # scaling A, the smallest of the tensors, costs least
+    def _scaled(self, b: Tensor) -> Tensor:
+        return b if self.scale == 1 else b * self.scale  # scaling B costs less than scaling the product
 
     def _placed(self, pieces: list[Tensor], dim: int) -> Tensor:
         if self.parts == [(0, self.out)]:
@@ -43,6 +42,17 @@ class LowRank(nn.Module):
         for piece, (start, stop) in zip(pieces, self.parts, strict=True):
             whole.narrow(dim, start, stop - start).copy_(piece)
         return whole
+
+
+def factors(
+    init: Init, rank: int, in_features: int, out_features: int, rng: torch.Generator
+) -> tuple[nn.Parameter, nn.Parameter]:
+    """Returns A (rank, in) and B (out, rank) as they begin; B is zero except under `normal`."""
+    shape = (rank, in_features)
+    if init == "normal":
+        return normal(shape, rng), normal((out_features, rank), rng)
+    a = xavier_uniform(shape, rng) if init == "xavier" else uniform(shape, in_features**-0.5, rng)
+    return a, nn.Parameter(torch.zeros(out_features, rank))
 
 
 def output_parts(name: str, targets: str, out: int) -> list[tuple[int, int]]:

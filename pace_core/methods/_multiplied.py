@@ -12,14 +12,14 @@ from pace_core.network.residual import ResidualLinear
 
 
 class MultipliedLayer(ResidualLinear):
-    """dW = W0 ⊙ scale · A B, db = b0 ⊙ beta, plus W0 p where there is a prompt (PACE, section 4)."""
+    """dW = W0 ⊙ scale · B A, db = b0 ⊙ beta, plus W0 p where there is a prompt (PACE, section 3.1)."""
 
     def __init__(
         self, base: nn.Linear, name: str, params: LoraParams, rng: torch.Generator, prompt: Prompt | None = None
     ) -> None:
         super().__init__(base, name)
         parts = output_parts(name, params.targets, self.out_features)
-        self.low_rank = LowRank(self.out_features, self.in_features, params.rank, rng, parts, params.scale)
+        self.low_rank = LowRank(base, params, rng, parts)
         trains_bias = params.bias and self.bias is not None
         self.beta = nn.Parameter(torch.zeros(self.out_features)) if trains_bias else None
         self.prompt = prompt

@@ -12,3 +12,8 @@ def xavier_uniform(shape: tuple[int, int], rng: torch.Generator) -> nn.Parameter
 def uniform(shape: tuple[int, ...], bound: float, rng: torch.Generator) -> nn.Parameter:
     """Returns a trained tensor drawn uniformly from ± bound."""
     return nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=rng))
+
+
+def normal(shape: tuple[int, ...], rng: torch.Generator, std: float = 0.02) -> nn.Parameter:
+    """Returns a trained tensor drawn from a normal distribution around zero, cut off at ± 2."""
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(shape), std=std, generator=rng))

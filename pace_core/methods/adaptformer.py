@@ -31,16 +31,17 @@ class Params(ParamsModel):
 
 
 class ParallelMlp(Residual):
-    """mlp(norm(x)) + scale · adapter(x). Unlike the authors' the adapter is dropped with its branch by drop path."""
+    """drop_path(mlp(norm(x))) + scale · adapter(x): drop path drops the MLP alone, as in the authors' code."""
 
     def __init__(self, block: Any, name: str, params: Params, rng: torch.Generator) -> None:
         super().__init__(name)
-        self.norm, self.mlp, self.scale = block.norm2, block.mlp, params.scale
-        wide = block.norm2.weight.shape[0]
-        self.adapter = Bottleneck(wide, params.width, rng, activation=F.relu, dropout=params.dropout, bias=params.bias)
+        scaled = getattr(block, "ls2", nn.Identity())  # a Swin's blocks have no LayerScale
+        self.branch = nn.Sequential(block.norm2, block.mlp, scaled, block.drop_path2)
+        width, self.scale = block.norm2.weight.shape[0], params.scale
+        self.adapter = Bottleneck(width, params.width, rng, activation=F.relu, dropout=params.dropout, bias=params.bias)
 
     def base(self, x: Tensor) -> Tensor:
-        return self.mlp(self.norm(x))
+        return self.branch(x)
 
     def delta(self, x: Tensor) -> Tensor:
         return self.scale * self.adapter(x)
@@ -61,7 +62,8 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
             message = f"adaptformer needs blocks with a norm before the MLP; {type(block).__name__} has none"
             raise RunError("spec_invalid", f"method.name: {message}")
         block.mlp = ParallelMlp(block, f"{name}.mlp", params, rng)
-        block.norm2 = nn.Identity()
+        for place in ("norm2", "ls2", "drop_path2"):
+            setattr(block, place, nn.Identity())
 
 
 METHOD = Method(

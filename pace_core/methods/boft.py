@@ -22,9 +22,10 @@ class Params(TargetParams):
 
     block_size: int = Field(default=4, ge=2)
     """Channels that a factor rotates together; even where there are several factors."""
-    factors: int = Field(default=1, ge=1)
-    """Factors of the butterfly; factor i exchanges channels among 2^i neighbouring blocks, so block_size · 2^(factors -
-    1) divides the input of every adapted layer."""
+    factors: int = Field(default=2, ge=1)
+    """Factors of the butterfly; one alone is no butterfly, but OFT with scaled outputs (the default of HF `peft`).
+    Factor i exchanges channels among 2^i neighbouring blocks, so block_size · 2^(factors - 1) divides the input of
+    every adapted layer."""
 
 
 class Layer(ResidualLinear):
@@ -106,6 +107,6 @@ METHOD = Method(
     gives=frozenset({"delta", "merged"}),
     fits=frozenset({"vit", "swin", "text"}),
     # of what has an effect: `peft` keeps whole blocks of which half has none, and counts 64,512 for the first
-    published_counts=[({"targets": "qkv"}, 41_472), ({"targets": "qkv", "factors": 2}, 55_296)],
+    published_counts=[({"targets": "qkv", "factors": 1}, 41_472), ({"targets": "qkv"}, 55_296)],
     adapt=adapt,
 )

@@ -57,7 +57,9 @@ class Support(nn.Module):
         return self.down[:, :1] if self.form == "vector" else self.down[:1, :1]
 
     def size(self, form: str) -> int:
-        """Parameters of a form."""
+        """Returns the number of parameters of a form; none where nothing was built."""
+        if self.down is None:
+            return 0
         return {"lora": self.rank * (self.rows + self.columns), "vector": self.rows, "scalar": 1, "none": 0}[form]
 
 
@@ -67,6 +69,8 @@ class Layer(ResidualLinear):
     def __init__(self, base: nn.Linear, name: str, rank: int, forms: Forms, rng: torch.Generator) -> None:
         super().__init__(base, name)
         out, wide = base.out_features, base.in_features
+        a, b, c, d, e = forms
+        forms = (a, b, c, d if base.bias is not None else "none", e)  # D scales a bias
         sides = ((out, wide), (out, wide), (wide, 1), (out, 1), (out, 1))
         supports = [Support(*side, rank, form, rng) for side, form in zip(sides, forms, strict=True)]
         self.A, self.B, self.C, self.D, self.E = supports
@@ -85,7 +89,7 @@ class Layer(ResidualLinear):
     def delta_bias(self) -> Tensor | None:
         prompt, scale, shift = self.C.matrix(), self.D.matrix(), self.E.matrix()
         parts = [] if prompt is None else [(self.weight @ prompt).squeeze(1)]
-        parts += [] if scale is None or self.bias is None else [self.bias * scale.squeeze(1)]
+        parts += [] if scale is None else [self.bias * scale.squeeze(1)]
         parts += [] if shift is None else [shift.squeeze(1).expand(self.out_features)]
         if not parts and self.A.form == self.B.form == "none":
             return self.weight.new_zeros(self.out_features)  # the layer is left as it is

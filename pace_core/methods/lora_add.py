@@ -12,16 +12,16 @@ from pace_core.network.residual import ResidualLinear
 
 
 class Params(LoraParams):
-    """dW = scale · A B, db = beta."""
+    """dW = scale · B A, db = beta."""
 
 
 class Layer(ResidualLinear):
-    """h(x) = W0 x + b0 + scale · A B x + beta."""
+    """h(x) = W0 x + b0 + scale · B A x + beta."""
 
     def __init__(self, base: nn.Linear, name: str, params: Params, rng: torch.Generator) -> None:
         super().__init__(base, name)
         parts = output_parts(name, params.targets, self.out_features)
-        self.low_rank = LowRank(self.out_features, self.in_features, params.rank, rng, parts, params.scale)
+        self.low_rank = LowRank(base, params, rng, parts)
         self.beta = nn.Parameter(torch.zeros(self.out_features)) if params.bias else None
         self.dropout = nn.Dropout(params.dropout)
 
@@ -36,7 +36,7 @@ class Layer(ResidualLinear):
         return product if self.beta is None else product + self.beta
 
     def plain(self, x: Tensor) -> Tensor:
-        # A full-size gradient of A B would cost more than the two thin products.
+        # A full-size gradient of B A would cost more than the two thin products.
         bias = self.bias if self.beta is None else self.beta if self.bias is None else self.bias + self.beta
         return F.linear(x, self.weight, bias) + self.low_rank.product(self.dropout(x))
 
@@ -52,7 +52,7 @@ METHOD = Method(
     title="LoRA (additive)",
     doc=__doc__,
     params=Params,
-    paper="Hu et al., ICLR 2022, arXiv 2106.09685; the form on every linear layer: PACE, NeurIPS 2024",
+    paper="Hu et al., ICLR 2022, arXiv 2106.09685; the form on every linear layer: PACE, NeurIPS 2024, section 3.1",
     gives=frozenset({"delta", "merged"}),
     fits=frozenset({"vit", "swin", "text"}),
     published_counts=[

@@ -12,16 +12,16 @@ from pace_core.network.residual import ResidualLinear
 
 
 class Params(LoraParams, PromptParams):
-    """dW = scale · A B, db = beta + W0 p."""
+    """dW = scale · B A, db = beta + W0 p."""
 
 
 class Layer(ResidualLinear):
-    """h(x) = W0 (x + p) + b0 + scale · A B x + beta."""
+    """h(x) = W0 (x + p) + b0 + scale · B A x + beta."""
 
     def __init__(self, base: nn.Linear, name: str, params: Params, rng: torch.Generator) -> None:
         super().__init__(base, name)
         parts = output_parts(name, params.targets, self.out_features)
-        self.low_rank = LowRank(self.out_features, self.in_features, params.rank, rng, parts, params.scale)
+        self.low_rank = LowRank(base, params, rng, parts)
         self.beta = nn.Parameter(torch.zeros(self.out_features)) if params.bias else None
         self.prompt = Prompt(self.in_features, params.rank, params.prompt, rng)
         self.dropout = nn.Dropout(params.dropout)
@@ -37,7 +37,7 @@ class Layer(ResidualLinear):
         return self.low_rank.product(self.dropout(x)) + self.delta_bias()
 
     def plain(self, x: Tensor) -> Tensor:
-        # A full-size gradient of A B would cost more than the two thin products.
+        # A full-size gradient of B A would cost more than the two thin products.
         return self.base(x) + self.delta(x)
 
 
@@ -52,7 +52,7 @@ METHOD = Method(
     title="LoRA (additive) + VPT (additive)",
     doc=__doc__,
     params=Params,
-    paper="PACE, NeurIPS 2024, section 4",
+    paper="PACE, NeurIPS 2024, section 3.1 and Table 7",
     gives=frozenset({"delta", "merged"}),
     fits=frozenset({"vit", "swin", "text"}),
     published_counts=[({"rank": 10}, 2_203_104), ({"rank": 10, "prompt": "vector"}, 1_622_016)],

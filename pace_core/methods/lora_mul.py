@@ -10,7 +10,7 @@ from pace_core.methods._multiplied import MultipliedLayer
 
 
 class Params(LoraParams):
-    """dW = W0 ⊙ (scale · A B), db = b0 ⊙ beta."""
+    """dW = W0 ⊙ (scale · B A), db = b0 ⊙ beta."""
 
 
 def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
@@ -24,7 +24,7 @@ METHOD = Method(
     title="LoRA (multiplicative)",
     doc=__doc__,
     params=Params,
-    paper="PACE, NeurIPS 2024, section 4",
+    paper="PACE, NeurIPS 2024, section 3.1",
     gives=frozenset({"delta", "merged"}),
     fits=frozenset({"vit", "swin", "text"}),
     published_counts=[({"rank": 10}, 1_557_504), ({"rank": 8, "bias": False, "targets": "qkv"}, 294_912)],

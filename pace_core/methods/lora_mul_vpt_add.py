@@ -11,7 +11,7 @@ from pace_core.methods._prompt import Prompt
 
 
 class Params(LoraParams, PromptParams):
-    """dW = W0 ⊙ (scale · A B), db = b0 ⊙ beta + W0 p."""
+    """dW = W0 ⊙ (scale · B A), db = b0 ⊙ beta + W0 p."""
 
 
 def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
@@ -30,7 +30,7 @@ METHOD = Method(
     title="LoRA (multiplicative) + VPT (additive)",
     doc=__doc__,
     params=Params,
-    paper="PACE, NeurIPS 2024, section 4",
+    paper="PACE, NeurIPS 2024, sections 3.1 and 4",
     gives=frozenset({"delta", "merged"}),
     fits=frozenset({"vit", "swin", "text"}),
     published_counts=[

@@ -1,5 +1,6 @@
 """NOAH: prompts, LoRA and adapters together; how much of each in every block is searched in a trained supernet."""
 
+import math
 import random
 
 import torch
@@ -8,11 +9,13 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from pace_core.methods._bottleneck import Bottleneck, BranchAdapter, quick_gelu
 from pace_core.methods._inject import freeze
+from pace_core.methods._low_rank import factors
 from pace_core.methods._method import Method
-from pace_core.methods._parameters import xavier_uniform
+from pace_core.methods._parameters import uniform
 from pace_core.methods._prompt_tokens import PromptTokens, prompt
-from pace_core.network.residual import Residual, ResidualLinear
+from pace_core.network.residual import ResidualLinear
 from pace_core.network.search_space import Architecture, SearchParams
 from pace_core.spec import ParamsModel, RunError
 
@@ -31,8 +34,10 @@ class Sizes(ParamsModel):
 
 
 class Params(SearchParams):
-    """VPT-Deep, LoRA on the fused qkv without alpha / r, and an adapter after each MLP. `training` and `optimizer` are
-    those of the last stage, which trains the architecture that was found."""
+    """VPT-Deep, LoRA on the fused qkv without alpha / r, and an adapter after each MLP and its drop path. As in the
+    authors' code LoRA and adapters begin normal with std 0.02, so not at the pretrained network, and prompts uniform
+    in ± sqrt(6 / ((number + 1) · width)). `training` and `optimizer` are those of the last stage, which trains the
+    architecture that was found."""
 
     sizes: tuple[PositiveInt, ...] = Field(default=(1, 5, 10), min_length=1)
     """Lengths, ranks and widths to choose from: VTAB-1K's; few-shot takes 5, 10, 50 and 100."""
@@ -53,17 +58,16 @@ class Params(SearchParams):
 
 
 class Lora(ResidualLinear):
-    """dW = A B of the first `size` columns and rows; A zero at the start."""
+    """dW = B A of the first `size` rows of A and columns of B."""
 
     def __init__(self, base: nn.Linear, name: str, rank: int, dropout: float, rng: torch.Generator) -> None:
         super().__init__(base, name)
-        self.A = nn.Parameter(torch.zeros(self.out_features, rank))
-        self.B = xavier_uniform((rank, self.in_features), rng)
+        self.A, self.B = factors("normal", rank, self.in_features, self.out_features, rng)
         self.size = rank
         self.dropout = nn.Dropout(dropout)
 
     def delta_weight(self) -> Tensor | None:
-        return self.A[:, : self.size] @ self.B[: self.size] if self.size else None
+        return self.B[:, : self.size] @ self.A[: self.size] if self.size else None
 
     def delta_bias(self) -> None:
         return None
@@ -71,7 +75,7 @@ class Lora(ResidualLinear):
     def delta(self, x: Tensor) -> Tensor:
         if not self.size:
             return x.new_zeros(x.shape[0], *[1] * (x.dim() - 2), self.out_features)
-        return F.linear(F.linear(self.dropout(x), self.B[: self.size]), self.A[:, : self.size])
+        return F.linear(F.linear(self.dropout(x), self.A[: self.size]), self.B[:, : self.size])
 
     def plain(self, x: Tensor) -> Tensor:
         return self.base(x) + self.delta(x)
@@ -80,32 +84,20 @@ class Lora(ResidualLinear):
         return size * (self.out_features + self.in_features)
 
 
-class Adapter(Residual):
-    """u + W2 g(W1 u + b1) + b2 for u = MLP(x), with the first `size` hidden units; g(t) = t σ(1.702 t).
+class Adapter(BranchAdapter):
+    """The adapter after a block's MLP with the first `size` of its hidden units."""
 
-    W2 and the biases are zero at the start. Unlike the authors' it is dropped with its branch by drop path.
-    """
-
-    def __init__(
-        self, mlp: nn.Module, name: str, width: int, hidden: int, dropout: float, rng: torch.Generator
-    ) -> None:
-        super().__init__(name)
-        self.mlp = mlp
-        self.W1, self.b1 = xavier_uniform((hidden, width), rng), nn.Parameter(torch.zeros(hidden))
-        self.W2, self.b2 = nn.Parameter(torch.zeros(width, hidden)), nn.Parameter(torch.zeros(width))
-        self.size = hidden
-        self.dropout = nn.Dropout(dropout)
+    def __init__(self, op: nn.Module, name: str, adapter: Bottleneck) -> None:
+        super().__init__(op, name, adapter)
+        self.size = len(adapter.W1)
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        u = self.mlp(x)
-        if not self.size:
-            return u, torch.zeros_like(u)
-        hidden = F.linear(u, self.W1[: self.size], self.b1[: self.size])
-        hidden = self.dropout(hidden * torch.sigmoid(1.702 * hidden))
-        return u, F.linear(hidden, self.W2[:, : self.size], self.b2)
+        u = self.op(x)
+        return u, self.adapter(u, self.size) if self.size else torch.zeros_like(u)
 
     def num_parameters(self, size: int) -> int:
-        return self.W1[:size].numel() + self.W2[:, :size].numel() + size + len(self.b2) if size else 0
+        width = len(self.adapter.W2)
+        return size * (2 * width + 1) + width if size else 0
 
 
 class Space:
@@ -117,7 +109,7 @@ class Space:
         self.parts: dict[str, list[PromptTokens] | list[Lora] | list[Adapter]] = {
             "prompt": [block.prompts for block in blocks],
             "lora": [block.attn.qkv for block in blocks],
-            "adapter": [block.mlp for block in blocks],
+            "adapter": [block.drop_path2 for block in blocks],
         }
 
     def sample(self, rng: random.Random) -> Architecture:
@@ -174,13 +166,15 @@ def adapt(model: VisionTransformer, params: Params, rng: torch.Generator) -> Non
     every = zip(model.blocks, given.prompt, given.lora, given.adapter, strict=True)
     for number, (block, length, rank, hidden) in enumerate(every):
         if length:
-            tokens = xavier_uniform((length, model.embed_dim), rng).detach()
+            bound = math.sqrt(6 / ((length + 1) * model.embed_dim))  # Xavier's for a tensor (1, length, width)
+            tokens = uniform((length, model.embed_dim), bound, rng).detach()
             prompt(block, block, PromptTokens(tokens, model.num_prefix_tokens, params.dropout))
         if rank:
             block.attn.qkv = Lora(block.attn.qkv, f"blocks.{number}.attn.qkv", rank, params.dropout, rng)
         if hidden:
-            name = f"blocks.{number}.mlp"
-            block.mlp = Adapter(block.mlp, name, model.embed_dim, hidden, params.dropout, rng)
+            settings = {"activation": quick_gelu, "dropout": params.dropout, "std": 0.02}
+            adapter = Bottleneck(model.embed_dim, hidden, rng, **settings)
+            block.drop_path2 = Adapter(block.drop_path2, f"blocks.{number}.drop_path2", adapter)
 
 
 _RELEASED = {

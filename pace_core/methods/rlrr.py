@@ -4,19 +4,31 @@ import math
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from pace_core.methods._inject import adapt_linears, freeze
 from pace_core.methods._method import Method
 from pace_core.methods._scale_shift import ScaleShift
-from pace_core.network.parts import block_of
+from pace_core.network.parts import block_of, blocks_of
 from pace_core.network.residual import ResidualLinear
-from pace_core.spec import ParamsModel
+from pace_core.spec import ParamsModel, RunError
+
+
+def undecayed(name: str) -> bool:
+    """Tells whether a parameter is spared the weight decay: biases and all of the norms', as in the authors' code."""
+    return name.endswith((".scale", ".shift", ".bias")) and not name.startswith("patch_embed.")
 
 
 class Params(ParamsModel):
-    """Nothing to choose: dW = W0 ⊙ s_l s_rᵀ and db = f on every linear layer of the blocks; a scale and a shift behind
-    their norms, the last norm and the patch embedding."""
+    """dW = W0 ⊙ s_l s_rᵀ and db = f on every linear layer of the blocks; a scale and a shift behind their norms, the
+    last norm and the patch embedding. As in the authors' code f and the norms' scales and shifts are not decayed; the
+    patch embedding's scale is stored as gamma - 1, so that the decay pulls it to the pretrained network."""
+
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the entries of a branch's output dropped in training, growing linearly from 0 in the first block to this
+    in the last. The authors have it in place of drop path, so their rows need `training.drop_path` 0 and 0 to 0.5 here;
+    they say for each task which."""
 
 
 class Layer(ResidualLinear):
@@ -54,9 +66,23 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     """Freezes the backbone, rescales its linear layers, and scales and shifts behind norms and patch embedding."""
     freeze(model, rng)
     adapt_linears(model, "all", lambda base, name: Layer(base, name, rng))
+    if params.dropout:
+        _drop_entries(model, params.dropout)
     for name, module in list(model.named_modules()):
         if _is_scaled(name, module):
             model.set_submodule(name, ScaleShift(module, name, rng))
+
+
+def _drop_entries(model: nn.Module, rate: float) -> None:
+    """Puts dropout before the drop path of every branch. Raises RunError `spec_invalid` for blocks without one."""
+    names = blocks_of(model)
+    for name, p in zip(names, torch.linspace(0, rate, len(names)).tolist(), strict=True):
+        block = model.get_submodule(name)
+        for place in ("drop_path1", "drop_path2"):
+            if not hasattr(block, place):
+                message = f"method.dropout: blocks such as {type(block).__name__} ({name}) have no place for it; use 0"
+                raise RunError("spec_invalid", message)
+            setattr(block, place, nn.Sequential(nn.Dropout(p), getattr(block, place)))
 
 
 def _is_scaled(name: str, module: nn.Module) -> bool:
@@ -74,6 +100,7 @@ METHOD = Method(
     gives=frozenset({"delta", "merged"}),
     fits=frozenset({"vit", "swin"}),
     starts_pretrained=False,
+    undecayed=undecayed,
     published_counts=[({}, 288_768)],
     adapt=adapt,
 )

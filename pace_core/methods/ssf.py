@@ -10,32 +10,40 @@ from pace_core.network.residual import ResidualLinear
 from pace_core.spec import ParamsModel
 
 
+def undecayed(name: str) -> bool:
+    """Tells whether a parameter is spared the weight decay: all vectors are, as in the authors' code."""
+    return name.endswith((".scale", ".shift", ".bias"))
+
+
 class Params(ParamsModel):
-    """gamma ⊙ u + beta for the output u of each linear layer, norm and patch embedding; nothing to choose."""
+    """gamma ⊙ u + beta for the output u of each linear layer, norm and patch embedding; nothing to choose.
+
+    gamma - 1 is what is stored, and neither it nor any shift or bias is decayed, as in the authors' code.
+    """
 
 
 class Layer(ResidualLinear):
-    """dW = diag(gamma - 1) W0, db = (gamma - 1) ⊙ b0 + beta."""
+    """dW = diag(scale) W0, db = scale ⊙ b0 + shift, with scale = gamma - 1 and shift = beta."""
 
     def __init__(self, base: nn.Linear, name: str, rng: torch.Generator) -> None:
         super().__init__(base, name)
-        self.gamma, self.beta = start(self.out_features, rng)
+        self.scale, self.shift = start(self.out_features, rng)
 
     def delta_weight(self) -> Tensor:
-        return (self.gamma - 1)[:, None] * self.weight
+        return self.scale[:, None] * self.weight
 
     def delta_bias(self) -> Tensor:
-        return self.beta if self.bias is None else torch.addcmul(self.beta, self.gamma - 1, self.bias)
+        return self.shift if self.bias is None else torch.addcmul(self.shift, self.scale, self.bias)
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         u = self.base(x)
-        return u, torch.addcmul(self.beta, self.gamma - 1, u)
+        return u, torch.addcmul(self.shift, self.scale, u)
 
     def delta(self, x: Tensor) -> Tensor:
         return self.parts(x)[1]
 
     def plain(self, x: Tensor) -> Tensor:
-        return torch.addcmul(self.beta, self.gamma, self.base(x))
+        return torch.addcmul(self.shift, 1 + self.scale, self.base(x))
 
 
 def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
@@ -58,6 +66,7 @@ METHOD = Method(
     gives=frozenset({"delta", "merged"}),
     fits=frozenset({"vit", "swin"}),
     starts_pretrained=False,
+    undecayed=undecayed,
     published_counts=[({}, 205_824)],  # 0.24 M with VTAB's mean head, 0.39 M with FGVC's
     adapt=adapt,
 )

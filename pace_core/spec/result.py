@@ -6,8 +6,12 @@ from pydantic import BaseModel, ConfigDict
 
 from pace_core.spec.data_report import DataReport
 
-RESULTS_VERSION = 1
-"""Raised when a change of the core makes earlier results incomparable; part of every cell."""
+RESULTS_VERSION = 2
+"""Raised when a change of the core makes earlier results incomparable; part of every cell.
+
+2: the default schedule and warm-up changed, and methods and FTP follow their authors' code where they did not: decay of
+SSF and RLRR, COFT's bound, BOFT's factors, start and place of adapters and of NOAH's modules, a Swin's patch merging.
+"""
 
 
 class _Result(BaseModel):

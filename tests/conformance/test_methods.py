@@ -180,6 +180,22 @@ def test_only_what_should_move_moves(name: str, kind: str) -> None:
     assert {key.rpartition(".")[2] for key in trainable(model)} == {key.rpartition(".")[2] for key in moved}
 
 
+@on_every_network(list(METHODS))
+def test_under_bfloat16_autocast_the_logits_are_nearly_the_same_and_gradients_are_float32(name: str, kind: str) -> None:
+    model, inputs = network(kind)
+    model = stirred(adapted(model, METHODS[name])).float().eval()
+    inputs = inputs if kind == "text" else inputs.float()
+    exact = logits(model, inputs).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = logits(model, inputs).float()
+    assert 0 < float((rounded.detach() - exact).norm() / exact.norm()) < 0.05
+    rounded.square().sum().backward()
+    for key, parameter in trainable(model).items():
+        assert parameter.grad is not None, key
+        assert parameter.grad.dtype == torch.float32
+        assert parameter.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("targets", ["all", "qkv", "q,v"])
 @on_every_network(TARGETED)
 def test_targets_say_which_layers_are_adapted(name: str, kind: str, targets: str) -> None:
@@ -212,16 +228,16 @@ def test_lora_agrees_with_peft() -> None:
         theirs.head.load_state_dict({k: v for k, v in ours.head.state_dict().items()})
         for name, layer in residual_layers(ours).items():
             peer = theirs.get_submodule(name)
-            peer.lora_A["default"].weight.copy_(layer.low_rank.B[0])
-            peer.lora_B["default"].weight.copy_(layer.low_rank.A[0])
+            peer.lora_A["default"].weight.copy_(layer.low_rank.A[0])
+            peer.lora_B["default"].weight.copy_(layer.low_rank.B[0])
     images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
     torch.testing.assert_close(ours(images), theirs(images), rtol=0, atol=1e-10)
     for model in (ours, theirs):
         model(images).square().sum().backward()
     for name, layer in residual_layers(ours).items():
         peer = theirs.get_submodule(name)
-        torch.testing.assert_close(layer.low_rank.A[0].grad, peer.lora_B["default"].weight.grad, rtol=0, atol=1e-10)
-        torch.testing.assert_close(layer.low_rank.B[0].grad, peer.lora_A["default"].weight.grad, rtol=0, atol=1e-10)
+        torch.testing.assert_close(layer.low_rank.A[0].grad, peer.lora_A["default"].weight.grad, rtol=0, atol=1e-10)
+        torch.testing.assert_close(layer.low_rank.B[0].grad, peer.lora_B["default"].weight.grad, rtol=0, atol=1e-10)
 
 
 def test_a_seed_fixes_what_is_drawn_at_the_start() -> None:

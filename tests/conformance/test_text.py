@@ -65,7 +65,7 @@ def test_q_and_v_are_adapted_as_layers_of_their_own(kind: str) -> None:
     layers = residual_layers(network(kind, "lora_add", targets="q,v", bias=False))
     expected = [f"{kind}.encoder.layer.{n}.attention.self.{part}" for n in range(3) for part in ("query", "value")]
     assert list(layers) == expected
-    assert all(len(layer.low_rank.A) == 1 and layer.low_rank.A[0].shape == (24, 3) for layer in layers.values())
+    assert all(len(layer.low_rank.A) == 1 and layer.low_rank.A[0].shape == (3, 24) for layer in layers.values())
 
 
 @pytest.mark.parametrize(("kind", "head", "layers"), [("roberta", "classifier.out_proj", 2), ("bert", "classifier", 1)])

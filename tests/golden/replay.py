@@ -30,8 +30,8 @@ from pace_core.training.schedule import learning_rate
 
 TOLERANCE = 1e-10
 LAYER_KEYS = {
-    "delta_W_down": "low_rank.A.0",
-    "delta_W_up": "low_rank.B.0",
+    "delta_W_down": "low_rank.B.0",
+    "delta_W_up": "low_rank.A.0",
     "delta_b": "beta",
     "delta_prompt_down": "prompt.P",
     "delta_prompt_up": "prompt.q",

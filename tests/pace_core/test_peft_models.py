@@ -65,8 +65,8 @@ def test_a_step_is_that_of_the_same_network_in_our_own_run() -> None:
         ours.head.load_state_dict(theirs.base_model.model.head.modules_to_save.default.state_dict())
         for name, layer in residuals(ours).items():
             peer = theirs.base_model.model.get_submodule(name)
-            layer.low_rank.B[0].copy_(peer.lora_A["default"].weight)
-            layer.low_rank.A[0].copy_(peer.lora_B["default"].weight)
+            layer.low_rank.A[0].copy_(peer.lora_A["default"].weight)
+            layer.low_rank.B[0].copy_(peer.lora_B["default"].weight)
     images, labels = loader()[0]
     terms = regularize(theirs, optimizer, PACE, seed=4).step(images, labels)
     current = Pass(SeededSource(4))

@@ -42,12 +42,13 @@ def test_a_block_computes_prompts_lora_and_adapter_as_the_paper_says() -> None:
             x = torch.cat([x[:, :1], own.prompts.tokens.expand(3, -1, -1), x[:, 1:]], dim=1)
         if rank:
             with torch.no_grad():
-                block.attn.qkv.weight += own.attn.qkv.A @ own.attn.qkv.B
+                block.attn.qkv.weight += own.attn.qkv.B @ own.attn.qkv.A
         x = x + block.attn(block.norm1(x))
         u = block.mlp(block.norm2(x))
         if hidden:
-            t = u @ own.mlp.W1.T + own.mlp.b1
-            u = u + (t * torch.sigmoid(1.702 * t)) @ own.mlp.W2.T + own.mlp.b2
+            part = own.drop_path2.adapter
+            t = u @ part.W1.T + part.b1
+            u = u + (t * torch.sigmoid(1.702 * t)) @ part.W2.T + part.b2
         x = x + u
         x = torch.cat([x[:, :1], x[:, 1 + prompts :]], dim=1)
     expected = model.head(plain.norm(x)[:, 0])
@@ -109,7 +110,7 @@ def test_mutations_stay_in_the_space_and_children_take_each_module_from_one_pare
 
 def test_lora_and_adapters_are_noised_and_prompts_are_not() -> None:
     model, _ = adapted(FOUND)
-    expected = {"blocks.0.mlp", "blocks.2.mlp", *(f"blocks.{i}.attn.qkv" for i in (1, 2, 3))}
+    expected = {"blocks.0.drop_path2", "blocks.2.drop_path2", *(f"blocks.{i}.attn.qkv" for i in (1, 2, 3))}
     assert set(residuals(model)) == expected
     batch = Batch(images(4), torch.arange(4), torch.arange(4))
     context = StepContext(model.train(), Pass(SeededSource(0)), None, lambda: torch.enable_grad(), 4, 5)
@@ -138,17 +139,19 @@ def test_modules_of_size_zero_change_nothing_and_gradients_reach_the_sizes_in_us
     block = model.blocks[1]
     assert block.prompts.tokens.grad[0].abs().max() > 0
     assert block.prompts.tokens.grad[1:].abs().max() == 0
-    assert block.attn.qkv.A.grad[:, 1:].abs().max() == 0
-    assert block.mlp.W1.grad[1:].abs().max() == 0
+    assert block.attn.qkv.B.grad[:, 1:].abs().max() == 0
+    assert block.drop_path2.adapter.W1.grad[1:].abs().max() == 0
 
 
-def test_before_training_all_but_the_prompts_leave_the_network_as_it_was() -> None:
-    model = network()
-    noah.adapt(model, noah.Params(sizes=(3,)), torch.Generator().manual_seed(0))
-    noah.space(model, noah.Params()).configure({"prompt": [0] * DEPTH, "lora": [3] * DEPTH, "adapter": [3] * DEPTH})
-    plain = network().eval()
-    expected = plain.forward_features(images())
-    torch.testing.assert_close(model.double().eval().forward_features(images()), expected, rtol=0, atol=1e-12)
+def test_everything_starts_as_in_the_authors_code() -> None:
+    model = tiny_vit(embed_dim=192, depth=1)
+    noah.adapt(model, noah.Params(sizes=(10,)), torch.Generator().manual_seed(0))
+    block = model.blocks[0]
+    tokens = torch.empty(1, 10, 192)
+    bound = float(nn.init.xavier_uniform_(tokens).abs().max())  # of a tensor (1, 10, width): fan in 10 · width
+    assert float(block.prompts.tokens.abs().max()) == pytest.approx(bound, rel=0.02)
+    for weight in (block.attn.qkv.A, block.attn.qkv.B, block.drop_path2.adapter.W1, block.drop_path2.adapter.W2):
+        assert float(weight.detach().std()) == pytest.approx(0.02, rel=0.1)
 
 
 def test_an_architecture_of_another_depth_is_refused() -> None:

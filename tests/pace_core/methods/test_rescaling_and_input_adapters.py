@@ -1,6 +1,8 @@
 """RLRR, ARC, RepAdapter and FacT against their papers' formulas, written out with torch's own layers."""
 
 import copy
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 
 import pytest
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from pace_core.methods import arc, fact, repadapter, rlrr
 from pace_core.methods._scale_shift import ScaleShift
+from pace_core.network.parts import blocks_of
 from pace_core.network.residual import residual_layers, residuals
 from pace_core.spec import RunError
 from pace_core.training.optimizer import trainable
@@ -50,6 +53,24 @@ def test_rlrr_scales_and_shifts_behind_norms_and_patch_embedding(build: type, bl
     scaled = {name for name, part in residuals(adapted(rlrr, build())).items() if isinstance(part, ScaleShift)}
     assert {"norm", "patch_embed.proj"} < scaled
     assert sum(name.endswith((".norm1", ".norm2")) for name in scaled) == 2 * blocks == len(scaled) - 2
+
+
+@pytest.mark.parametrize("build", [partial(tiny_vit, depth=3), tiny_swin])
+def test_rlrr_drops_entries_of_branches_more_the_deeper_they_stand(build: Callable[[], nn.Module]) -> None:
+    """Single entries, not whole samples; half of them at most, and none of them when it predicts."""
+    model = adapted(rlrr, build().double(), dropout=0.5).train()
+    for name, rate in zip(blocks_of(model), (0.0, 0.25, 0.5), strict=True):
+        block = model.get_submodule(name)
+        for branch in (block.drop_path1, block.drop_path2):
+            out = branch(torch.ones(4, 50, 50, dtype=torch.float64))
+            assert set(out.unique().tolist()) <= {0.0, 1 / (1 - rate)}
+            assert float((out == 0).double().mean()) == pytest.approx(rate, abs=0.03)
+            assert torch.equal(branch.eval()(out), out)
+
+
+def test_rlrr_without_dropout_leaves_drop_path_alone() -> None:
+    model = adapted(rlrr, tiny_vit(drop_path_rate=0.3).double()).train()
+    assert (model.blocks[1].drop_path2(torch.ones(50, 4, 4)).flatten(1).std(dim=1) == 0).all()
 
 
 def test_arc_goes_down_and_up_by_one_matrix_that_all_layers_of_a_place_share() -> None:

@@ -20,7 +20,7 @@ def test_scale_and_shift_fold_into_the_operation(which: str) -> None:
     layer = ScaleShift(op, "op", torch.Generator().manual_seed(0)).double()
     x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     by_channel = (-1, 1, 1) if isinstance(op, nn.Conv2d) else (-1,)
-    expected = layer.gamma.view(by_channel) * op(x) + layer.beta.view(by_channel)
+    expected = (1 + layer.scale.view(by_channel)) * op(x) + layer.shift.view(by_channel)
     torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-10)
     torch.testing.assert_close(layer.plain_module()(x), expected, rtol=0, atol=1e-10)
 
@@ -31,6 +31,6 @@ def test_the_parts_are_the_operation_and_what_is_added_to_it() -> None:
     x = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(1))
     base, delta = layer.parts(x)
     torch.testing.assert_close(base, op(x))
-    torch.testing.assert_close(base + delta, layer.gamma * op(x) + layer.beta)
+    torch.testing.assert_close(base + delta, (1 + layer.scale) * op(x) + layer.shift)
     layer.pretrained = True
     torch.testing.assert_close(layer(x), op(x))

@@ -98,6 +98,30 @@ def test_coft_agrees_with_peft(eps: float) -> None:
         assert (norms.max() > 0.99 * layer.bound) == (eps == 1e-3)
 
 
+@pytest.mark.parametrize(("params", "share"), [({}, 0.16), ({"block_size": 32}, 0.0044)])
+def test_cofts_default_leaves_a_layer_of_vit_b_as_much_rotation_as_the_authors(
+    params: dict[str, object], share: float
+) -> None:
+    """‖R - I‖ / ‖I‖ with every block on its bound, of their 4 blocks and of `peft`'s usual size."""
+    layer = coft.Layer(nn.Linear(768, 2), "qkv", coft.Params(**params)).train()
+    with torch.no_grad():
+        layer.entries.normal_(generator=torch.Generator().manual_seed(0))
+        difference = layer.rotations() - torch.eye(layer.size)
+    assert float(difference.norm()) / 768**0.5 == pytest.approx(share, rel=0.1)
+
+
+@pytest.mark.parametrize(("inputs", "size"), [(768, 192), (6, 1), (22, 2), (2, 1)])
+def test_cofts_blocks_are_as_many_as_asked_or_the_next_number_that_divides(inputs: int, size: int) -> None:
+    assert coft.Layer(nn.Linear(inputs, 2), "qkv", coft.Params()).size == size
+
+
+def test_a_boft_by_default_is_a_butterfly() -> None:
+    """A channel reaches others outside its own block of the first factor."""
+    layer = residual_layers(ours(boft, {}))["blocks.0.attn.qkv"]
+    reached = (layer.turned(torch.eye(24, dtype=torch.float64)) != 0).sum(1)
+    assert int(reached.min()) > boft.Params().block_size
+
+
 def test_coft_only_looks_when_it_does_not_train() -> None:
     model = ours(coft, {"block_size": 8, "eps": 1e-3}).eval()
     before = {name: value.clone() for name, value in trainable(model).items()}
@@ -108,7 +132,7 @@ def test_coft_only_looks_when_it_does_not_train() -> None:
 
 def test_boft_of_one_factor_agrees_with_peft(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peft.tuners.boft.layer.get_fbd_cuda", lambda: None)  # it would try to compile one
-    mine = ours(boft, {"block_size": 4})
+    mine = ours(boft, {"block_size": 4, "factors": 1})
     other = theirs(BOFTConfig(boft_block_size=4, target_modules=LINEARS), mine.head)
     with torch.no_grad():
         for name, layer in residual_layers(mine).items():
@@ -141,7 +165,7 @@ def test_boft_of_several_factors_is_the_product_of_permuted_block_diagonals() ->
 
 
 def test_boft_refuses_blocks_that_do_not_divide() -> None:
-    with pytest.raises(RunError, match=r"method\.block_size: 16 · 2\^\(factors - 1\) = 16 does not divide the input"):
+    with pytest.raises(RunError, match=r"method\.block_size: 16 · 2\^\(factors - 1\) = 32 does not divide the input"):
         ours(boft, {"block_size": 16})
     with pytest.raises(RunError, match=r"method\.block_size: 3 is odd"):
         ours(boft, {"block_size": 3, "factors": 2})
