@@ -11,6 +11,7 @@ from pace_core.spec import Catalogue, load_catalogue
 from service import postgres, problems, requests
 from service.audit import endpoints as audit
 from service.catalogue import endpoints as catalogue_endpoints
+from service.clusters import endpoints as clusters
 from service.db import Database
 from service.events import endpoints as events
 from service.events.sequencer import number_for_ever
@@ -32,7 +33,7 @@ from service.wake import Wakes
 
 _ROUTERS = (
     *(jobs, actions, history, artifacts, events, leases, leaderboards, catalogue_endpoints),
-    *(keys, projects, audit, limits, health),
+    *(keys, projects, audit, limits, clusters, health),
 )
 
 

@@ -1,8 +1,6 @@
-"""Why a queued job waits: whether any cluster seen so far could run it at all."""
+"""Why a queued job waits: whether any cluster that is there could run it at all."""
 
-from datetime import UTC, datetime
-
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec.leases import Slot
@@ -10,13 +8,12 @@ from service.leases.tables import Cluster
 
 
 class Slots:
-    """Every slot of the clusters seen so far."""
+    """Every slot of the clusters that are there; of all seen so far where none is (`away`)."""
 
-    def __init__(self, clusters: list[Cluster], seen_s: float) -> None:
-        now = datetime.now(UTC)
+    def __init__(self, clusters: list[Cluster], away: bool) -> None:
         self._slots = [Slot.model_validate(slot) for cluster in clusters for slot in cluster.slots]
         self._last_seen = max((cluster.seen_at for cluster in clusters), default=None)
-        self._away = self._last_seen is not None and (now - self._last_seen).total_seconds() > seen_s
+        self._away = away and self._last_seen is not None
 
     def waiting_for(self, device: str, memory_bytes: int | None) -> str:
         """Says in a sentence what a queued job with these needs waits for."""
@@ -46,5 +43,8 @@ class Slots:
 
 
 async def seen_slots(session: AsyncSession, seen_s: float) -> Slots:
-    """Lists the slots of every cluster that ever asked for work."""
-    return Slots(list((await session.execute(select(Cluster))).scalars()), seen_s)
+    """Lists the slots of the clusters that asked for work within the last `seen_s`, else of all that ever did."""
+    since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seen_s)
+    found = list((await session.execute(select(Cluster, (Cluster.seen_at >= since).label("there")))))
+    there = [cluster for cluster, is_there in found if is_there]
+    return Slots(there or [cluster for cluster, _ in found], away=not there)

@@ -242,3 +242,26 @@ def numbered(seq: int) -> dict[str, Any]:
 
 async def age_attempts(api: Api, job: str) -> None:
     await api.sql("UPDATE attempts SET renewed_at = now() - interval '6 seconds' WHERE job = %s", job)
+
+
+async def test_what_a_cluster_that_is_gone_had_is_not_waited_for_while_another_is_there(api: Api) -> None:
+    job = await api.submit(overrides={"resources": {"device": "cuda"}})
+    await api.lease([], all_slots=[GPU], cluster="south")
+    await api.lease([], all_slots=[CPU])
+    assert (await api.job(job))["waiting_for"] == "a free slot"
+    await api.sql("UPDATE clusters SET seen_at = now() - interval '30 days' WHERE name = 'south'")
+    assert "have cpu only" in (await api.job(job))["waiting_for"]
+
+
+async def test_clusters_are_listed_with_what_runs_and_forgotten_when_they_are_gone(api: Api) -> None:
+    job = await api.submit()
+    await api.lease([CPU], all_slots=[CPU, {**CPU, "name": "cpu-1"}])
+    (cluster,) = (await api.get("/v1/clusters"))["data"]
+    assert (cluster["name"], cluster["there"]) == ("local", True)
+    assert [(slot["name"], slot["job"]) for slot in cluster["slots"]] == [("cpu-0", job), ("cpu-1", None)]
+    assert (await api.call("GET", "/v1/clusters", key=api.keys.user)).status_code == 403
+    assert (await api.call("DELETE", "/v1/clusters/local")).status_code == 409, "it is there"
+    await api.sql("UPDATE clusters SET seen_at = now() - interval '1 hour'")
+    assert (await api.call("DELETE", "/v1/clusters/local")).status_code == 204
+    assert (await api.call("DELETE", "/v1/clusters/local")).status_code == 404
+    assert (await api.get("/v1/clusters"))["data"] == []
