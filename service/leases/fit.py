@@ -45,6 +45,6 @@ class Slots:
 async def seen_slots(session: AsyncSession, seen_s: float) -> Slots:
     """Lists the slots of the clusters that asked for work within the last `seen_s`, else of all that ever did."""
     since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seen_s)
-    found = list((await session.execute(select(Cluster, (Cluster.seen_at >= since).label("there")))))
+    found = list(await session.execute(select(Cluster, (Cluster.seen_at >= since).label("there"))))
     there = [cluster for cluster, is_there in found if is_there]
     return Slots(there or [cluster for cluster, _ in found], away=not there)
