@@ -85,7 +85,7 @@ def classes_of(root: Path, passed: Passed) -> dict[str, list[Path]]:
     return found
 
 
-def refuse_no_classes(root: Path, classes: dict[str, list[Path]]) -> None:
+def refuse_no_classes(root: Path, classes: dict[str, list[Path]], passed: Passed) -> None:
     """Raises RunError where there are fewer than two classes, or what looks like something else."""
     if len(classes) >= 2:
         _refuse_same_subfolders(root)
@@ -98,7 +98,9 @@ def refuse_no_classes(root: Path, classes: dict[str, list[Path]]) -> None:
             f"{len(classes)} class folders with images, and {count} images beside them; "
             "put each class's images in a folder of its own",
         )
-    raise _missing(root, f"{len(classes)} class folders with images; put each class's images in its own folder")
+    unread = ", ".join(f"{n:,} {why}" for why, n in passed.counts.most_common(5) if why.startswith("ending"))
+    aside = f" (passed over: {unread}; save such images as PNG or JPEG)" if unread else ""
+    raise _missing(root, f"{len(classes)} class folders with images{aside}; put each class's images in its own folder")
 
 
 def class_order(names: dict[str, list[Path]]) -> tuple[str, ...]:
@@ -135,7 +137,7 @@ def _refuse_same_subfolders(root: Path) -> None:
     for folder in subfolders(root):
         if holds_images(folder):
             inside.add(frozenset(below.name for below in subfolders(folder) if holds_images(below)))
-            if len(inside) > 1 or loose_images(folder):
+            if len(inside) > 1 or not all(inside) or loose_images(folder):
                 return
     same = next(iter(inside))
     if len(same) >= 2:

@@ -62,11 +62,11 @@ def table(report: DataReport) -> str:
     for passed in report.passed_over:
         lines.append(f"passed over: {passed.count:,} {passed.why}, such as {', '.join(passed.examples[:1])}")
     if report.turned_upright:
-        lines.append(f"turned upright by their EXIF orientation: {report.turned_upright:,} images")
+        lines.append(f"turned upright by their EXIF orientation: {_images(report.turned_upright)}")
     if report.laid_on_background:
-        lines.append(f"with transparency, laid on task.background: {report.laid_on_background:,} images")
+        lines.append(f"with transparency, laid on task.background: {_images(report.laid_on_background)}")
     if report.duplicates and report.duplicates.within_split:
-        lines.append(f"the same bytes as an earlier image of its split: {report.duplicates.within_split:,} images")
+        lines.append(f"the same bytes as an earlier image of its split: {_images(report.duplicates.within_split)}")
     return "\n".join(lines)
 
 
@@ -78,22 +78,25 @@ def warnings_of(report: DataReport) -> list[str]:
     if twice and (twice.in_training_too or twice.two_labels):
         said = []
         if twice.in_training_too:
-            said.append(
-                f"{twice.in_training_too:,} of {report.images[measured]:,} {measured} images are training images too"
-            )
+            said.append(f"{twice.in_training_too:,} of {report.images[measured]:,} {measured} images also in training")
         if twice.two_labels:
-            said.append(f"{twice.two_labels:,} images stand under two labels")
-        found.append(f"{'; '.join(said)} (the same bytes), such as {'; '.join(twice.examples)}; remove one of each")
+            said.append(f"{_images(twice.two_labels)} under more than one label")
+        found.append(
+            f"the same bytes twice: {'; '.join(said)}, such as {'; '.join(twice.examples)}; remove one of each"
+        )
     if report.rare_classes:
         rare = [row.name for row in report.per_class if sum(row.images.values()) < 2]
         names = ", ".join(rare[:5]) + (" and more" if report.rare_classes > 5 else "")
-        found.append(
-            f"{report.rare_classes:,} classes have fewer than two images, too few to train and measure on: {names}"
-        )
+        count = f"{report.rare_classes:,} class{'es' if report.rare_classes > 1 else ''}"
+        found.append(f"{count} with fewer than two images, too few to train and to measure on: {names}")
     if report.alike:
         groups = "; ".join(" and ".join(names) for names in report.alike)
         found.append(f"classes differ in capitals or blanks only: {groups}; if they are one class, give it one name")
     return found
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
 
 
 def _alike(class_names: Sequence[str]) -> list[list[str]]:

@@ -98,7 +98,7 @@ def _unused(entry: os.DirEntry[str], passed: Passed, class_name: str | None = No
 
 def _is_image(entry: os.DirEntry[str], passed: Passed, class_name: str | None) -> bool:
     ending = os.path.splitext(entry.name)[1].lower()
-    if not os.path.isfile(entry.path):
+    if not entry.is_file(follow_symlinks=False) and not os.path.isfile(entry.path):
         why = "link to nothing" if entry.is_symlink() and not os.path.exists(entry.path) else "pipe, socket or device"
     elif ending not in endings():
         why = f"ending {shown(ending, 20)}" if ending else "no ending"

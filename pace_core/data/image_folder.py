@@ -63,7 +63,7 @@ def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
     found = layout(root, passed)
     train_root = found.whole or found.splits["train"]
     classes = classes_of(train_root, passed)
-    refuse_no_classes(train_root, classes)
+    refuse_no_classes(train_root, classes, passed)
     class_names = class_order(classes)
     _files.check_num_classes(num_classes, len(class_names), params.path)
     train, val, test = _listed(classes, class_names), list[Listed](), list[Listed]()

@@ -113,7 +113,9 @@ def _schema_faults(pointer: str, error: ValidationError, entry: Entry, known: li
             message = f"{brief(given)} is not one of {', '.join(str(choice) for choice in limit)}"
             return [Fault(pointer=where, code="out_of_range", message=message)]
         case "pattern":
-            message = f"{given!r} does not fit: {entry.params['properties'][error.absolute_path[-1]]['description']}"
+            message = (
+                f"{brief(given)} does not fit: {entry.params['properties'][error.absolute_path[-1]]['description']}"
+            )
             return [Fault(pointer=where, code="out_of_range", message=message)]
         case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
             message = f"must be {_LIMITS[keyword]} {limit}, not {brief(given)}"

@@ -218,3 +218,11 @@ def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path) -> None:
     (tmp_path / "disc").chmod(0)
     assert "disc cannot be listed (Permission denied); change its permissions" in refusal(tmp_path)
     (tmp_path / "disc").chmod(0o700)
+
+
+def test_where_no_image_can_be_read_the_endings_are_named(tmp_path: Path) -> None:
+    for name in ("disc", "square"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "photo.HEIC").touch()
+    said = refusal(tmp_path)
+    assert "0 class folders with images (passed over: 2 ending .heic; save such images as PNG or JPEG)" in said

@@ -74,7 +74,7 @@ def test_the_same_bytes_twice_are_counted_and_warned_of_where_they_matter(shapes
         0,
         0,
     )
-    assert "the same bytes as an earlier image of its split: 1 images" in table
+    assert "the same bytes as an earlier image of its split: 1 image" in table
     assert warnings == []
 
     write_image(shapes / "train" / "square" / "label.png", 1)
@@ -87,7 +87,10 @@ def test_the_same_bytes_twice_are_counted_and_warned_of_where_they_matter(shapes
         1,
     )
     assert len(warnings) == 1
-    assert "1 of 9 test images are training images too; 1 images stand under two labels (the same bytes)" in warnings[0]
+    assert (
+        "the same bytes twice: 1 of 9 test images also in training; 1 image under more than one label, such as "
+        in warnings[0]
+    )
     assert "disc/2.png and " in warnings[0]
 
 
@@ -95,7 +98,7 @@ def test_classes_too_small_to_test_are_named(shapes: Path) -> None:
     write_image(shapes / "train" / "rare" / "0.png", 200)
     report, _, warnings = loaded(shapes)
     assert report.rare_classes == 1
-    assert warnings == ["1 classes have fewer than two images, too few to train and measure on: rare"]
+    assert warnings == ["1 class with fewer than two images, too few to train and to measure on: rare"]
 
 
 def test_what_was_turned_and_laid_on_the_background_is_counted(shapes: Path) -> None:
