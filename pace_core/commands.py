@@ -105,7 +105,7 @@ def inspect(
 
     With --json: {task, phase, data: {classes, images: {split: n}, from_validation, per_class: [{name, images: {split:
     n}, passed_over}], passed_over: [{why, count, examples}], duplicates: null, rare_classes, alike}, warnings: [text],
-    steps_per_epoch, epochs, steps}.
+    steps_per_epoch, epochs, steps, memory_bytes}.
     """
     try:
         spec = validate(with_absolute_paths(read_spec_file(spec_file)))

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from pace_core.data import table, warnings_of
-from pace_core.spec import RunSpec
+from pace_core.spec import RunSpec, estimate, load_catalogue
 from pace_core.spec.data_report import DataReport
 from pace_core.stage import source_of
 
@@ -23,6 +23,8 @@ class Inspection(BaseModel):
     epochs: int
     steps: int
     """Of the whole training, without a supernet's."""
+    memory_bytes: int | None
+    """Peak memory of the run with so many images; None where the backbone's sizes are not known."""
 
 
 def inspect(spec: RunSpec) -> Inspection:
@@ -39,10 +41,12 @@ def inspect(spec: RunSpec) -> Inspection:
         steps_per_epoch=per_epoch,
         epochs=spec.training.epochs,
         steps=per_epoch * spec.training.epochs,
+        memory_bytes=estimate(spec, load_catalogue(), images=report.images).memory_bytes,
     )
 
 
 def as_text(found: Inspection) -> str:
     """The table of the data, the warnings and the steps, a line each."""
-    steps = f"{found.steps_per_epoch:,} steps an epoch, {found.epochs:,} epochs, {found.steps:,} steps"
+    memory = "" if found.memory_bytes is None else f", about {found.memory_bytes / 2**30:.1f} GiB of memory"
+    steps = f"{found.steps_per_epoch:,} steps an epoch, {found.epochs:,} epochs, {found.steps:,} steps{memory}"
     return "\n".join([table(found.data), *(f"warning: {warning}" for warning in found.warnings), steps])

@@ -36,6 +36,7 @@ def regularizers() -> list[RegularizerEntry]:
             needs=sorted(regularizer.needs),
             reasons=dict(regularizer.reasons),
             passes=regularizer.passes,
+            kept=regularizer.kept,
             mixes=regularizer.mixes,
         )
         for regularizer in _sorted(pace_core.regularizers.entries())
