@@ -11,6 +11,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
+_CONNECT_S = 10
+# Nothing that a request asks takes this long in a database that is well; what hangs is ended and answered with 503.
+_TIMEOUTS = "-c statement_timeout=30s -c lock_timeout=20s -c idle_in_transaction_session_timeout=120s"
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -44,7 +47,11 @@ class Database:
         """As libpq reads it: `postgresql://…`."""
         self._on_commit = on_commit
         self._engine = create_async_engine(
-            sqlalchemy_url(url), pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True
+            sqlalchemy_url(url),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": _CONNECT_S, "options": _TIMEOUTS},
         )
         # guarded UPDATEs are the truth; what was read before them is not patched up behind our back
         self._sessions = async_sessionmaker(

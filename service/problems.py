@@ -2,15 +2,18 @@
 
 from typing import Any, cast
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from pace_core.spec import Fault, SpecError
 
+_log = structlog.get_logger()
 _MEDIA = "application/problem+json"
 
 
@@ -101,6 +104,10 @@ class TooMany(Problem):
         super().__init__(detail, retry_after_s=retry_after_s)
 
 
+class Unavailable(Problem):
+    status, type, title = 503, "unavailable", "The service cannot answer now"
+
+
 _TYPES: dict[str, type[Problem]] = {cls.type: cls for cls in Problem.__subclasses__()} | {Problem.type: Problem}
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -125,6 +132,11 @@ def install(app: FastAPI) -> None:
     async def unstorable(_: Request, error: Exception) -> JSONResponse:
         return answer(Invalid(f"the request holds what cannot be stored ({_first_line(error)}); leave it out"))
 
+    async def away(_: Request, error: Exception) -> JSONResponse:
+        _log.warning("the database does not answer", error=_first_line(error))
+        problem = Unavailable("the database does not answer; send the request again in a few seconds", retry_after_s=2)
+        return answer(problem)
+
     async def http(_: Request, error: Exception) -> JSONResponse:
         error = cast(HTTPException, error)
         if error.status_code == 413:
@@ -146,6 +158,8 @@ def install(app: FastAPI) -> None:
     # NUL or half a surrogate pair in a text, a number or nesting beyond all bounds
     for kind in (DataError, UnicodeEncodeError, RecursionError, OverflowError):
         app.add_exception_handler(kind, unstorable)
+    for kind in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(kind, away)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, bug)
 
@@ -157,7 +171,7 @@ def install(app: FastAPI) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    cause = error.orig if isinstance(error, DataError) else error
+    cause = error.orig if isinstance(error, DBAPIError) else error
     return str(cause).splitlines()[0]
 
 

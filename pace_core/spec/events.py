@@ -10,17 +10,84 @@ Directive = Literal["continue", "pause", "stop"]
 
 
 class EventType(StrEnum):
-    """The kinds of event; the shape of `data` is named beside each."""
+    """The kinds of event; SHAPES has the form of each one's data."""
 
-    LOG = "log"  # {level: info|warning|error, message}
-    STAGE = "stage"  # {name: data|backbone|supernet|search|train|evaluate|adapter}
-    # {epoch, epochs, step, steps, images_per_s} of training, with `stage` where that is the supernet's; of a search
-    # {stage, epoch, epochs, step, steps} in generations and architectures; outside both {stage, done, total}
+    LOG = "log"
+    STAGE = "stage"
     PROGRESS = "progress"
-    METRICS = "metrics"  # {epoch, step, values: {"train/loss": 1.2, "val/accuracy": 0.8, …}}
-    CHECKPOINT = "checkpoint"  # {epoch, step}
-    END = "end"  # {reason, message, result: RunResult | null}: the last event of every attempt
-    STATE = "state"  # {move, state, attempt, reason?, message?}: written by the service, never by a run
+    METRICS = "metrics"
+    CHECKPOINT = "checkpoint"
+    END = "end"
+    """The last event of every attempt."""
+    STATE = "state"
+    """{move, state, attempt, reason?, message?}: written by the service, never by a run."""
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+
+class Log(_Data):
+    """A line for people."""
+
+    level: Literal["info", "warning", "error"]
+    message: str
+
+
+class Stage(_Data):
+    """What the run does from now on."""
+
+    name: str
+    """data, backbone, supernet, search, train, evaluate or adapter."""
+
+
+class Progress(_Data):
+    """How far the run has come: in steps of training, or in parts (`done` of `total`) of another stage."""
+
+    stage: str | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    images_per_s: float | None = None
+    done: int | None = None
+    total: int | None = None
+
+
+class Metrics(_Data):
+    """Numbers measured at one place of the run."""
+
+    epoch: int | None = None
+    step: int | None = None
+    values: dict[str, float | None]
+    """By their keys, such as `train/loss` or `val/accuracy`."""
+
+
+class CheckpointWritten(_Data):
+    """A checkpoint that was written."""
+
+    epoch: int | None = None
+    step: int | None = None
+
+
+class Ended(_Data):
+    """How the attempt ended."""
+
+    reason: str
+    message: str | None = None
+    result: dict[str, Any] | None = None
+    """A RunResult where it succeeded."""
+
+
+SHAPES: dict[EventType, type[BaseModel]] = {
+    EventType.LOG: Log,
+    EventType.STAGE: Stage,
+    EventType.PROGRESS: Progress,
+    EventType.METRICS: Metrics,
+    EventType.CHECKPOINT: CheckpointWritten,
+    EventType.END: Ended,
+}
+"""Event type → the form of its data. More fields are allowed, so that a newer worker can say more."""
 
 
 class Event(BaseModel):

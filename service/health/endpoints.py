@@ -1,6 +1,6 @@
 """Whether the service lives, and how each part of the stack is."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, get_args
 
 import structlog
@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from pace_core.spec.leases import Heartbeat
 from service.db import Database, Transaction
@@ -57,21 +58,22 @@ async def readyz(request: Request, response: Response, known: MaybeCaller) -> Re
     try:
         async with database.transaction() as session:
             heartbeats = {row.part: row for row in (await session.execute(select(PartHeartbeat))).scalars()}
-    except (DBAPIError, OSError):
+            now = (await session.execute(select(func.now()))).scalar_one()
+    except (DBAPIError, PoolTimeout, OSError):
         _log.exception("the database does not answer")
         response.status_code = 503
         parts = {"postgres": Part(status="failing", detail="does not answer; the log has more", at=None)}
         return Readiness(ready=False, complete=False, parts=parts)
-    parts = {"postgres": Part(status="ok", detail="", at=datetime.now(UTC))}
-    parts |= {name: _part(heartbeats.get(name), settings.part_silent_s) for name in _PARTS}
+    parts = {"postgres": Part(status="ok", detail="", at=now)}
+    parts |= {name: _part(heartbeats.get(name), now, settings.part_silent_s) for name in _PARTS}
     complete = all(part.status == "ok" for part in parts.values())
     return Readiness(ready=True, complete=complete, parts=parts if known else {})
 
 
-def _part(heartbeat: PartHeartbeat | None, seen_s: float) -> Part:
+def _part(heartbeat: PartHeartbeat | None, now: datetime, seen_s: float) -> Part:
     if heartbeat is None:
         return Part(status="unknown", detail="never heard of", at=None)
-    age_s = (datetime.now(UTC) - heartbeat.at).total_seconds()
+    age_s = (now - heartbeat.at).total_seconds()
     if age_s > seen_s:
         return Part(status="silent", detail=f"not heard of for {age_s:.0f} s", at=heartbeat.at)
     return Part(status="ok" if heartbeat.ok else "failing", detail=heartbeat.detail, at=heartbeat.at)

@@ -1,7 +1,7 @@
 """Gives queued jobs to the free slots of a cluster."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sqlalchemy import func, select, tuple_
@@ -28,18 +28,25 @@ _IN_FLIGHT_S = 5.0  # the last report of an attempt may still be on its way when
 
 
 async def lease(
-    database: Database, wakes: Wakes, settings: Settings, caller: Caller, request: LeaseRequest
+    database: Database,
+    wakes: Wakes,
+    settings: Settings,
+    caller: Caller,
+    request: LeaseRequest,
+    gone: Callable[[], Awaitable[bool]],
 ) -> LeaseResponse:
     """Waits for jobs that the free slots can take; answers early with what the cluster lost.
 
-    A later request of the same cluster takes the place of this one, which then takes nothing any more: its answer
-    would reach nobody.
+    Nothing is taken for an answer that would reach nobody: where the asker is `gone`, or a later request of the same
+    cluster has taken the place of this one.
     """
     cluster = cluster_of(caller)
     async with database.transaction() as session:
         generation = await _announce(session, cluster, request)
 
     async def look(last: bool) -> LeaseResponse | None:
+        if await gone():
+            return LeaseResponse(leases=[], lost=[], lease_s=settings.lease_s)
         async with database.transaction() as session:
             await still_valid(session, caller)
             if not await _newest(session, cluster, generation):

@@ -19,7 +19,7 @@ _Attempt = Annotated[int, Path(ge=1, lt=2**31)]
 async def post_lease(request: Request, body: LeaseRequest, caller: Worker) -> LeaseResponse:
     """Held open for `wait_s` while there is no work."""
     state = request.app.state
-    return await lease(state.database, state.wakes, state.settings, caller, body)
+    return await lease(state.database, state.wakes, state.settings, caller, body, request.is_disconnected)
 
 
 @router.post("/{job}/{attempt}/reports", summary="Hand in an attempt's new events")

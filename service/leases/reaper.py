@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select
 
 from service.db import Database
 from service.jobs.ledger import End
-from service.jobs.tables import IdempotencyKey, Job
+from service.jobs.tables import Attempt, IdempotencyKey, Job
 from service.leases.settle import settle
 
 _KEEP_ANSWERS_S = 48 * 3600.0
@@ -19,17 +19,28 @@ async def reap_for_ever(database: Database, every_s: float, grace_s: float) -> N
 
     After a time in which the service or its database was away, workers first have `grace_s` to be heard again.
     """
-    pause_s = grace_s
+    pause_s, before = grace_s, None
     while True:
         await asyncio.sleep(pause_s)
         try:
+            now = await _database_s(database)
+            slept = before is not None and now - before > pause_s + max(1.0, grace_s / 2)
+            before = now
+            if slept:  # this process was stopped for a while, in which no worker could be heard
+                pause_s = grace_s
+                continue
             while await reap_one(database):
                 pass
             await _forget_answers(database)
             pause_s = every_s
         except Exception:  # whatever it was, lost attempts must be found again later
             _log.exception("cannot look for lost attempts")
-            pause_s = grace_s
+            pause_s, before = grace_s, None
+
+
+async def _database_s(database: Database) -> float:
+    async with database.transaction() as session:
+        return float((await session.execute(select(func.extract("epoch", func.clock_timestamp())))).scalar_one())
 
 
 async def reap_one(database: Database) -> str | None:
@@ -45,7 +56,12 @@ async def reap_one(database: Database) -> str | None:
         job = found.scalar_one_or_none()
         if job is None:
             return None
-        await settle(session, job, End("lost", f"nothing was heard of attempt {job.attempt} any more", False))
+        heard = await session.execute(
+            select(Attempt.last_seq).where(Attempt.job == job.id, Attempt.number == job.attempt)
+        )
+        end = End("lost", f"nothing was heard of attempt {job.attempt} any more", False)
+        # an attempt that never said anything may not have reached a worker at all: it uses up none
+        await settle(session, job, end, counts=heard.scalar_one() > 0)
         _log.warning("attempt lost", job=job.id, attempt=job.attempt)
         return job.id
 

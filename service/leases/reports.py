@@ -1,14 +1,16 @@
 """Takes in what attempts say: events, signs of life, ends."""
 
 import posixpath
-from datetime import UTC, datetime
+from datetime import datetime
 from hmac import compare_digest
 from typing import Any
 
-from sqlalchemy import func, update
+from pydantic import ValidationError
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import LEASED, REASONS, Directive, Event, EventType, State
+from pace_core.spec import LEASED, REASONS, Directive, Event, EventType, Fault, State
+from pace_core.spec.events import SHAPES
 from pace_core.spec.leases import Report, ReportResponse
 from service.db import Database
 from service.events.log import append, from_run, storable
@@ -33,9 +35,12 @@ async def take_report(
     """
     async with database.transaction() as session:
         job = await session.get(Job, job_id, with_for_update=True)
-        attempt = await session.get(Attempt, (job_id, attempt_number))
-        if job is None or attempt is None:
+        # times are compared with the database's clock alone: this process's may be off
+        timed = select(Attempt, func.now()).where(Attempt.job == job_id, Attempt.number == attempt_number)
+        found = (await session.execute(timed)).one_or_none()
+        if job is None or found is None:
             raise NotFound(f"no attempt {attempt_number} of job {job_id} was ever leased")
+        attempt, now = found
         if attempt.cluster != cluster or not compare_digest(attempt.token_hash, hashed(report.token)):
             raise LeaseFenced("the report does not show the token of this lease, or its key is of another cluster")
         new = [event for event in report.events if event.seq > attempt.last_seq]
@@ -44,8 +49,8 @@ async def take_report(
                 return ReportResponse(acknowledged=attempt.last_seq, directive="stop")  # its answer was lost
             raise LeaseFenced(f"attempt {attempt_number} of {job_id} is over; the job is {job.state}")
         _check_order(new, attempt.last_seq)
-        await _store(session, job, attempt, new, lease_s)
-        timed_out = _timed_out(job, attempt)
+        await _store(session, job, attempt, now, new, lease_s)
+        timed_out = _timed_out(job, attempt, now)
         if new and new[-1].type is EventType.END:
             await _end(session, job, attempt, new[-1], timed_out)
             directive: Directive = "stop"
@@ -60,12 +65,30 @@ def _check_order(new: list[Event], last_seq: int) -> None:
             raise ReportGap(f"event {expected} is missing; send from there on", acknowledged=last_seq)
         if event.type is EventType.STATE:
             raise Invalid(f"event {event.seq} is of type state, which only the service writes")
+        _check_shape(event)
     if any(event.type is EventType.END for event in new[:-1]):
         raise Invalid("events follow the end of the attempt")
 
 
-async def _store(session: AsyncSession, job: Job, attempt: Attempt, new: list[Event], lease_s: float) -> None:
-    if not new and (datetime.now(UTC) - attempt.renewed_at).total_seconds() < min(_RENEW_S, lease_s / 10):
+def _check_shape(event: Event) -> None:
+    """Raises Invalid where the data is not what readers of such an event rely on, such as metrics without numbers."""
+    shape = SHAPES.get(event.type)
+    if shape is None:
+        return
+    try:
+        shape.model_validate(event.data)
+    except ValidationError as error:
+        faults = [
+            Fault(pointer="/".join(["/data", *map(str, item["loc"])]), code="wrong_type", message=item["msg"])
+            for item in error.errors(include_input=False, include_url=False, include_context=False)
+        ]
+        raise Invalid(f"event {event.seq} is no event of type {event.type}", faults) from None
+
+
+async def _store(
+    session: AsyncSession, job: Job, attempt: Attempt, now: datetime, new: list[Event], lease_s: float
+) -> None:
+    if not new and (now - attempt.renewed_at).total_seconds() < min(_RENEW_S, lease_s / 10):
         return
     await ledger.renew(session, job.id, job.attempt, lease_s)
     values = {"last_seq": new[-1].seq} if new else {}
@@ -106,8 +129,8 @@ def _leads_out(result: Any, folder: str) -> bool:
     return not f"{scheme}{found}{posixpath.normpath(path)}".startswith(f"{folder.removeprefix('file://')}/")
 
 
-def _timed_out(job: Job, attempt: Attempt) -> bool:
-    spent = job.runtime_s + (datetime.now(UTC) - attempt.started_at).total_seconds()
+def _timed_out(job: Job, attempt: Attempt, now: datetime) -> bool:
+    spent = job.runtime_s + (now - attempt.started_at).total_seconds()
     return job.max_runtime_s is not None and spent >= job.max_runtime_s
 
 

@@ -120,6 +120,7 @@ async def test_a_lost_attempt_is_followed_by_one_that_continues_it_until_none_is
     (lease,) = (await api.lease())["leases"]
     assert lease["attempt"] == 2
     assert lease["resume_from"] == [f"{api.storage}/jobs/{job}/1"]
+    await api.report(job, 2, log())
     await api.expire(job)
     await api.moved_to(job, "failed")
     ended = await api.job(job)
