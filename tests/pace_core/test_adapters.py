@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from typer.testing import CliRunner, Result
 
-from pace_core import storage
+from pace_core import methods, storage
 from pace_core.adapters import AdapterFile, Predictor, adapter_bytes, read_adapter
 from pace_core.commands import app
 from pace_core.decoding import decode
@@ -102,7 +103,8 @@ def test_an_adapter_of_another_method_cannot_be_started_from(make_spec: MakeSpec
 def test_a_backbone_that_the_method_does_not_fit_is_refused(
     make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lora_mul_vpt_add, "FITS", frozenset({"swin"}))
+    for_swin = replace(lora_mul_vpt_add.METHOD, fits=frozenset({"swin"}))
+    monkeypatch.setattr(methods, "find", lambda name: for_swin)
     with pytest.raises(RunError, match=r"method\.name: .* cannot adapt pace_vit_mini \(vit\); it fits swin") as refused:
         run(make_spec(), Told(), str(tmp_path))
     assert refused.value.reason == "spec_invalid"
