@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pace_core import data as sources
-from pace_core import registry, roots
+from pace_core import data, roots
 from pace_core.backbones import vision
 from pace_core.spec import Backbone, RunError
 from tests.pace_core.data.writing import Silent, squashed
@@ -49,9 +48,9 @@ def images(folder: Path) -> None:
 
 
 def load(source: str, **params: Any) -> Any:
-    module = registry.load(sources)[source]
-    given = module.Params.model_validate(params)
-    return module.load(given, phase="final", num_classes=None, preprocessing=squashed(8), reporter=Silent())
+    found = data.find(source)
+    given = found.params.model_validate(params)
+    return found.load(given, phase="final", num_classes=None, preprocessing=squashed(8), reporter=Silent())
 
 
 def refusal(open_: Callable[[], Any]) -> RunError:
