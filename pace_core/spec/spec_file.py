@@ -68,6 +68,29 @@ def with_absolute_paths(raw: Mapping[str, Any]) -> dict[str, Any]:
     return said
 
 
+def check_paths(raw: Mapping[str, Any]) -> None:
+    """Raises SpecError where a path of the task, or a file of weights, is not there on this machine."""
+    found: list[tuple[str, Any]] = []
+    if isinstance(raw.get("task"), Mapping):
+        task = cast(Mapping[str, Any], raw["task"])
+        found += [(f"/task/{key}", value) for key, value in task.items() if is_path_field(key)]
+    if isinstance(raw.get("backbone"), Mapping):
+        weights = cast(Mapping[str, Any], raw["backbone"]).get("weights")
+        found += [("/backbone/weights", weights)] if _is_file(weights) else []
+    missing = [(at, path) for at, path in found if isinstance(path, str) and path and not _is_there(path)]
+    if missing:
+        raise SpecError(
+            [Fault(pointer=at, code="missing", message=f"there is no {path} on this machine") for at, path in missing]
+        )
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return "://" in path or Path(path).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
 def is_path_field(key: Any) -> bool:
     """Returns whether a field of `task` names a file or folder."""
     return key in ("path", "root") or str(key).endswith("_path")

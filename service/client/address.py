@@ -3,9 +3,10 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
-from service.local.record import Folder
+from service.local.known import connection_file, running_stacks
+from service.local.record import Folder, read_client
 
 
 @dataclass(frozen=True)
@@ -25,30 +26,77 @@ class NoService(RuntimeError):
 
 def state_folder() -> Path:
     """Returns the folder in which `pace up` keeps everything: PACE_STATE_DIR, else `.state` here."""
-    return Path(os.environ.get("PACE_STATE_DIR") or ".state").absolute()
+    return Path(os.environ.get("PACE_STATE_DIR") or ".state").expanduser().absolute()
+
+
+def find_stack() -> Folder:
+    """Returns the stack that a command means: PACE_STATE_DIR's, else the one of `.state` here, else the only one that runs.
+
+    Where none runs, the one that would be started here. Raises NoService where several run and none of them here.
+    """
+    here = Folder(state_folder())
+    if os.environ.get("PACE_STATE_DIR") or here.running():
+        return here
+    running = running_stacks()
+    if len(running) > 1:
+        named = ", ".join(f"PACE_STATE_DIR={folder.path}" for folder in running)
+        raise NoService(f"{len(running)} stacks run on this machine; name one of them: {named}")
+    return running[0] if running else here
 
 
 def find_address(url: str | None = None, key: str | None = None) -> Address:
-    """Returns what was given, else PACE_URL and PACE_API_KEY, else the `client.json` of the stack that runs here.
+    """Returns what was given, else PACE_URL and PACE_API_KEY, else this machine's stack, else what `pace connect` kept.
 
-    Raises NoService where none of these names a URL and a key.
+    A stored key goes to the service that it belongs to and to no other. Raises NoService where none of these names a
+    URL and a key.
     """
-    folder = Folder(state_folder())
-    stored = folder.read_client()
-    url = url or os.environ.get("PACE_URL") or stored.get("url")
-    key = key or os.environ.get("PACE_API_KEY") or stored.get("key")
+    url, key = url or os.environ.get("PACE_URL"), key or os.environ.get("PACE_API_KEY")
+    if url and key:
+        folder = Folder(state_folder())
+        stored = folder.read_client()
+    else:
+        folder = find_stack()
+        stored = folder.read_client()
+        if not folder.running():
+            stored = read_client(connection_file()) or stored
+    url = (url or stored.get("url") or "").rstrip("/")
+    here = url == stored.get("url", "").rstrip("/")
+    key = key or (stored.get("key") if here else None)
     if not url:
-        raise NoService("no service runs here; start one with `pace up`, or set PACE_URL and PACE_API_KEY")
+        raise NoService(
+            "no service is known here; start one with `pace up`, use another machine's with `pace connect FILE`, "
+            "or set PACE_URL and PACE_API_KEY"
+        )
     if not key:
         raise NoService(f"no API key for {url}; set PACE_API_KEY")
-    here = url == stored.get("url")
-    mlflow_url = stored.get("mlflow_url") if here else None
-    return Address(url=url.rstrip("/"), key=key, mlflow_url=mlflow_url, expected=here and folder.running())
+    return Address(
+        url=url,
+        key=key,
+        mlflow_url=stored.get("mlflow_url") if here else None,
+        expected=here and url == folder.read_client().get("url") and folder.running(),
+    )
 
 
 def find_admin_key() -> str | None:
-    """Returns PACE_API_KEY, else the admin's key of the stack of this state folder; None where there is neither."""
-    return os.environ.get("PACE_API_KEY") or Folder(state_folder()).read_keys().get("admin")
+    """Returns PACE_API_KEY, else the admin's key of the stack that runs here; None where there is neither.
+
+    The stack's own key is for the stack alone: None where PACE_URL names another service.
+    """
+    given = os.environ.get("PACE_API_KEY")
+    if given:
+        return given
+    folder = find_stack()
+    named = os.environ.get("PACE_URL")
+    return folder.read_keys().get("admin") if not named or named == folder.read_client().get("url") else None
+
+
+def reached(link: str | None, url: str) -> str | None:
+    """Returns a link into the service's machine with the host by which the service itself is reached from here."""
+    if link is None or not is_loopback(link) or is_loopback(url):
+        return link
+    parts, host = urlsplit(link), urlsplit(url).hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
 
 
 def is_loopback(url: str) -> bool:

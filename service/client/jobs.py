@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
@@ -13,6 +14,9 @@ from typing import Any
 
 import httpx2
 
+from pace_core.spec.recipes import merged
+from pace_core.spec.spec_file import check_paths, with_absolute_paths
+from service.client.address import reached
 from service.client.connection import PATIENCE_S, Connection
 from service.client.models import Artifact, Job, LogLine, Point
 from service.events.schemas import EventView as JobEvent
@@ -40,19 +44,19 @@ class AsyncJobs:
         Raises ProblemError with every fault of the spec.
         """
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return Job.model_validate(
-            await self._connection.json("POST", "/v1/jobs", body=_json(request), headers=headers, safe=True)
+        return self._job(
+            await self._connection.json("POST", "/v1/jobs", body=self._json(request), headers=headers, safe=True)
         )
 
     async def check(self, request: JobRequest) -> Validated:
         """Returns the resolved spec and what it would take, and queues nothing. Raises ProblemError."""
         query = {"validate_only": True}
-        answer = await self._connection.json("POST", "/v1/jobs", body=_json(request), query=query, safe=True)
+        answer = await self._connection.json("POST", "/v1/jobs", body=self._json(request), query=query, safe=True)
         return Validated.model_validate(answer)
 
     async def get(self, job: str) -> Job:
         """Returns the job as it is now."""
-        return Job.model_validate(await self._connection.json("GET", f"/v1/jobs/{job}"))
+        return self._job(await self._connection.json("GET", f"/v1/jobs/{job}"))
 
     async def wait(self, job: str, timeout_s: float | None = None) -> Job:
         """Waits until the job has ended, and returns it. Raises TimeoutError."""
@@ -61,7 +65,7 @@ class AsyncJobs:
             left = _WAIT_S if deadline is None else min(_WAIT_S, max(0.0, deadline - time.monotonic()))
             query = {"wait": left}
             answer = await self._connection.json("GET", f"/v1/jobs/{job}", query=query, timeout_s=left + 15.0)
-            found = Job.model_validate(answer)
+            found = self._job(answer)
             if found.state.ended:
                 return found
             if deadline is not None and time.monotonic() >= deadline:
@@ -73,7 +77,7 @@ class AsyncJobs:
         """Changes what is given; `tags` replaces all tags."""
         body = {"name": name, "priority": priority, "tags": tags}
         given = {key: value for key, value in body.items() if value is not None}
-        return Job.model_validate(await self._connection.json("PATCH", f"/v1/jobs/{job}", body=given, safe=True))
+        return self._job(await self._connection.json("PATCH", f"/v1/jobs/{job}", body=given, safe=True))
 
     async def cancel(self, job: str) -> Job:
         """Asks the job to end; a running one stops after its step."""
@@ -140,15 +144,22 @@ class AsyncJobs:
         answer = await self._connection.json("GET", f"/v1/jobs/{job}/artifacts")
         return [Artifact.model_validate(artifact) for artifact in answer["data"]]
 
-    async def download(self, job: str, target: str | os.PathLike[str], path: str | None = None) -> Path:
-        """Writes one of the job's files, the adapter where `path` is None, to `target`; a folder gets the file's name.
+    async def download(
+        self, job: str, target: str | os.PathLike[str] = ".", path: str | None = None, *, overwrite: bool = False
+    ) -> Path:
+        """Writes one of the job's files, the adapter where `path` is None, to `target`; its path.
 
-        Raises DownloadError where what arrived is not what was sent; `target` is then left as it was.
+        In a folder the file is named after task, row and seed. Raises DownloadError where a file of that name is there
+        and `overwrite` is false, and where what arrived is not what was sent; `target` is then left as it was.
         """
         url = f"/v1/jobs/{job}/artifacts/{path}" if path else f"/v1/jobs/{job}/adapter"
-        file = Path(target)
+        file = Path(target).expanduser()
         if file.is_dir():
-            file = file / (path.replace("/", "-") if path else f"{job}.safetensors")
+            file = file / (path.replace("/", "-") if path else _file_name(await self.get(job)))
+        if file.exists() and not overwrite:
+            raise DownloadError(f"{file} is there already; name another file, or overwrite it (--overwrite)")
+        if not file.parent.is_dir():
+            raise DownloadError(f"there is no folder {file.parent}")
         part = file.with_name(f"{file.name}.part")
         digest = hashlib.sha256()
         try:
@@ -169,9 +180,21 @@ class AsyncJobs:
             part.unlink(missing_ok=True)
         return file
 
+    def _json(self, request: JobRequest) -> dict[str, Any]:
+        """Returns the request's body, its paths absolute. Raises SpecError where this machine's own stack lacks one of them."""
+        spec = with_absolute_paths(request.spec) if request.spec is not None else None
+        asked = request.model_copy(update={"spec": spec, "overrides": with_absolute_paths(request.overrides)})
+        if self._connection.address.expected:
+            check_paths(merged(spec or {}, asked.overrides))
+        return asked.model_dump(mode="json", exclude_defaults=True)
+
+    def _job(self, answer: Any) -> Job:
+        found = Job.model_validate(answer)
+        return found.model_copy(update={"mlflow_url": reached(found.mlflow_url, self._connection.address.url)})
+
     async def _act(self, job: str, verb: str) -> Job:
         # asking for what is so already changes nothing
-        return Job.model_validate(await self._connection.json("POST", f"/v1/jobs/{job}/{verb}", safe=True))
+        return self._job(await self._connection.json("POST", f"/v1/jobs/{job}/{verb}", safe=True))
 
     async def _stored_events(self, job: str, after: int) -> AsyncGenerator[JobEvent]:
         while True:
@@ -207,12 +230,14 @@ class AsyncJobs:
             query = {**filters, "after": after, "limit": PAGE if left is None else min(left, PAGE)}
             page = await self._connection.json("GET", "/v1/jobs", query=query)
             for job in page["data"]:
-                yield Job.model_validate(job)
+                yield self._job(job)
             left = None if left is None else left - len(page["data"])
             after = page["next_cursor"]
             if not page["has_more"]:
                 return
 
 
-def _json(request: JobRequest) -> dict[str, Any]:
-    return request.model_dump(mode="json", exclude_defaults=True)
+def _file_name(job: Job) -> str:
+    said = f"{job.task}-{job.row}-seed{job.seed}"
+    letters = re.sub(r"[^\w.]+", "-", said).strip("-.")[:100]
+    return f"{letters}.safetensors"

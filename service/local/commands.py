@@ -84,12 +84,18 @@ def tracking(worker: dict[str, str], mlflow_url: str) -> Command:
 def mlflow(folder: Folder, port: int, database_url: str) -> Command:
     """Returns the command of the MLflow server, which computes for 15 to 50 s at its start: hence last and nicest."""
     arguments = [
-        *(_script("mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *(_script("mlflow"), "server", "--host", mlflow_host(), "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", _sqlalchemy(of_database(database_url, "mlflow"))),
         *("--artifacts-destination", f"{storage_root(folder)}/mlflow"),
     ]
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     return Command("mlflow", arguments, environment, patience_s=2.0, nice=5)
+
+
+def mlflow_host() -> str:
+    """Where MLflow listens: it asks nobody for a key, so on this machine alone unless it was said to be shared."""
+    shared = os.environ.get("PACE_SHARE_MLFLOW") == "1"
+    return os.environ.get("PACE_HOST") or "127.0.0.1" if shared else "127.0.0.1"
 
 
 def worker_environment(folder: Folder, url: str, key: str) -> dict[str, str]:

@@ -29,6 +29,10 @@ class Record(BaseModel):
     supervisor: Identity
     started_at: datetime
     url: str
+    host: str = "127.0.0.1"
+    """Where the API listens."""
+    settings: dict[str, str] = {}
+    """Digest of each setting that it was started with, by its name in the environment."""
     mlflow_url: str | None = None
     ray_address: str | None = None
     parts: dict[str, Part] = {}
@@ -90,19 +94,21 @@ class Folder:
         self._record.unlink(missing_ok=True)
 
     def read_client(self) -> dict[str, str]:
-        """Addresses and a user's key: what may be handed over. Empty where there is none yet."""
-        return _read(self.client)
+        """Returns addresses and a user's key: what may be handed over. Empty where there is none yet."""
+        return read_client(self.client)
 
     def read_keys(self) -> dict[str, str]:
         """Returns the stack's own keys by role, which stay here; empty where there are none yet."""
-        return _read(self.keys)
+        return read_client(self.keys)
 
 
-def _read(file: Path) -> dict[str, str]:
+def read_client(file: Path) -> dict[str, str]:
+    """Returns the texts by name in that file; empty where there is none, or it is no such file."""
     try:
-        return json.loads(file.read_text("utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        said = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
         return {}
+    return {str(k): v for k, v in said.items() if isinstance(v, str)} if isinstance(said, dict) else {}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
 def write_private(file: Path, text: str) -> None:

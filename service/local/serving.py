@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 
+from service.local.known import forget, remember
 from service.local.readiness import StackError
 from service.local.record import Folder, Record
 from service.local.stack import clear
@@ -21,10 +22,13 @@ def serve(
             where = f" at {record.url}" if record else ""
             raise StackError(f"the stack of {folder.path} runs already{where}; `pace status` shows it")
         clear(folder)
+        remember(folder)
         try:
             asyncio.run(_serve(Supervisor(folder, say, answering)))
         except RuntimeError as error:
             raise StackError(str(error)) from error
+        finally:
+            forget(folder)
         clear(folder)
 
 

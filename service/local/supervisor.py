@@ -18,9 +18,10 @@ from service.keys.bootstrap import Keys, bootstrap
 from service.local import commands
 from service.local.commands import Command
 from service.local.identity import Identity, end_session, identify, kill_rest
-from service.local.ports import answers, chosen_port, free_port
+from service.local.ports import answers, at, chosen_port, free_port
 from service.local.readiness import healthy
 from service.local.record import Folder, Part, Record, write_private
+from service.local.started_with import settings_now
 
 _LONGEST_PAUSE_S = 30.0
 _STEADY_S = 60.0  # a part that ran this long is started again at once
@@ -43,7 +44,14 @@ class Supervisor:
         me = identify(os.getpid())
         assert me is not None
         self._api_port = chosen_port(API_PORT)
-        self._record = Record(supervisor=me, started_at=datetime.now(UTC), url=f"http://127.0.0.1:{self._api_port}")
+        host = os.environ.get("PACE_HOST") or "127.0.0.1"
+        self._record = Record(
+            supervisor=me,
+            started_at=datetime.now(UTC),
+            url=at(host, self._api_port),
+            host=host,
+            settings=settings_now(),
+        )
         self._keepers: list[asyncio.Task[None]] = []
         self._own_postgres = not os.environ.get("PACE_DATABASE_URL")
 
@@ -74,7 +82,7 @@ class Supervisor:
         keys = await self._first_keys(database_url)
         mlflow_url = os.environ.get("MLFLOW_TRACKING_URI")
         mlflow_port = 0 if mlflow_url else free_port(self._api_port + 1)
-        self._record.mlflow_url = mlflow_url = mlflow_url or f"http://127.0.0.1:{mlflow_port}"
+        self._record.mlflow_url = mlflow_url = mlflow_url or at(commands.mlflow_host(), mlflow_port)
         self._keep_client(keys)
 
         if self._own_postgres:

@@ -1,15 +1,19 @@
 """Commands on keys, projects and the audit."""
 
+import json
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from service.client import Client
-from service.client.address import find_admin_key
-from service.client.cli.output import ago, cell, failed, out, plain, print_table, table
+from service.client.address import find_admin_key, find_stack, is_loopback
+from service.client.cli.output import ago, cell, failed, out, plain, print_table, print_text, table
 from service.keys.roles import Role
 from service.keys.schemas import NewKey
+from service.local.ports import at, outward_address
+from service.local.record import write_private
 
 _UNITS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 
@@ -43,12 +47,34 @@ def create(
     owner: Annotated[str | None, typer.Option(help="Whose it is; the name where not given.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Of a worker's key: the cluster it leases for.")] = None,
     expires: _Expires = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write address and key into this file, for `pace connect` on their machine.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="With --save: the address by which they reach the service.")] = None,
 ) -> None:
-    """Make a key and print its secret, this once."""
+    """Make a key and print its secret, this once; or with --save, make the file to hand to a person."""
     until = _seconds(expires)
+    if save and save.exists():
+        raise failed(f"{save} is there already; name another file, since a key is shown only once")
     with _admin() as client:
         made = client.keys.create(name, role, owner=owner, project=project, cluster=cluster, expires_in_s=until)
-    _print_new(made)
+        reached_at = (url or _outward(client.address.url)).rstrip("/")
+    if save is None:
+        return _print_new(made)
+    write_private(save, json.dumps({"url": reached_at, "key": made.secret}, indent=2) + "\n")
+    out().print(f"{made.id}  {plain(made.name)}: {plain(save)} holds the key and the address {plain(reached_at)}")
+    out().print(f"  hand the file over; on the other machine: pace connect {cell(save.name)}")
+    if is_loopback(reached_at):
+        print_text("the service listens on this machine alone: `pace up --host 0.0.0.0` lets others in")
+
+
+def _outward(url: str) -> str:
+    """The address by which other machines reach the stack that runs here; the service's own where it runs elsewhere."""
+    folder = find_stack()
+    record = folder.read() if folder.running() else None
+    if record is None or record.url != url or record.host not in ("0.0.0.0", "::"):
+        return url
+    return at(outward_address(), int(url.rpartition(":")[2]))
 
 
 def list_keys(

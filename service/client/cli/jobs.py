@@ -179,12 +179,15 @@ def delete(jobs: _Ids) -> None:
 
 def download(
     job: _Id,
-    target: Annotated[Path, typer.Argument(help="A file, or a folder that is there.")] = Path("."),
+    target: Annotated[
+        Path, typer.Argument(help="A file, or a folder that is there; else the folder you are in.")
+    ] = Path("."),
     file: Annotated[str | None, typer.Option(help="One of the files that `pace show` lists; else the adapter.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
 ) -> None:
     """Download a job's adapter, checked by its SHA-256."""
     with Client() as client:
-        written = client.jobs.download(job, target, file)
+        written = client.jobs.download(job, target, file, overwrite=overwrite)
     out().print(plain(written))
 
 

@@ -1,20 +1,39 @@
-"""`pace up`, `down`, `status`, `tracking rebuild` and `train`: what runs on this machine."""
+"""`pace up`, `down`, `status`, `connect`, `train`, `predict`, `tracking rebuild`: this machine, and what it uses."""
 
 import importlib
 import importlib.util
+import json
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from service.client import Client, NoService
-from service.client.address import find_address, state_folder
-from service.client.cli.output import ago, failed, out, plain, print_table, table
+from service.client.address import find_address, find_stack, is_loopback, state_folder
+from service.client.cli.output import (
+    AsCsv,
+    AsJson,
+    Form,
+    ago,
+    failed,
+    form,
+    out,
+    plain,
+    print_csv,
+    print_json,
+    print_table,
+    print_text,
+    table,
+)
 from service.local.identity import alive
+from service.local.known import connection_file, running_stacks
+from service.local.ports import at
 from service.local.readiness import wait_ready as wait_for_parts
-from service.local.record import Folder, Record
+from service.local.record import Folder, Record, read_client, write_private
+from service.local.started_with import not_taken
 
 _STYLES = {"ok": "green", "failing": "red", "silent": "red", "unknown": "yellow"}
 _RUNS = "  (its runs: Model training, at the top left)"  # a browser that is new to it opens its pages for chats
@@ -28,6 +47,8 @@ def install(app: typer.Typer) -> None:
     # no help of its own: `--help` goes on to the command that it becomes
     passed_on: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     app.command(context_settings=passed_on)(train)
+    app.command(context_settings=passed_on)(predict)
+    app.command()(connect)
     tracking = typer.Typer(help="The MLflow side.", no_args_is_help=True)
     tracking.command("rebuild")(rebuild)
     tracking.callback()(lambda: None)
@@ -37,8 +58,16 @@ def install(app: typer.Typer) -> None:
 def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when the API answers.")] = False,
     wait_ready: Annotated[bool, typer.Option(help="With --detach: return when every part is ready.")] = False,
+    host: Annotated[
+        str | None, typer.Option(help="Where the API listens: 0.0.0.0 lets other machines in, each with a key.")
+    ] = None,
+    share_mlflow: Annotated[
+        bool, typer.Option("--share-mlflow", help="MLflow listens there too; it asks nobody for a key.")
+    ] = False,
 ) -> None:
     """Start the service on this machine: Postgres, API, Ray, dispatcher, tracking, MLflow."""
+    os.environ |= {"PACE_HOST": host} if host else {}
+    os.environ |= {"PACE_SHARE_MLFLOW": "1"} if share_mlflow else {}
     folder = Folder(state_folder())
     if not (detach or wait_ready):
         _require("uvicorn", "ray", "mlflow", "torch", extra="all")
@@ -51,6 +80,8 @@ def up(
     record = folder.read() if folder.running() else None
     if record:
         out().print("the stack runs already")
+        if fresh := not_taken(record.settings):
+            print_text(f"it does not take {', '.join(fresh)}: `pace down` and `pace up` start it with that")
     else:
         _require("uvicorn", "ray", "mlflow", "torch", extra="all")
         # here and not above: it needs the service's packages, which a client has not
@@ -63,41 +94,76 @@ def up(
 def down() -> None:
     """Stop what `pace up` started; the data stay."""
     _require("psycopg", extra="all")
-    folder = Folder(state_folder())
+    folder = find_stack()
     ran = importlib.import_module("service.local.stack").stop(folder)
     out().print("stopped" if ran else f"no stack runs on {plain(folder.path)}")
 
 
 def status(
     wait: Annotated[bool, typer.Option("--wait", help="Return when every part is ready.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Show the stack of this machine and how each part is."""
-    folder = Folder(state_folder())
+    shape = form(as_json, as_csv)
+    folder = find_stack()
     record = folder.read() if folder.running() else None
     if wait:
         address = find_address(record.url if record else None)
         since = record.started_at if record else datetime.fromtimestamp(0, UTC)
         wait_for_parts(address.url, address.key, since, out().print)
-    if record:
-        shown = table("process", "state", ">pid", ">restarts", "log")
-        for name, part in record.parts.items():
-            here = part.process is not None and alive(part.process)
-            state = "[green]running[/]" if here else "[red]ended[/]"
-            pid = str(part.process.pid) if part.process else ""
-            shown.add_row(name, state, pid, str(part.restarts), plain(part.log))
-        print_table(shown)
     with Client() as client:
         ready = client.ready()
         url, mlflow_url = client.address.url, client.address.mlflow_url
-    parts = table("part", "state", "heard of", "detail")
+    if shape is Form.JSON:
+        return print_json({"url": url, "mlflow_url": mlflow_url, **ready.model_dump(mode="json")})
+    if shape is Form.CSV:
+        rows = [{"part": name, **part.model_dump(mode="json")} for name, part in ready.parts.items()]
+        return print_csv(rows, ("part", "status", "at", "detail"))
+    if record:
+        _print_processes(record)
+    parts = table("part", "state", "heard of", "|detail")
     for name, part in ready.parts.items():
         parts.add_row(name, f"[{_STYLES.get(part.status, 'yellow')}]{part.status}[/]", ago(part.at), plain(part.detail))
     print_table(parts)
-    lines = [("key", plain(folder.client) if record else "PACE_API_KEY"), ("API docs", f"{url}/docs")]
+    key = folder.client if record else "PACE_API_KEY" if os.environ.get("PACE_API_KEY") else connection_file()
+    lines = [("key", plain(key)), ("API docs", f"{url}/docs")]
     lines += [("MLflow", f"{mlflow_url}{_RUNS}")] if mlflow_url else []
     lines += [("stop", "pace down, or make down")] if record else []
     for name, value in lines:
         out().print(f"{name:9} {value}")
+
+
+def _print_processes(record: Record) -> None:
+    shown = table("process", "state", ">pid", ">restarts", "~log")
+    for name, part in record.parts.items():
+        here = part.process is not None and alive(part.process)
+        state = "[green]running[/]" if here else "[red]ended[/]"
+        pid = str(part.process.pid) if part.process else ""
+        shown.add_row(name, state, pid, str(part.restarts), plain(part.log))
+    print_table(shown)
+
+
+def connect(
+    file: Annotated[Path, typer.Argument(help="The file that `pace key create NAME --save FILE` made.")],
+) -> None:
+    """Use the service of another machine from here on, with the address and the key of that file."""
+    said = read_client(file.expanduser())
+    if not {"url", "key"} <= said.keys():
+        raise failed(
+            f"{file} is no file with a service's address and key; `pace key create NAME --save FILE` makes one"
+        )
+    with Client(said["url"], said["key"]) as client:
+        next(client.jobs.list(limit=1), None)  # raises where nobody answers, or the key is none
+    kept = connection_file()
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_private(kept, json.dumps({"url": said["url"], "key": said["key"]}, indent=2) + "\n")
+    out().print(f"pace uses {plain(said['url'])} from now on; the key is in {plain(kept)}")
+
+
+def predict(context: typer.Context) -> None:
+    """Name the classes of images with a downloaded adapter: `pace predict adapter.safetensors photos/`."""
+    _become("pace_core", "predict", *context.args, needs=("torch", "timm"), extra="core")
 
 
 def train(context: typer.Context) -> None:
@@ -107,7 +173,7 @@ def train(context: typer.Context) -> None:
 
 def rebuild() -> None:
     """Fill MLflow again from the first event on."""
-    folder = Folder(state_folder())
+    folder = find_stack()
     stored = folder.read_client() | {"tracking_key": folder.read_keys().get("tracking", "")}
     given = {"PACE_URL": "url", "PACE_API_KEY": "tracking_key", "MLFLOW_TRACKING_URI": "mlflow_url"}
     missing = [name for name, key in given.items() if not os.environ.get(name) and not stored.get(key)]
@@ -130,6 +196,21 @@ def _print_addresses(folder: Folder, record: Record, stop: str) -> None:
     out().print(f"The service answers at {record.url}")
     for name, value in lines.items():
         out().print(f"  {name:9} {plain(value)}")
+    if not is_loopback(at(record.host, 0)) or record.host in ("0.0.0.0", "::"):
+        port = record.url.rpartition(":")[2]
+        for text in (
+            f"Other machines reach it at port {port} of {record.host}, each with a key of its own: "
+            "`pace key create NAME --save NAME.json` makes the file for a person, who runs `pace connect NAME.json`.",
+            "Keys and results travel in the clear: on a network that you do not trust, set a proxy with TLS before it "
+            f"or let people come by `ssh -L {port}:127.0.0.1:{port}`.",
+            "MLflow listens too and asks nobody for a key: whoever reaches it can read and delete runs."
+            if os.environ.get("PACE_SHARE_MLFLOW") == "1"
+            else "MLflow asks for no key, so it stays on this machine; --share-mlflow opens it too.",
+        ):
+            print_text(text)
+    others = [other for other in running_stacks() if other.path != folder.path]
+    if others:
+        print_text(f"Other stacks that run here: {', '.join(str(other.path) for other in others)}")
 
 
 def _become(module: str, *arguments: str, needs: tuple[str, ...], extra: str) -> None:

@@ -7,10 +7,11 @@ import typer
 import yaml
 
 from pace_core.spec.recipes import merged, spec_of_recipe
-from pace_core.spec.spec_file import parse_yaml, read_spec_file
+from pace_core.spec.spec_file import parse_yaml, read_spec_file, with_absolute_paths
 from pace_core.spec.validate import validate
 from service.client import Client, JobRequest, RecipeChoice
-from service.client.cli.output import cell, duration, out, plain
+from service.client.cli.inspection import inspected, print_inspection
+from service.client.cli.output import cell, duration, out, plain, print_text
 
 
 def install(app: typer.Typer) -> None:
@@ -96,7 +97,7 @@ def raw_spec(raw: dict[str, Any] | None, chosen: RecipeChoice | None, overrides:
     """Returns what the file or the recipe says, with the overrides on top. Raises SpecError where a name is unknown."""
     if chosen:
         return spec_of_recipe(chosen.name, chosen.row, chosen.task, overrides)
-    return merged(raw or {}, overrides)
+    return with_absolute_paths(merged(raw or {}, overrides))
 
 
 def chosen_recipe(spec: Path | None, recipe: str | None, row: str | None, task: str | None) -> RecipeChoice | None:
@@ -117,14 +118,25 @@ def chosen_recipe(spec: Path | None, recipe: str | None, row: str | None, task: 
 def _show_check(client: Client, request: JobRequest) -> None:
     check = client.jobs.check(request)
     out().print(plain(yaml.safe_dump(check.spec, sort_keys=False)))
+    found = inspected(client, check.spec)
+    if found:
+        print_inspection(found)
     said = check.estimate
+    images = found.data.images.get("train") if found else None
+    if said.cpu_seconds_per_1000_images is not None and images is not None:
+        out().print(f"time about {duration(said.cpu_seconds_per_1000_images * images / 1000 * said.epochs)} on a CPU")
+    elif said.cpu_seconds_per_1000_images is not None:
+        out().print(f"an epoch of 1,000 images about {duration(said.cpu_seconds_per_1000_images)} on a CPU")
     if said.memory_bytes is not None:
         out().print(f"memory about {said.memory_bytes / 2**30:.1f} GiB")
-    if said.cpu_seconds_per_1000_images is not None:
-        out().print(f"an epoch of 1,000 images about {duration(said.cpu_seconds_per_1000_images)} on a CPU")
     if said.epochs != check.spec["training"]["epochs"]:
         out().print(f"all stages together about {said.epochs:.0f} epochs")
     _show_notices(check.notices)
+    if check.spec["task"]["phase"] == "final":
+        print_text(
+            "phase final: it trains on all but the test images and is measured on those. Choose settings with "
+            "--set task.phase=search, which measures on validation images, and test what you chose once"
+        )
     if check.waiting_for:
         out().print(f"[yellow]would wait[/] for {plain(check.waiting_for)}")
 

@@ -14,6 +14,7 @@ from pace_core.spec.spec_file import parse_yaml, read_spec_file
 from pace_core.spec.validate import validate
 from service.client import Client, Job, JobRequest
 from service.client.cli.compare import print_comparison
+from service.client.cli.inspection import inspected
 from service.client.cli.output import cell, duration, failed, out, print_text
 from service.client.cli.submit import chosen_recipe, pair, raw_spec
 from service.client.cli.watch import watch_until_ended
@@ -69,7 +70,8 @@ def sweep(
     with Client() as client:
         planned = [_plan(client, asked, each) for asked, each in zip(requests, cells, strict=True)]
         earlier = _earlier(client, planned)
-        _say(planned, earlier, dry_run)
+        found = inspected(client, planned[0].check.spec) if dry_run else None
+        _say(planned, earlier, dry_run, found.data.images.get("train") if found else None)
         if phase == "search":
             print_text(
                 "phase search: measured on validation images, so that the test images stay unseen while you choose; "
@@ -95,7 +97,7 @@ class _Cell:
 
     overrides: dict[str, Any]
     seed: int
-    said: str
+    said: list[str]
     """The varied values, as the row's label shows them."""
 
 
@@ -118,7 +120,9 @@ def _cells(grid: dict[str, list[Any]], seeds: list[int], phase: Phase) -> list[_
         for path, value in values.items():
             overrides = merged(overrides, _nested(path, value))
         overrides = merged(overrides, {"task": {"phase": phase}})
-        said = ", ".join(f"{names[path]}={_shown(values[path])}" for path in varied)
+        said = [
+            str(values[path]) if path.endswith(".name") else f"{names[path]}={_shown(values[path])}" for path in varied
+        ]
         found += [_Cell(overrides, seed, said) for seed in seeds]
     return found
 
@@ -173,7 +177,8 @@ def _shown(value: Any) -> str:
 
 def _plan(client: Client, asked: JobRequest, each: _Cell) -> _Planned:
     check = client.jobs.check(asked)
-    label = ", ".join(filter(None, (check.row, each.said)))
+    # a method's or regularizer's name is in the label already, unless --row or a recipe gave the label
+    label = ", ".join([check.row, *(text for text in each.said if text not in check.row.split(" + "))])
     label = label if len(label) <= 200 else f"{label[:199]}…"
     return _Planned(asked.model_copy(update={"row": label}), check)
 
@@ -191,17 +196,17 @@ def _earlier(client: Client, planned: list[_Planned]) -> dict[int, Job]:
     return found
 
 
-def _say(planned: list[_Planned], earlier: dict[int, Job], dry_run: bool) -> None:
+def _say(planned: list[_Planned], earlier: dict[int, Job], dry_run: bool, images: int | None) -> None:
     combinations = len({one.request.row for one in planned})
     seeds = len({one.request.seed for one in planned})
     new = [one for index, one in enumerate(planned) if index not in earlier]
     count = f"{combinations} combination{'s' if combinations > 1 else ''} × {seeds} seed{'s' if seeds > 1 else ''}"
     there = f", of which {len(earlier)} are done, waiting or running already" if earlier else ""
     out().print(f"{len(planned)} jobs ({count}){there}; {'would submit' if dry_run else 'submitting'} {len(new)}")
-    seconds = [_seconds(one.check) for one in new]
-    known = [value for value in seconds if value is not None]
-    if known and len(known) == len(seconds):
-        print_text(f"about {duration(sum(known))} of computing for each 1,000 training images, on one CPU slot")
+    known = [value for value in (_seconds(one.check) for one in new) if value is not None]
+    if known and len(known) == len(new):
+        seconds = sum(known) * (1 if images is None else images / 1000)
+        print_text(f"about {duration(seconds)} on one CPU slot{' for each 1,000 images' if images is None else ''}")
     for one in planned if dry_run else []:
         out().print(f"  {cell(one.request.row)} / seed {one.request.seed}", highlight=False)
 

@@ -1,0 +1,63 @@
+"""What a run would find in its data: asked of the core, where the data lie on this machine."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from pace_core.spec.data_report import DataReport
+from service.client import Client
+from service.client.cli.output import cell, failed, print_table, print_text, table
+
+_SHOWN = 20  # classes
+
+
+class Inspection(BaseModel):
+    """The part of `python -m pace_core inspect --json` that is shown here."""
+
+    data: DataReport
+    warnings: list[str]
+    steps_per_epoch: int
+    epochs: int
+    steps: int
+
+
+def inspected(client: Client, spec: dict[str, Any]) -> Inspection | None:
+    """Classes, images and steps; None where the service is another machine's, or the core is not installed here.
+
+    Ends the command where the run itself would fail for its data.
+    """
+    if not client.address.expected or importlib.util.find_spec("torch") is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "spec.json"
+        file.write_text(json.dumps(spec), "utf-8")
+        asked = [sys.executable, "-m", "pace_core", "inspect", str(file), "--json"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise failed(" ".join(done.stderr.split()))
+    return Inspection.model_validate_json(done.stdout)
+
+
+def print_inspection(found: Inspection) -> None:
+    """Prints images by class and split, what is passed over, and the steps."""
+    data = found.data
+    splits = list(data.images)
+    shown = table("|class", *(f">{split}" for split in splits))
+    for one in data.per_class[:_SHOWN]:
+        shown.add_row(cell(one.name), *(f"{one.images.get(split, 0):,}" for split in splits))
+    left = data.classes - min(len(data.per_class), _SHOWN)
+    if data.per_class and left > 0:
+        shown.add_row(f"and {left:,} more", *("" for _ in splits))
+    shown.add_row(f"all {data.classes:,}", *(f"{data.images[split]:,}" for split in splits))
+    print_table(shown)
+    for one in data.passed_over:
+        print_text(f"passed over: {one.count:,} ({one.why}), such as {', '.join(one.examples[:1])}")
+    for warning in found.warnings:
+        print_text(f"warning: {warning}")
+    print_text(f"{found.steps:,} steps: {found.epochs:,} epochs of {found.steps_per_epoch:,}")

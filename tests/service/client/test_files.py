@@ -1,0 +1,95 @@
+"""Files on the person's side: paths in specs, the adapter that is downloaded, images to predict."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from service.client import Client, JobRequest
+from tests.service.api import Api
+from tests.service.client.commands import Pace
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A spec with a relative path, in the folder that one is in."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    file = tmp_path / "spec.yaml"
+    task = {"name": "mine", "source": "image_folder", "path": "photos"}
+    file.write_text(yaml.safe_dump({"task": task, "method": {"name": "linear"}}))
+    return file
+
+
+async def test_paths_are_made_absolute_and_a_tilde_is_the_home(
+    pace: Pace, spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(spec.parent / "home"))
+    given = {(): spec.parent / "photos", ("--set", "task.path=~/cats"): spec.parent / "home" / "cats"}
+    for override, path in given.items():
+        assert (await pace("submit", spec, *override)).code == 0
+        (job, *_) = json.loads((await pace("jobs", "--json")).out)
+        assert job["spec"]["task"]["path"] == str(path)
+
+
+def own_stack(base_url: str, key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Makes the client believe that the service is this machine's own stack."""
+    monkeypatch.setattr("service.local.record.Folder.running", lambda self: True)
+    (tmp_path / "state").mkdir(exist_ok=True)
+    (tmp_path / "state" / "client.json").write_text(json.dumps({"url": base_url, "key": key}))
+    monkeypatch.setenv("PACE_STATE_DIR", str(tmp_path / "state"))
+
+
+async def test_on_this_machines_stack_a_path_that_is_not_there_is_told_before_anything_is_queued(
+    pace: Pace, api: Api, base_url: str, spec: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own_stack(base_url, api.keys.user, monkeypatch, tmp_path)
+    said = await pace("submit", spec, "--set", "task.path=phtoos")
+    assert said.code == 1
+    assert f"task.path: there is no {tmp_path / 'phtoos'} on this machine" in said.told
+    assert json.loads((await pace("jobs", "--json")).out) == []
+    assert (await pace("submit", spec)).code == 0
+
+
+async def test_a_download_replaces_nothing_unasked_and_has_a_name(
+    pace: Pace, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = await api.submit(row="LoRA + PACE / sigma=0.5", seed=3)
+    folder = api.storage / "jobs" / job / "1"
+    folder.mkdir(parents=True)
+    (folder / "adapter.safetensors").write_bytes(b"weights")
+    await api.finish(uri=str(folder / "adapter.safetensors"))
+    assert (await pace("download", job)).out == "digits-LoRA-PACE-sigma-0.5-seed3.safetensors\n"
+    mine = tmp_path / "mine.safetensors"
+    mine.write_bytes(b"years of work")
+    said = await pace("download", job, mine)
+    assert (said.code, mine.read_bytes()) == (1, b"years of work")
+    assert "--overwrite" in said.told
+    assert (await pace("download", job, mine, "--overwrite")).code == 0
+    assert mine.read_bytes() == b"weights"
+    assert "there is no folder" in (await pace("download", job, tmp_path / "no" / "a.safetensors")).told
+
+
+async def test_a_session_in_python(api: Api, base_url: str, spec: Path) -> None:
+    def session() -> list[str]:
+        with Client(base_url, api.keys.user) as client:
+            for seed in range(3):
+                client.jobs.submit(JobRequest(spec=yaml.safe_load(spec.read_text()), seed=seed, tags={"a": "b"}))
+            return [f"{job.task} {job.seed}" for job in client.jobs.list(tag="a=b", limit=2)]
+
+    assert await asyncio.to_thread(session) == ["mine 2", "mine 1"]
+
+
+def test_predicting_loads_nothing_of_the_client() -> None:
+    code = "import sys; sys.argv[1:] = ['predict', '--help']; from service.pace import main\n"
+    code += (
+        "import os; os.execv = lambda *a: print(a[1][1:], sorted(m for m in sys.modules if m.startswith('service')))\n"
+    )
+    code += "import importlib; importlib.import_module = lambda name: sys.exit(name)\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "['-m', 'pace_core', 'predict', '--help'] ['service', 'service.pace']\n"
