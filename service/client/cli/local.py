@@ -150,9 +150,7 @@ def connect(
     """Use the service of another machine from here on, with the address and the key of that file."""
     said = read_client(file.expanduser())
     if not {"url", "key"} <= said.keys():
-        raise failed(
-            f"{file} is no file with a service's address and key; `pace key create NAME --save FILE` makes one"
-        )
+        raise failed(f"{file} holds no address and key of a service; `pace key create NAME --save FILE` makes one")
     with Client(said["url"], said["key"]) as client:
         next(client.jobs.list(limit=1), None)  # raises where nobody answers, or the key is none
     kept = connection_file()

@@ -97,8 +97,8 @@ class _Cell:
 
     overrides: dict[str, Any]
     seed: int
-    said: list[str]
-    """The varied values, as the row's label shows them."""
+    said: dict[str, str]
+    """The varied fields and how the row's label shows their values."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,7 @@ def _cells(grid: dict[str, list[Any]], seeds: list[int], phase: Phase) -> list[_
         for path, value in values.items():
             overrides = merged(overrides, _nested(path, value))
         overrides = merged(overrides, {"task": {"phase": phase}})
-        said = [
-            str(values[path]) if path.endswith(".name") else f"{names[path]}={_shown(values[path])}" for path in varied
-        ]
+        said = {path: _shown(path, names[path], values[path]) for path in varied}
         found += [_Cell(overrides, seed, said) for seed in seeds]
     return found
 
@@ -171,14 +169,19 @@ def _nested(path: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _shown(path: str, name: str, value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if _is_name(path) else f"{name}={text}"
+
+
+def _is_name(path: str) -> bool:
+    return path in ("method.name", "regularizer.name")
 
 
 def _plan(client: Client, asked: JobRequest, each: _Cell) -> _Planned:
     check = client.jobs.check(asked)
-    # a method's or regularizer's name is in the label already, unless --row or a recipe gave the label
-    label = ", ".join([check.row, *(text for text in each.said if text not in check.row.split(" + "))])
+    named = asked.row is None and asked.recipe is None  # the label is made of the names of method and regularizer
+    label = ", ".join([check.row, *(text for path, text in each.said.items() if not (named and _is_name(path)))])
     label = label if len(label) <= 200 else f"{label[:199]}…"
     return _Planned(asked.model_copy(update={"row": label}), check)
 

@@ -27,6 +27,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pace:
     for name in ("PACE_URL", "PACE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PACE_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "user"))
     return lambda *arguments: asyncio.to_thread(run, *arguments)
 
 

@@ -118,9 +118,7 @@ def test_links_lead_to_the_machine_by_the_name_that_was_used() -> None:
     assert reached(None, "http://gpu-box.test") is None
 
 
-async def test_a_teammate_connects_by_one_file_and_submits(
-    pace: Pace, api: Api, base_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_teammate_connects_by_one_file_and_submits(pace: Pace, api: Api, base_url: str, tmp_path: Path) -> None:
     file = tmp_path / "grace.json"
     made = await pace("key", "create", "grace", "--save", file)
     assert made.code == 0, made.err
@@ -158,8 +156,7 @@ async def test_a_teammate_connects_by_one_file_and_submits(
 
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps(said | {"key": "pace_wrong"}))
-    monkeypatch.setenv("HOME", str(tmp_path / "other home"))
     assert "unknown" in (await pace("connect", wrong)).told
     wrong.write_text("[1]")
     assert "holds no address and key" in (await pace("connect", wrong)).told
-    assert not (tmp_path / "other home").exists()
+    assert not (tmp_path / "user").exists(), "nothing of it is kept"

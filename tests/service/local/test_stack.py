@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -36,9 +37,14 @@ def port() -> int:
     return free_port()
 
 
-def pace(folder: Folder, *arguments: str, port: int | None = None) -> subprocess.CompletedProcess[str]:
+def pace(
+    folder: Folder, *arguments: str, port: int | None = None, elsewhere: bool = False
+) -> subprocess.CompletedProcess[str]:
     said = {name: value for name, value in os.environ.items() if not name.startswith("PACE_")}
+    said["XDG_STATE_HOME"] = str(folder.path.parent / "user")
     said |= {"PACE_STATE_DIR": str(folder.path)} | ({"PACE_PORT": str(port)} if port else {})
+    if elsewhere:
+        del said["PACE_STATE_DIR"]
     code = "from service.client.cli import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], env=said, capture_output=True, text=True, check=False
@@ -75,9 +81,11 @@ def client(folder: Folder) -> Client:
 
 
 def test_the_stack_takes_a_job_as_soon_as_up_returns(folder: Folder, port: int) -> None:
-    up = pace(folder, "up", "--detach", port=port)
+    up = pace(folder, "up", "--detach", "--host", "0.0.0.0", port=port)
     assert up.returncode == 0, up.stdout + up.stderr
     assert f"http://127.0.0.1:{port}/docs" in up.stdout
+    for told in ("each with a key of its own", "travel in the clear", "MLflow asks for no key"):
+        assert told in " ".join(up.stdout.split())
     assert str(folder.client) in up.stdout
     assert stat.S_IMODE(folder.client.stat().st_mode) == 0o600
     with client(folder) as own:
@@ -86,12 +94,26 @@ def test_the_stack_takes_a_job_as_soon_as_up_returns(folder: Folder, port: int) 
 
 def test_up_again_says_that_it_runs(folder: Folder) -> None:
     supervisor = record(folder).supervisor
-    again = pace(folder, "up", "--detach")
+    again = pace(folder, "up", "--detach", "--host", "127.0.0.1")
     assert (again.returncode, again.stdout.splitlines()[0]) == (0, "the stack runs already")
+    assert "it does not take PACE_HOST=127.0.0.1, PACE_" not in again.stdout, "the port is as it was"
+    assert "it does not take PACE_HOST=127.0.0.1" in again.stdout
     assert record(folder).supervisor == supervisor
     here = pace(folder, "up")
     assert here.returncode == 1
     assert "runs already" in here.stderr
+
+
+def test_other_machines_are_let_in_with_a_key_and_told_what_that_means(folder: Folder, port: int) -> None:
+    assert f"http://127.0.0.1:{port}" == json.loads(folder.client.read_text())["url"]
+    with socket.create_connection(("127.0.0.2", port), timeout=5):  # any address of this machine
+        pass
+    file = folder.path.parent / "grace.json"
+    made = pace(folder, "key", "create", "grace", "--save", str(file))
+    assert made.returncode == 0, made.stderr
+    assert json.loads(file.read_text())["url"].endswith(f":{port}")
+    shown = pace(folder, "status", elsewhere=True)
+    assert f"http://127.0.0.1:{port}/docs" in shown.stdout, "found from another folder, without a word"
 
 
 def test_status_names_every_part(folder: Folder) -> None:
