@@ -30,7 +30,7 @@ def state_folder() -> Path:
 
 
 def find_stack() -> Folder:
-    """Returns the stack that a command means: PACE_STATE_DIR's, else the one of `.state` here, else the only one that runs.
+    """Returns the stack that a command means: PACE_STATE_DIR's, else that of `.state` here, else the only one running.
 
     Where none runs, the one that would be started here. Raises NoService where several run and none of them here.
     """

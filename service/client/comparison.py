@@ -176,7 +176,7 @@ def _rows(measured: list[Job], split: str, metric: str) -> list[Row]:
 
 
 def _apart(jobs: list[Job]) -> list[str]:
-    """What tells the settings of these jobs apart, a text each; empty texts where there is but one."""
+    """Returns what tells the settings of these jobs apart, a text each; empty texts where there is but one."""
     if len(jobs) < 2:
         return [""] * len(jobs)
     flat = [dict(_flat({k: v for k, v in job.spec.items() if k not in ("seed", "resources")})) for job in jobs]
@@ -223,7 +223,7 @@ def _task(job: Job) -> str:
 
 
 def _metric(jobs: list[Job], split: str) -> str:
-    """Accuracy, or what the task measures in its place."""
+    """Returns accuracy, or what the task measures in its place."""
     names = [m.metric for job in reversed(jobs) if job.result for m in job.result.metrics if m.split == split]
     return "accuracy" if "accuracy" in names or not names else names[0]
 

@@ -181,7 +181,10 @@ class AsyncJobs:
         return file
 
     def _json(self, request: JobRequest) -> dict[str, Any]:
-        """Returns the request's body, its paths absolute. Raises SpecError where this machine's own stack lacks one of them."""
+        """Returns the request's body, its paths absolute.
+
+        Raises SpecError where this machine's own stack lacks one of them.
+        """
         spec = with_absolute_paths(request.spec) if request.spec is not None else None
         asked = request.model_copy(update={"spec": spec, "overrides": with_absolute_paths(request.overrides)})
         if self._connection.address.expected:

@@ -93,7 +93,7 @@ def mlflow(folder: Folder, port: int, database_url: str) -> Command:
 
 
 def mlflow_host() -> str:
-    """Where MLflow listens: it asks nobody for a key, so on this machine alone unless it was said to be shared."""
+    """Returns where MLflow listens: on this machine alone unless it is to be shared, since it asks nobody for a key."""
     shared = os.environ.get("PACE_SHARE_MLFLOW") == "1"
     return os.environ.get("PACE_HOST") or "127.0.0.1" if shared else "127.0.0.1"
 

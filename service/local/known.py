@@ -10,7 +10,7 @@ from service.local.record import Folder, write_private
 
 
 def user_folder() -> Path:
-    """Where programs keep a user's state: XDG_STATE_HOME, else the platform's place in the home folder."""
+    """Returns where programs keep a user's state: XDG_STATE_HOME, else the platform's place in the home folder."""
     if given := os.environ.get("XDG_STATE_HOME"):
         return Path(given) / "pace"
     home = Path.home()
@@ -18,7 +18,7 @@ def user_folder() -> Path:
 
 
 def connection_file() -> Path:
-    """The `client.json` of a service on another machine, as `pace connect` keeps it."""
+    """Returns where `client.json` of a service on another machine, is kept by `pace connect`."""
     return user_folder() / "client.json"
 
 
@@ -31,13 +31,13 @@ def remember(folder: Folder) -> None:
 
 
 def forget(folder: Folder) -> None:
-    """The stack of that folder has ended."""
+    """Forgets the stack of that folder, which has ended."""
     with suppress(OSError):
         _file(folder).unlink(missing_ok=True)
 
 
 def running_stacks() -> list[Folder]:
-    """The folders of the stacks that run for this user, in a fixed order."""
+    """Returns the folders of the stacks that run for this user, in a fixed order."""
     found: list[Folder] = []
     with suppress(OSError):
         for file in sorted((user_folder() / "stacks").iterdir()):

@@ -35,7 +35,7 @@ def answers(port: int) -> bool:
 
 
 def outward_address() -> str:
-    """This machine's address on its network, by the route that a packet to elsewhere would take; none is sent."""
+    """Returns this machine's address on its network: that of the route to elsewhere. No packet is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -45,7 +45,7 @@ def outward_address() -> str:
 
 
 def at(host: str, port: int) -> str:
-    """The URL by which this machine itself reaches what listens on that host."""
+    """Returns the URL by which this machine itself reaches what listens on that host."""
     if host in ("", "0.0.0.0", "::", "localhost"):
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

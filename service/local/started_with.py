@@ -9,7 +9,7 @@ _SECRETS = ("PACE_DATABASE_URL", "PACE_STORAGE", "MLFLOW_TRACKING_URI")  # may h
 
 
 def settings_now() -> dict[str, str]:
-    """Name → digest of every setting in the environment: values may be secrets."""
+    """Returns name → digest of every setting in the environment: values may be secrets."""
     named = {name: value for name, value in os.environ.items() if name.startswith("PACE_") and name not in _NOT_OURS}
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         named["MLFLOW_TRACKING_URI"] = uri
@@ -17,6 +17,6 @@ def settings_now() -> dict[str, str]:
 
 
 def not_taken(running: Mapping[str, str]) -> list[str]:
-    """Those of the environment's settings that a stack started with `running` does not have, as a person wrote them."""
+    """Returns the environment's settings that a stack started with `running` lacks, as a person wrote them."""
     fresh = [name for name, digest in settings_now().items() if running.get(name) != digest]
     return [name if name in _SECRETS else f"{name}={os.environ[name]}" for name in fresh]

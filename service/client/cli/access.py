@@ -69,7 +69,7 @@ def create(
 
 
 def _outward(url: str) -> str:
-    """The address by which other machines reach the stack that runs here; the service's own where it runs elsewhere."""
+    """Returns the address by which other machines reach the stack that runs here; `url` where it is no such stack's."""
     folder = find_stack()
     record = folder.read() if folder.running() else None
     if record is None or record.url != url or record.host not in ("0.0.0.0", "::"):

@@ -75,7 +75,7 @@ def _models(kind: Kind) -> list[BaseModel]:
 
 
 def _rows(kind: Kind) -> list[dict[str, object]]:
-    """What a table of that kind shows, a line each."""
+    """Returns what a table of that kind shows, a line each."""
     match kind:
         case Kind.BACKBONES:
             return [

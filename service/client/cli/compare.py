@@ -123,7 +123,7 @@ def _cells(found: Comparison) -> list[list[str]]:
 
 
 def _interval(said: Difference | None) -> tuple[str, str]:
-    """The interval, and how many pairs of seeds it stands on."""
+    """Returns the interval, and how many pairs of seeds it stands on."""
     if said is None:
         return "", ""
     if said.low is None or said.high is None:
@@ -175,7 +175,7 @@ def _markdown(found: Comparison) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is, in one line."""
+    """Returns text that Markdown shows as it is, in one line."""
     for letter in "\\`|<>[]*_#":
         text = text.replace(letter, f"\\{letter}") if letter != "*" or not text.endswith("*") else text
     return " ".join(text.split())

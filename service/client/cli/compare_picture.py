@@ -61,7 +61,7 @@ def _row(row: Row, label: str, x: Callable[[float], float], left: int, y: int, b
 
 
 def _axis(rows: list[Row]) -> tuple[float, float, float]:
-    """Ends and step of the axis in percent: round numbers around every value."""
+    """Returns ends and step of the axis in percent: round numbers around every value."""
     values = [100 * value for row in rows for value in row.values.values()]
     values += [100 * (row.mean + sign * (row.standard_error or 0.0)) for row in rows for sign in (-1, 1)]
     span = max(max(values) - min(values), 1.0)
@@ -75,5 +75,5 @@ def _short(label: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Text of an XML document: escaped, without the control characters that XML has no form for."""
+    """Returns text of an XML document: escaped, without the control characters that XML has no form for."""
     return escape("".join(char if char.isprintable() else " " for char in text))

@@ -28,7 +28,7 @@ class Inspection(BaseModel):
 
 
 def inspected(client: Client, spec: dict[str, Any]) -> Inspection | None:
-    """Classes, images and steps; None where the service is another machine's, or the core is not installed here.
+    """Returns classes, images and steps; None where the service is not this machine's, or the core not installed.
 
     Ends the command where the run itself would fail for its data.
     """

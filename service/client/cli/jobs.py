@@ -141,7 +141,7 @@ def show(job: _Id, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
 
 
 def _in_order(spec: dict[str, Any]) -> dict[str, Any]:
-    """A stored spec as a person writes it: sections in RunSpec's order, each with its name first."""
+    """Returns a stored spec as a person writes it: sections in RunSpec's order, each with its name first."""
     sections = {key: spec[key] for key in RunSpec.model_fields if key in spec}
     return {
         key: {"name": value["name"], **value} if isinstance(value, dict) and "name" in value else value

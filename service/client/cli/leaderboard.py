@@ -109,7 +109,7 @@ def print_leaderboard(board: Leaderboard) -> None:
 
 
 def _over(counts: set[int]) -> str:
-    """What the numbers are means of, by the numbers of runs that occur."""
+    """Says what the numbers are means of, by the numbers of runs that occur."""
     match sorted(counts):
         case []:
             return ""

@@ -102,7 +102,7 @@ def print_text(text: str) -> None:
 
 
 def _folded(text: str, indent: str, before: int = 0) -> str:
-    """The text in lines of at most WIDTH columns, of which `before` are taken on the first one."""
+    """Folds the text into lines of at most WIDTH columns, of which `before` are taken on the first one."""
     return textwrap.fill(
         one_line(text),
         WIDTH,

@@ -126,7 +126,7 @@ def _cells(grid: dict[str, list[Any]], seeds: list[int], phase: Phase) -> list[_
 
 
 def _grid(texts: list[str]) -> dict[str, list[Any]]:
-    """Field → values, as YAML reads them. Raises typer.BadParameter."""
+    """Returns field → values, as YAML reads them. Raises typer.BadParameter."""
     grid: dict[str, list[Any]] = {}
     for text in texts:
         path, values = pair(text, "--set")
@@ -151,7 +151,7 @@ _OPTIONS = {"seed": "--seeds 0,1,2", "task.phase": "--phase final"}
 
 
 def _seeds(text: str) -> list[int]:
-    """`0,1,2` or `0-4`, or both. Raises typer.BadParameter."""
+    """Reads `0,1,2` or `0-4`, or both. Raises typer.BadParameter."""
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
@@ -187,7 +187,7 @@ def _plan(client: Client, asked: JobRequest, each: _Cell) -> _Planned:
 
 
 def _earlier(client: Client, planned: list[_Planned]) -> dict[int, Job]:
-    """Index → a job with the same label and resolved spec that is done, or will be."""
+    """Returns index → a job with the same label and resolved spec that is done, or will be."""
     states = ["queued", "starting", "running", "paused", "succeeded"]
     task = planned[0].check.spec["task"]["name"]
     known = list(client.jobs.list(None, state=states, task=task))
@@ -215,6 +215,6 @@ def _say(planned: list[_Planned], earlier: dict[int, Job], dry_run: bool, images
 
 
 def _seconds(check: Validated) -> float | None:
-    """Of one job, for each 1,000 training images."""
+    """Returns the seconds of one job for each 1,000 training images."""
     an_epoch = check.estimate.cpu_seconds_per_1000_images
     return None if an_epoch is None else an_epoch * check.estimate.epochs
