@@ -69,12 +69,26 @@ def find_address(url: str | None = None, key: str | None = None) -> Address:
         )
     if not key:
         raise NoService(f"no API key for {url}; set PACE_API_KEY")
+    _check(url, key := key.strip())
     return Address(
         url=url,
         key=key,
         mlflow_url=stored.get("mlflow_url") if here else None,
         expected=here and url == folder.read_client().get("url") and folder.running(),
     )
+
+
+def _check(url: str, key: str) -> None:
+    """Raises NoService for what no service can have: an address that is none, a key with letters that no key has."""
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        sound = False
+    if not sound:
+        raise NoService(f"{url} is no address of a service; write one such as http://127.0.0.1:8321")
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise NoService(f"the API key for {url} is damaged: keys are letters, digits and _ in one word")
 
 
 def find_admin_key() -> str | None:

@@ -56,12 +56,18 @@ def create(
     until = _seconds(expires)
     if save and save.exists():
         raise failed(f"{save} is there already; name another file, since a key is shown only once")
+    if save and not save.parent.is_dir():
+        raise failed(f"there is no folder {save.parent}")
     with _admin() as client:
         made = client.keys.create(name, role, owner=owner, project=project, cluster=cluster, expires_in_s=until)
         reached_at = (url or _outward(client.address.url)).rstrip("/")
     if save is None:
         return _print_new(made)
-    write_private(save, json.dumps({"url": reached_at, "key": made.secret}, indent=2) + "\n")
+    try:
+        write_private(save, json.dumps({"url": reached_at, "key": made.secret}, indent=2) + "\n")
+    except OSError as error:  # a full disk, say: the key is made, and is shown this once
+        _print_new(made)
+        raise failed(f"{save} cannot be written: {error.strerror}") from error
     out().print(f"{made.id}  {plain(made.name)}: {plain(save)} holds the key and the address {plain(reached_at)}")
     out().print(f"  hand the file over; on the other machine: pace connect {cell(save.name)}")
     if is_loopback(reached_at):

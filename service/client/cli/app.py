@@ -3,6 +3,7 @@
 import sys
 
 import typer
+from stamina.instrumentation import set_on_retry_hooks
 
 from pace_core.spec.errors import SpecError
 from service.client.address import NoService
@@ -27,6 +28,7 @@ for module in (local, submit, sweep, jobs, watch, compare, leaderboard, catalogu
 def main() -> None:
     """Runs the command line; every error that a user can cause is a sentence on stderr and an exit code above zero."""
     settle_streams()
+    set_on_retry_hooks([])  # a retry is no news; what it ends with is
     try:
         app()
     except SpecError as error:

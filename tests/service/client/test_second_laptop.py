@@ -97,6 +97,19 @@ def test_what_the_running_stack_does_not_take_is_named(
     assert not_taken(record.settings) == ["PACE_DATABASE_URL", "PACE_SLOTS=7"]
 
 
+@pytest.mark.parametrize("url", ["http://[bad", "ftp://host", "http://", "host:8321", "http://host:999999"])
+def test_an_address_that_is_none_is_told(home: Path, url: str) -> None:
+    with pytest.raises(NoService, match="is no address of a service"):
+        find_address(url, "pace_1")
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "two words", "two\nlines"])
+def test_a_damaged_key_is_told(home: Path, key: str) -> None:
+    with pytest.raises(NoService, match="is damaged"):
+        find_address("http://127.0.0.1:9", key)
+    assert find_address("http://127.0.0.1:9", "pace_1\n").key == "pace_1", "as a file or a variable ends"
+
+
 async def test_up_on_a_running_stack_says_so(
     nowhere: Pace, stacks: list[Folder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
