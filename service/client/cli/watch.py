@@ -80,8 +80,11 @@ async def watch_until_ended(ids: list[str]) -> list[Job]:
         with bars:
             # no total yet, so that a bar pulses until its job trains
             rows = {id: bars.add_task(id, total=None, standing="") for id in ids}
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(_follow(client, id, bars, row)) for id, row in rows.items()]
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(_follow(client, id, bars, row)) for id, row in rows.items()]
+            except BaseExceptionGroup as failed:
+                raise failed.exceptions[0] from None  # they all meet the same service
     return [task.result() for task in tasks]
 
 

@@ -252,6 +252,12 @@ async def test_watching_ends_with_the_jobs_and_tells_by_its_exit_code(pace: Pace
     assert (await pace("watch")).out == "no job is waiting or running\n"
 
 
+async def test_watching_a_job_that_is_not_there_is_a_sentence(pace: Pace, api: Api) -> None:
+    said = await pace("watch", await api.submit(), "job_none")
+    assert said.code == 1
+    assert said.told.startswith("error: there is no job 'job_none'")
+
+
 async def test_a_leaderboard_is_printed_with_its_best_and_its_notes(pace: Pace, api: Api) -> None:
     for row, seed, accuracy in (("LoRA_add", 0, 0.4), ("LoRA_add", 1, 0.6), ("Linear", 0, 0.3)):
         await _measured(pace, api, row, seed, accuracy)
