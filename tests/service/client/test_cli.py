@@ -89,7 +89,7 @@ async def test_a_command_that_lacks_something_says_what(nowhere: Pace, arguments
 async def test_without_a_service_the_cure_is_told(nowhere: Pace, monkeypatch: pytest.MonkeyPatch) -> None:
     said = await nowhere("jobs")
     assert said.code == 1
-    assert said.told == "error: no service runs here; start one with `pace up`, or set PACE_URL and PACE_API_KEY"
+    assert said.told.startswith("error: no service is known here; start one with `pace up`")
     monkeypatch.setenv("PACE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("PACE_API_KEY", "pace_x")
     assert "no service answers at http://127.0.0.1:9; start one with `pace up`" in (await nowhere("jobs")).told
