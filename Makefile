@@ -4,7 +4,7 @@ BIN = .venv/bin
 UV = $(BIN)/uv
 READY = .venv/.ready
 
-.PHONY: demo up down test test-slow lint perf compare methods theory catalogue backbone backbone-table lock clean
+.PHONY: demo up down test test-slow lint perf compare methods defaults theory catalogue backbone backbone-table lock clean
 
 demo: $(READY) ## the whole product on real data, in minutes; leaves it running
 	$(BIN)/pace up --detach
@@ -39,6 +39,9 @@ compare: $(READY) ## PACE against the same method without it: all of vtab-mini, 
 
 methods: $(READY) ## the table of every method with and without PACE, over a running service: an hour on two cores
 	$(BIN)/python -m perf.methods
+
+defaults: $(READY) ## search the defaults of training for lora_add on small data: ten minutes on a free core
+	$(BIN)/python -m perf.defaults
 
 theory: $(READY) ## the theory's pictures, of the runs in docs/theory and what is missing there: half an hour on two cores
 	$(BIN)/python -m perf.theory

@@ -42,11 +42,9 @@ class Bars:
             self._bar(data.get("stage", "train"), data["step"], data["steps"], text)
         elif type == "progress":
             self._bar(data["stage"], data["done"], data["total"], "")
-        elif type == "metrics":
-            values = " · ".join(f"{name} {value:.4g}" for name, value in data["values"].items())
-            console.print(f"[dim]epoch {data['epoch']:>3}[/dim]  {values}")
         elif type == "log":
-            console.print(escape(valid_unicode(data["message"])))
+            style = "yellow" if data.get("level") == "warning" else None
+            console.print(escape(valid_unicode(data["message"])), style=style, highlight=False)
 
     def directive(self) -> Directive:
         return "continue"
@@ -161,7 +159,9 @@ def predict(
 def _table(result: RunResult) -> Table:
     table = Table(show_header=False)
     for metric in result.metrics:
-        table.add_row(f"{metric.split} {metric.metric}", f"{100 * metric.value:.1f} %  (epoch {metric.epoch})")
+        count = f" of {metric.samples:,} images" if metric.samples else ""
+        said = f"{100 * metric.value:.1f} %{count}  (epoch {metric.epoch})"
+        table.add_row(f"{metric.split} {metric.metric}", said)
     table.add_row("trained parameters", f"{result.trainable_parameters:,} ({result.adapter_parameters:,} without head)")
     speed = f", {result.images_per_s:.0f} images/s" if result.images_per_s else ""
     table.add_row("time", f"{result.seconds:.1f} s{speed}")

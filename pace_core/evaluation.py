@@ -1,5 +1,7 @@
 """Measurements of a model on the images that a phase holds out."""
 
+import torch
+
 from pace_core.data import Splits
 from pace_core.diagnostics import Diagnostics
 from pace_core.training.checkpoint import State, trained_model
@@ -18,6 +20,15 @@ class Evaluation:
         self.split, self._held_out = splits.measured
         self._with = (compute.preprocessing, compute.precision, compute.device)
         self._diagnostics = Diagnostics(state.model) if diagnostics else None
+
+    @property
+    def count(self) -> int:
+        """Images that are measured."""
+        return len(self._held_out)
+
+    def label_counts(self, num_classes: int) -> list[int]:
+        """Returns how many of them each class has."""
+        return torch.bincount(self._held_out.labels, minlength=num_classes).tolist()
 
     def measure(self) -> dict[str, float]:
         """Returns `<split>/accuracy` and the diagnostics, by the names under which they are reported."""

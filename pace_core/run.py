@@ -9,6 +9,7 @@ import torch
 
 from pace_core.adapters import AdapterFile, save_adapter
 from pace_core.backbones import vision
+from pace_core.evaluation import Evaluation
 from pace_core.network.parts import head_prefix
 from pace_core.provenance import peak_memory_bytes, provenance
 from pace_core.search import searches, train_by_search
@@ -18,6 +19,7 @@ from pace_core.training.checkpoint import Checkpoint, Progress, read_checkpoint,
 from pace_core.training.compute import Compute
 from pace_core.training.optimizer import trainable
 from pace_core.training.precision import choose_device, choose_precision
+from pace_core.training.run_log import result_line, say, warnings
 
 
 def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None = None) -> RunResult:
@@ -41,6 +43,7 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
 
         reporter.event("stage", {"name": "evaluate"})
         accuracy = _last_accuracy(trained, reporter)
+        _say_what_came_out(trained, accuracy, reporter)
 
         reporter.event("stage", {"name": "adapter"})
         adapter = _save(trained, attempt) if spec.training.epochs > 0 else None
@@ -49,7 +52,7 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
     sizes = {name: parameter.numel() for name, parameter in trainable(model).items()}
     head = head_prefix(model)
     return RunResult(
-        metrics=_metrics(spec, trained.evaluation.split, accuracy, progress),
+        metrics=_metrics(spec, trained.evaluation, accuracy, progress),
         trainable_parameters=sum(sizes.values()),
         adapter_parameters=sum(size for name, size in sizes.items() if not name.startswith(head)),
         seconds=time.monotonic() - begun,
@@ -90,6 +93,15 @@ def _last_accuracy(trained: Trained, reporter: Reporter) -> float:
     return values[f"{name}/accuracy"]
 
 
+def _say_what_came_out(trained: Trained, accuracy: float, reporter: Reporter) -> None:
+    """Logs the result with its standard error, and warns of what makes it doubtful."""
+    stage, evaluation = trained.stage, trained.evaluation
+    say(reporter, result_line(evaluation.split, accuracy, evaluation.count))
+    counts = evaluation.label_counts(stage.splits.num_classes)
+    for warning in warnings(stage.spec, stage.state.progress, evaluation.split, accuracy, counts):
+        say(reporter, warning, "warning")
+
+
 def _save(trained: Trained, attempt: Attempt) -> Adapter:
     """Writes the adapter into the attempt's folder."""
     stage = trained.stage
@@ -101,11 +113,12 @@ def _save(trained: Trained, attempt: Attempt) -> Adapter:
     return Adapter(uri=uri, sha256=sha256)
 
 
-def _metrics(spec: RunSpec, split: str, last: float, progress: Progress) -> list[Metric]:
+def _metrics(spec: RunSpec, evaluation: Evaluation, last: float, progress: Progress) -> list[Metric]:
     def metric(split: str, value: float, epoch: int) -> Metric:
-        return Metric(task=spec.task.name, split=split, metric="accuracy", value=value, epoch=epoch)
+        name, samples = spec.task.name, evaluation.count
+        return Metric(task=name, split=split, metric="accuracy", value=value, epoch=epoch, samples=samples)
 
-    metrics = [metric(split, last, spec.training.epochs)]
+    metrics = [metric(evaluation.split, last, spec.training.epochs)]
     if progress.measured:
         epoch, best = max(progress.measured, key=lambda point: (point[1], -point[0]))
         metrics.append(metric("best_val", best, epoch))

@@ -14,7 +14,7 @@ from pace_core.backbones.vision import Loaded
 from pace_core.data import Phase, Source, Splits
 from pace_core.evaluation import Evaluation
 from pace_core.init_from import start_from
-from pace_core.network.parts import start_head
+from pace_core.network.parts import head_prefix, start_head
 from pace_core.network.search_space import Architecture
 from pace_core.noise import Pass, SeededSource, keyed_seed
 from pace_core.preprocessing import Preprocessing
@@ -27,7 +27,8 @@ from pace_core.training.batches import Batches
 from pace_core.training.checkpoint import Basis, Checkpoint, Progress, State, save_checkpoint
 from pace_core.training.compute import Compute
 from pace_core.training.loop import Speed, train
-from pace_core.training.optimizer import build_optimizer
+from pace_core.training.optimizer import build_optimizer, trainable
+from pace_core.training.run_log import say, training_lines
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,18 @@ def train_from_scratch(attempt: Attempt, loaded: Loaded, architecture: Architect
         stage.state.load(attempt.checkpoint)
     save = partial(save_checkpoint, stage.state, attempt.spec, stage.basis, attempt.folder)
     measure = evaluation.measure if evaluation.split == "val" else None
-    speed = train(spec, stage.state, batches(stage, attempt.compute), attempt.reporter, save, measure)
+    steps = batches(stage, attempt.compute)
+    _say_what_trains(stage, steps, attempt.reporter)
+    speed = train(spec, stage.state, steps, attempt.reporter, save, measure, evaluation.count)
     return Trained(stage, evaluation, speed, architecture)
+
+
+def _say_what_trains(stage: Stage, steps: Batches, reporter: Reporter) -> None:
+    """Logs what is trained, for how long, and what is measured."""
+    spec, model = stage.spec, stage.state.model
+    sizes = {name: parameter.numel() for name, parameter in trainable(model).items()}
+    for line in training_lines(spec, steps.steps_per_epoch, steps.batch_size, sizes, head_prefix(model)):
+        say(reporter, line)
 
 
 def prepare(attempt: Attempt, spec: RunSpec, phase: Phase, loaded: Loaded, progress: Progress) -> Stage:

@@ -30,6 +30,8 @@ class Metric(_Result):
     value: float
     epoch: int
     """Epochs of training behind the number; 0 is the pretrained model."""
+    samples: int | None = None
+    """Samples behind the number."""
 
 
 class Adapter(_Result):

@@ -7,6 +7,12 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from pace_core.spec.params import ParamsModel, Section
 from pace_core.spec.text import LONGEST_NAME, is_one_line
 
+MEASURED = {
+    "search": "task.phase is search: val is measured, to choose settings by; the test split stays closed",
+    "final": "task.phase is final: test is measured, to report once; choose settings with task.phase search",
+}
+"""What a phase means for the number that comes out."""
+
 
 class Chosen(Section):
     """Something chosen by name, with its own parameters beside the name (checked against the catalogue)."""
@@ -27,7 +33,9 @@ class Task(Chosen):
     source: str
     """A data source of the catalogue, such as `image_folder`; filled in for a benchmark's task."""
     phase: Literal["search", "final"] = "final"
-    """search: train on train, measure on val, the test split stays closed. final: train on train+val, test once."""
+    """Which images the number comes from. search, to choose settings by: trains on train, measures on val, the test
+    split stays closed. final, to report once: trains on train (and on val, where the data source says so), measures on
+    test; settings that are chosen by test results look better than they are."""
     num_classes: int | None = Field(default=None, ge=2, le=1_000_000)
     """Fixed for a benchmark's task; taken from the training data where None."""
 
@@ -57,7 +65,7 @@ class Optimizer(ParamsModel):
     it. The parameters that a method names as undecayed take no weight decay."""
 
     name: Literal["adamw", "sgd"] = "adamw"
-    lr: float = Field(default=1e-3, gt=0)
+    lr: float = Field(default=5e-3, gt=0)
     """Highest learning rate, after warm-up."""
     weight_decay: float = Field(default=1e-4, ge=0)
     """Decoupled from the gradient under adamw, part of it under sgd."""
@@ -79,7 +87,7 @@ class Training(ParamsModel):
 
     epochs: int = Field(default=100, ge=0, le=10_000)
     """0 evaluates the pretrained model."""
-    batch_size: int = Field(default=64, ge=1, le=1_000_000)
+    batch_size: int = Field(default=16, ge=1, le=1_000_000)
     micro_batch: int | None = Field(default=None, ge=1, le=1_000_000)
     """Samples per forward pass, for little memory; the gradient is that of the whole batch. None: all at once."""
     warmup_epochs: float | None = Field(default=None, ge=0, validate_default=True)

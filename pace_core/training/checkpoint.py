@@ -37,6 +37,8 @@ class Progress:
     """Sums of the loss's terms over the steps of the epoch under way."""
     counts: dict[str, int] = field(default_factory=dict)
     """How many of these steps had each term."""
+    losses: list[float] = field(default_factory=list)
+    """Mean classification loss of every epoch done."""
     measured: list[tuple[int, float]] = field(default_factory=list)
     """Epoch and validation accuracy of every evaluation."""
     fitness: list[float] = field(default_factory=list)

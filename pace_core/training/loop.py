@@ -13,6 +13,7 @@ from pace_core.spec import Interrupted, Reporter, RunError, RunSpec
 from pace_core.training.batches import Batches
 from pace_core.training.checkpoint import State
 from pace_core.training.optimizer import clip_gradients, set_learning_rates
+from pace_core.training.run_log import epoch_line, say
 from pace_core.training.schedule import learning_rate
 
 _SECONDS_BETWEEN_REPORTS = 1.0
@@ -30,12 +31,20 @@ class Speed:
 
 
 def train(
-    spec: RunSpec, state: State, batches: Batches, reporter: Reporter, save: Callable[[], None], measure: Measure | None
+    spec: RunSpec,
+    state: State,
+    batches: Batches,
+    reporter: Reporter,
+    save: Callable[[], None],
+    measure: Measure | None,
+    measured: int | None = None,
 ) -> Speed:
     """Trains from `state` to the last epoch.
 
     `save` writes a checkpoint of `state`. `measure` is called after every `eval_every` epochs and after the last; None
-    measures nothing on the way. Raises Interrupted with the checkpoint written, and RunError `nan`, the last good
+    measures nothing on the way. `measured`: images behind a measurement.
+
+    Raises Interrupted with the checkpoint written, and RunError `nan`, the last good
     checkpoint kept.
     """
     training, progress, per_epoch = spec.training, state.progress, batches.steps_per_epoch
@@ -53,6 +62,10 @@ def train(
             rate = learning_rate(training, spec.optimizer.lr, progress.step - 1, per_epoch)
             values = {**means, "train/lr": rate, **held_out}
             reporter.event("metrics", {"epoch": epoch, "step": progress.step, "values": values})
+            progress.losses.append(means.get("train/loss_classification", means["train/loss"]))
+            speed = meter.speed().images_per_s
+            left = (total - progress.step) * batches.batch_size / speed if speed else 0.0
+            say(reporter, epoch_line(epoch, training.epochs, values, measured, speed, left))
             progress.sums.clear()
             progress.counts.clear()
         if progress.step == total:

@@ -217,7 +217,8 @@ def accuracy(result: RunResult | None) -> str:
 def _show_result(result: RunResult) -> None:
     console = out()
     for metric in result.metrics:
-        value = f"{100 * metric.value:.1f} %" if metric.metric == "accuracy" else f"{metric.value:.4f}"
+        count = f" of {metric.samples:,} images" if metric.samples else ""
+        value = f"{100 * metric.value:.1f} %{count}" if metric.metric == "accuracy" else f"{metric.value:.4f}"
         console.print(f"  {metric.split + '/' + metric.metric:12} {value} (epoch {metric.epoch})")
     trained = f"{result.trainable_parameters:,} parameters trained, {result.adapter_parameters:,} without the head"
     console.print(f"  {'trained':12} {trained}")

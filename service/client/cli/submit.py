@@ -7,6 +7,7 @@ import typer
 import yaml
 
 from pace_core.spec.recipes import merged, spec_of_recipe
+from pace_core.spec.run_spec import MEASURED
 from pace_core.spec.spec_file import parse_yaml, read_spec_file, with_absolute_paths
 from pace_core.spec.validate import validate
 from service.client import Client, JobRequest, RecipeChoice
@@ -121,6 +122,7 @@ def _show_check(client: Client, request: JobRequest) -> None:
     found = inspected(client, check.spec)
     if found:
         print_inspection(found)
+    out().print(MEASURED[check.spec["task"]["phase"]])
     said = check.estimate
     images = found.data.images.get("train") if found else None
     if said.cpu_seconds_per_1000_images is not None and images is not None:

@@ -119,10 +119,6 @@ def _print_event(event: JobEvent) -> None:
         case EventType.STATE:
             words = dict.fromkeys(str(data[key]) for key in ("state", "reason", "message") if data.get(key))
             _print_line(event.at, "info", " ".join(words))  # state and reason are often one word
-        case EventType.METRICS:
-            values: dict[str, float | None] = data.get("values", {})
-            said = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
-            _print_line(event.at, "info", f"epoch {data.get('epoch')}  {said}")
         case _:
             pass
 

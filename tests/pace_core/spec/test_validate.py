@@ -26,7 +26,7 @@ def test_a_resolved_spec_has_every_default_filled_in() -> None:
     spec = validate(GOOD)
     assert spec.task.source == "vtab_mini"
     assert spec.task.num_classes == 10
-    assert spec.training.batch_size == 64
+    assert spec.training.batch_size == 16
     assert spec.method.params["targets"] == "all"
     assert spec.regularizer.params["lambda"] == 0.5
 
