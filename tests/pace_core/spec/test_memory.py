@@ -16,7 +16,7 @@ TINY = {"name": "vit_tiny_patch16_224.augreg_in21k", "weights": "none"}
 BUNDLED = {"name": "vtab-mini/digits", "train_images": 200}
 LORA = {"method": {"name": "lora_add"}, "training": {"epochs": 1, "batch_size": 64}}
 SPECS: dict[str, dict[str, Any]] = {
-    "adapters": {"task": BUNDLED, **LORA},
+    "adapters": LORA,
     "adapters under PACE": {"task": BUNDLED, **LORA, "regularizer": {"name": "pace"}},
     "full, a large batch": {"task": BUNDLED, "method": {"name": "full"}, "training": {"epochs": 1, "batch_size": 200}},
     "a larger network": {"backbone": TINY, **merged(LORA, {"training": {"batch_size": 16}})},
@@ -30,7 +30,7 @@ SPECS: dict[str, dict[str, Any]] = {
 def test_the_peak_is_within_a_quarter_of_the_estimate(name: str, tmp_path: Path) -> None:
     spec = SPECS[name]
     if "task" not in spec:
-        photographs(tmp_path / "data", train=2400 if name == "many images" else 32, test=36)
+        photographs(tmp_path / "data", train=2400 if name == "many images" else 128, test=36)
         spec = {**spec, "task": {"name": "mine", "source": "image_folder", "path": str(tmp_path / "data")}}
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     command = [sys.executable, "-m", "pace_core", "train", str(tmp_path / "spec.json")]
