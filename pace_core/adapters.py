@@ -27,7 +27,7 @@ from pace_core.training.optimizer import trainable
 _BATCH = 64
 _NAMED = 3
 _TRANSFORM = TypeAdapter(Preprocessing)
-LARGEST_IMAGE = 1024  # as backbone.image_size
+SMALLEST_IMAGE, LARGEST_IMAGE = 16, 1024  # as backbone.image_size
 _EXCHANGED, _AROUND_ONE = "A and B have exchanged their names", "scales are saved as their difference to 1"
 _CHANGED = {  # what a method's saved tensors mean, since which results version
     "adapter": (2, "adapters stand behind the drop path and have another activation"),
@@ -100,8 +100,8 @@ def parse_adapter(content: bytes, uri: str) -> AdapterFile:
 def _preprocessing(said: Any) -> Preprocessing:
     """Raises ValueError, KeyError or TypeError for what no run has written."""
     made = _TRANSFORM.validate_python(asdict(Preprocessing.read(said)))
-    if not made.image_size <= (made.resize_to or made.image_size) <= 2 * LARGEST_IMAGE or made.image_size < 1:
-        raise ValueError(f"its images are larger than {LARGEST_IMAGE} pixels, or have none")
+    if not SMALLEST_IMAGE <= made.image_size <= (made.resize_to or made.image_size) <= 2 * LARGEST_IMAGE:
+        raise ValueError(f"its images have less than {SMALLEST_IMAGE} or more than {LARGEST_IMAGE} pixels a side")
     if not (len(made.mean) == len(made.std) == 3 and min(made.std) > 0):
         raise ValueError("its mean and std are not those of three channels")
     return made

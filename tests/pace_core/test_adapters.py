@@ -306,6 +306,10 @@ HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         changed_facts(preprocessing={"image_size": 10**9, "mean": [0, 0, 0], "std": [1, 1, 1]}),
         "is not an adapter",
     ),
+    "an image size that is no number": (
+        changed_facts(preprocessing={"image_size": True, "mean": [0, 0, 0], "std": [1, 1, 1]}),
+        "is not an adapter",
+    ),
     "a mean of text": (
         changed_facts(preprocessing={"image_size": 16, "mean": ["a", 0, 0], "std": [1, 1, 1]}),
         "is an adapter of another version",
