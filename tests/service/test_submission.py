@@ -68,7 +68,6 @@ async def test_a_body_that_is_no_json_object_is_told_what_to_send(api: Api, sent
         ("", {"spec": {**SPEC, "optimizer": {"lr": float("nan")}}}),
         ("", {"spec": {**SPEC, "seed": 10**30}}),
         ("/job_%00", None),
-        ("?search=%00", None),
         (f"/job_x/events?after={10**30}", None),
     ],
 )

@@ -231,7 +231,7 @@ async def test_workers_lease_report_and_are_fenced(worker: AsyncClient, api: Api
     request = LeaseRequest(dispatcher="d1", slots=[SLOT], all_slots=[SLOT], code_version="1", wait_s=0)
     (lease,) = (await worker.worker.lease(request)).leases
     assert lease.job == job
-    start = Event(seq=1, at=datetime.now(UTC), type=EventType.LOG, data={"message": "hi"})
+    start = Event(seq=1, at=datetime.now(UTC), type=EventType.LOG, data={"level": "info", "message": "hi"})
     said = await worker.worker.report(job, 1, Report(token=lease.token, events=[start]))
     assert (said.acknowledged, said.directive) == (1, "continue")
     await api.expire(job)
