@@ -7,7 +7,7 @@ from typing import Any
 
 from pace_core.spec.catalogue import BackboneEntry, Catalogue, MethodEntry
 from pace_core.spec.errors import Fault
-from pace_core.spec.spec_file import WEIGHT_FILES
+from pace_core.spec.run_spec import WEIGHT_FILES
 from pace_core.spec.suggest import did_you_mean
 from pace_core.spec.text import brief
 from pace_core.spec.training_faults import training_faults

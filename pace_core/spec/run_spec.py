@@ -47,6 +47,10 @@ class Task(Chosen):
         return name
 
 
+WEIGHT_FILES = (".safetensors", ".pth", ".npz")
+"""Endings of the weight files that can be read."""
+
+
 class Backbone(ParamsModel):
     """The pretrained network."""
 

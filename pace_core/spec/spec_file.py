@@ -10,8 +10,7 @@ from typing import Any, cast
 import yaml
 
 from pace_core.spec.errors import Fault, SpecError
-
-WEIGHT_FILES = (".safetensors", ".pth", ".npz")
+from pace_core.spec.run_spec import WEIGHT_FILES
 
 
 class _Loader(yaml.SafeLoader):

@@ -160,16 +160,16 @@ def test_peft_s_lora_and_ours_are_the_same_under_pace() -> None:
         ours.head.load_state_dict(theirs.head.state_dict())
         for name, layer in residuals(ours).items():
             peer = theirs.get_submodule(name)
-            layer.low_rank.B[0].copy_(peer.lora_A["default"].weight)
-            layer.low_rank.A[0].copy_(peer.lora_B["default"].weight)
+            layer.low_rank.A[0].copy_(peer.lora_A["default"].weight)
+            layer.low_rank.B[0].copy_(peer.lora_B["default"].weight)
     batch = Batch(images(4), torch.arange(4), torch.arange(4))
     first, second = (_pace(model, Pass(SeededSource(0))).step(batch, 2).terms for model in (theirs, ours))
     for term, value in first.items():
         torch.testing.assert_close(second[term], value, rtol=0, atol=1e-10)
     for name, layer in residuals(ours).items():
         peer = theirs.get_submodule(name)
-        torch.testing.assert_close(layer.low_rank.B[0].grad, peer.lora_A["default"].weight.grad, rtol=0, atol=1e-10)
-        torch.testing.assert_close(layer.low_rank.A[0].grad, peer.lora_B["default"].weight.grad, rtol=0, atol=1e-10)
+        torch.testing.assert_close(layer.low_rank.A[0].grad, peer.lora_A["default"].weight.grad, rtol=0, atol=1e-10)
+        torch.testing.assert_close(layer.low_rank.B[0].grad, peer.lora_B["default"].weight.grad, rtol=0, atol=1e-10)
 
 
 def spec(**method: object) -> dict[str, object]:

@@ -212,7 +212,7 @@ async def test_an_adapter_arrives_as_it_was_trained(client: AsyncClient, api: Ap
     (folder / "adapter.safetensors").write_bytes(b"weights" * 1000)
     await api.finish(uri=str(folder / "adapter.safetensors"))
     file = await client.jobs.download(job, tmp_path)
-    assert file == tmp_path / f"{job}.safetensors"
+    assert file == tmp_path / "digits-lora_add-seed0.safetensors"
     assert file.read_bytes() == b"weights" * 1000
     assert [artifact.bytes for artifact in await client.jobs.artifacts(job)] == [7000]
 
@@ -222,7 +222,7 @@ async def test_a_file_that_arrives_damaged_is_refused(tmp_path: Path) -> None:
     answer = httpx2.MockTransport(lambda _: httpx2.Response(200, content=b"some", headers={"X-Checksum-Sha256": sent}))
     async with AsyncClient("http://service", "key", transport=answer) as client:
         with pytest.raises(DownloadError, match="damaged"):
-            await client.jobs.download("job_1", tmp_path)
+            await client.jobs.download("job_1", tmp_path / "adapter.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 
