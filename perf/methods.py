@@ -3,7 +3,7 @@
     python -m perf.methods [--tasks digits,cells,location] [--seeds 1] [--methods ssf,bitfit]
 
 Settings: `perf/methods.toml`. PACE's sigma and lambda: the recipe's. Runs that this service has done already are taken
-as they are, so an interrupted table goes on where it stopped.
+as they are, so an interrupted table goes on where it stopped. With `--methods` the lines of all others stay.
 """
 
 import argparse
@@ -60,6 +60,12 @@ def cell_of(about: Cell, job: Job) -> Cell:
     return about.model_copy(update=found)
 
 
+def others(methods: list[str]) -> list[Cell]:
+    """The committed cells of all methods but these."""
+    committed = json.loads(RESULTS.read_text("utf-8"))["cells"] if RESULTS.exists() else []
+    return [cell for raw in committed if (cell := Cell.model_validate(raw)).method not in methods]
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--tasks", type=task_names, default="digits,cells,location", help="one of each group, or `all`")
@@ -83,6 +89,7 @@ async def main() -> None:
         cell.model_copy(update={"refused": why}) if why else cell_of(cell, next(jobs))
         for cell, why in zip(cells, refusals, strict=True)
     ]
+    done = sorted([*others(asked.methods), *done], key=lambda cell: cell.method)
     epochs = spec_of_recipe(BENCHMARK, "LoRA_add", names[0])["training"]["epochs"]
     said = {"epochs": epochs, "cells": [cell.model_dump(exclude_none=True) for cell in done]}
     RESULTS.write_text(json.dumps(said, indent=1) + "\n", "utf-8")
