@@ -56,6 +56,7 @@ def cell_of(about: Cell, job: Job) -> Cell:
         "accuracy": job.result.value("test"),
         "parameters": job.result.adapter_parameters,
         "seconds": round(job.result.seconds, 1),
+        "results_version": job.result.provenance.results_version,
     }
     return about.model_copy(update=found)
 

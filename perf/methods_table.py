@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 from pace_core.spec import load_benchmarks
+from pace_core.spec.result import RESULTS_VERSION
 
 BENCHMARK = "vtab-mini"
 
@@ -26,6 +27,8 @@ class Cell(BaseModel):
     parameters: int | None = None
     """Trained, without the head."""
     seconds: float | None = None
+    results_version: int = RESULTS_VERSION
+    """Of the code that measured it."""
     refused: str | None = None
     """Why the pair was not accepted."""
     failed: str | None = None
@@ -41,6 +44,8 @@ def markdown(cells: Sequence[Cell], epochs: int) -> str:
         of[cell.method, cell.regularizer, cell.task].append(cell)
     names = [f"{task}, {regularizer}" for task in tasks for regularizer in regularizers]
     seeds = len({cell.seed for cell in cells})
+    older = dict.fromkeys(cell.method for cell in cells if cell.results_version < RESULTS_VERSION)
+    stale = f"Measured before results version {RESULTS_VERSION}, which computes them otherwise: {', '.join(older)}."
     lines = [
         "# Every method, with and without PACE",
         "",
@@ -49,6 +54,7 @@ def markdown(cells: Sequence[Cell], epochs: int) -> str:
         "but for those of the recipe's own methods and PACE's sigma and lambda, chosen on validation images of three",
         "tasks. Made by `make methods` through the service; `python -m perf.methods --seeds 3 --tasks all` extends it.",
         "A difference between two lines of one seed says little: over seeds a cell moves by one to several points.",
+        *([stale] if older else []),
         "",
         f"| method | trained | {' | '.join(names)} | " + " | ".join(f"mean, {name}" for name in regularizers) + " |",
         f"|---|{'---|' * (1 + len(names) + len(regularizers))}",

@@ -26,7 +26,7 @@ def one_thread() -> None:
 
 @pytest.mark.parametrize(
     ("method", "regularizer", "task"),
-    [("lora_mul_vpt_add", "pace", "cells"), ("ssf", "none", "location"), ("fact", "pace", "digits")],
+    [("lora_mul_vpt_add", "pace", "cells"), ("bitfit", "none", "location"), ("fact", "pace", "digits")],
 )
 def test_a_cell_of_the_methods_table(method: str, regularizer: str, task: str, tmp_path: Path) -> None:
     about = {"method": method, "regularizer": regularizer, "task": task, "seed": 0}
