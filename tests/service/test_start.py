@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -42,17 +43,33 @@ def environment(postgres_url: str, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.timeout(400)
-def test_it_starts_and_answers_in_under_two_seconds_without_torch_ray_and_mlflow(environment: dict[str, str]) -> None:
+def test_it_starts_and_answers_at_little_more_than_the_cost_of_its_libraries_without_torch_ray_and_mlflow(
+    environment: dict[str, str],
+) -> None:
     absent = subprocess.run([sys.executable, "-c", "import ray"], env=environment, capture_output=True, check=False)
     assert b"ModuleNotFoundError" in absent.stderr
     serve_once(environment)  # compiles, where nothing has been compiled yet
-    # seconds of its own work, so that whatever else this machine does is not counted
-    assert any(serve_once(environment) < 2.0 for _ in range(3))
+    # seconds of work, so that whatever else this machine does is not counted; a ratio, so that its speed is not either
+    libraries = min(cpu_seconds(lambda: import_once(environment)) for _ in range(3))
+    assert min(cpu_seconds(lambda: serve_once(environment)) for _ in range(3)) < 1.8 * libraries
 
 
-def serve_once(environment: dict[str, str]) -> float:
-    """Starts the API, waits for its first answer, ends it; the CPU seconds of its whole life."""
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """What the processes that it starts and ends have computed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    work()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def import_once(environment: dict[str, str]) -> None:
+    """Loads what the API is built on, and nothing of its own."""
+    libraries = "fastapi_offline, uvicorn, sqlalchemy.ext.asyncio, psycopg, structlog, pydantic_settings, jsonschema"
+    subprocess.run([sys.executable, "-c", f"import {libraries}"], env=environment, check=True)
+
+
+def serve_once(environment: dict[str, str]) -> None:
+    """Starts the API, waits for its first answer, ends it."""
     process = subprocess.Popen([sys.executable, "-m", "service"], env=environment)
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{environment['PACE_PORT']}", timeout=10, verify=False) as http:
@@ -61,8 +78,6 @@ def serve_once(environment: dict[str, str]) -> float:
     finally:
         process.terminate()
         process.wait(30)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def first_answer(process: subprocess.Popen[bytes], http: httpx2.Client) -> httpx2.Response:
