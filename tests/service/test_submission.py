@@ -116,7 +116,7 @@ async def test_validate_only_resolves_and_estimates_and_stores_nothing(api: Api)
     answer = await api.call("POST", "/v1/jobs?validate_only=true", json={"spec": SPEC})
     assert answer.status_code == 200
     checked = answer.json()
-    assert checked["spec"]["training"]["batch_size"] == 64
+    assert checked["spec"]["training"]["batch_size"] == 16
     assert checked["spec"]["task"]["num_classes"] == 10
     assert checked["estimate"]["memory_bytes"] > 0
     assert "no" in checked["waiting_for"]
