@@ -140,10 +140,10 @@ async def delete_job(request: Request, caller: User, job_id: str) -> None:
         job = await find(session, job_id, caller, lock=True)
         if not State(job.state).ended:
             raise Conflict(f"the job is {job.state}; cancel it first")
+        await count_deletion(session)  # before the events go: the sequencer locks in this order too
         await session.delete(job)
         said = {"name": job.name, "task": job.task, "state": job.state, "owner": job.owner}
         log.record(session, request, caller, "job.delete", job.id, job.project, **said)
-        await count_deletion(session)
     # after the commit: files without a row are only waste, a row without its files would be a lie
     await delete_files(request.app.state.settings.storage_root, job_id)
 

@@ -32,7 +32,7 @@ async def settle(
         except ValidationError as error:
             end = End("crashed", f"the worker's result cannot be read: {error}", end.by_report)
         else:
-            cell, value = await _cell(session, job, result), _value(job, parsed)
+            cell, value = await _cell(session, job, parsed), _value(job, parsed)
             await ledger.succeed(session, job.id, job.attempt, end, result or {}, cell, value)
             return
     if job.cancel_requested_at is not None:
@@ -50,8 +50,8 @@ async def settle(
         await ledger.fail(session, job.id, job.attempt, end)
 
 
-async def _cell(session: AsyncSession, job: Job, result: dict[str, Any] | None) -> str:
-    provenance = RunResult.model_validate(result).provenance
+async def _cell(session: AsyncSession, job: Job, result: RunResult) -> str:
+    provenance = result.provenance
     init: str | None = job.spec.get("init_from")
     if init:
         init = (await session.execute(select(Job.cell).where(Job.id == init))).scalar() or init
