@@ -30,7 +30,7 @@ lint: $(READY) ## style, types, and which package may import which
 	$(BIN)/pyright
 
 perf: $(READY) ## speed, each figure as a ratio within one run
-	$(BIN)/python -m perf.training_step
+	$(BIN)/python -m perf.step
 	$(BIN)/python -m perf.start_latency
 	$(BIN)/python -m perf.submissions
 

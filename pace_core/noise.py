@@ -38,6 +38,7 @@ class SeededSource:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+        self._generators: dict[torch.device, torch.Generator] = {}
 
     def normal(self, step: int, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         return torch.randn(shape, dtype=like.dtype, device=like.device, generator=self._generator(step, name, like))
@@ -47,7 +48,10 @@ class SeededSource:
         return (uniform < probability).to(like.dtype)
 
     def _generator(self, step: int, name: str, like: Tensor) -> torch.Generator:
-        return torch.Generator(device=like.device).manual_seed(keyed_seed(self.seed, step, name))
+        generator = self._generators.get(like.device)
+        if generator is None:  # a new one for each draw costs a GPU more than the draw
+            generator = self._generators[like.device] = torch.Generator(device=like.device)
+        return generator.manual_seed(keyed_seed(self.seed, step, name))
 
 
 class Pass:

@@ -122,6 +122,8 @@ def _of_supernet(spec: RunSpec, params: Any) -> RunSpec:
 class _OneArchitectureAStep:
     """A regularizer whose every step, with all its passes, sees one random architecture, the step's own."""
 
+    interval = 1
+
     def __init__(self, regularizer: Regularizer, space: Space, seed: int) -> None:
         self._regularizer, self._space, self._seed = regularizer, space, seed
 

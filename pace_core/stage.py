@@ -28,6 +28,7 @@ from pace_core.training.checkpoint import Basis, Checkpoint, Progress, State, sa
 from pace_core.training.compute import Compute
 from pace_core.training.loop import Speed, train
 from pace_core.training.optimizer import build_optimizer, trainable
+from pace_core.training.recorded import RecordedSteps
 from pace_core.training.run_log import say, training_lines
 
 
@@ -107,7 +108,7 @@ def prepare(attempt: Attempt, spec: RunSpec, phase: Phase, loaded: Loaded, progr
         attempt.checkpoint.require(basis)
     model = adapted(spec, loaded.model, splits.num_classes, attempt.compute)
     start_from(model, spec.init_from, splits.class_names, loaded.weights_hash, attempt.reporter)
-    regularizer = regularized(spec, model, splits, attempt.compute)
+    regularizer = regularized(spec, model, splits, attempt.compute, recorded=progress.stage == "train")
     state = State(model, optimizer_of(spec, model), regularizer, progress, average_of(spec, model))
     return Stage(spec, splits, basis, state)
 
@@ -178,8 +179,8 @@ def adapted(spec: RunSpec, model: nn.Module, num_classes: int, compute: Compute)
     return model.to(compute.device, compute.precision.dtype).train()
 
 
-def regularized(spec: RunSpec, model: nn.Module, splits: Splits, compute: Compute) -> Regularizer:
-    """Returns the spec's regularizer for this model."""
+def regularized(spec: RunSpec, model: nn.Module, splits: Splits, compute: Compute, *, recorded: bool) -> Regularizer:
+    """Returns the spec's regularizer for this model. `recorded`: every step does the same, so a GPU may record it."""
     regularizer = regularizers.find(spec.regularizer.name)
     context = StepContext(
         model=model,
@@ -189,7 +190,8 @@ def regularized(spec: RunSpec, model: nn.Module, splits: Splits, compute: Comput
         train_samples=len(splits.train),
         num_classes=splits.num_classes,
     )
-    return regularizer.make(regularizer.params.model_validate(spec.regularizer.params), context)
+    made = regularizer.make(regularizer.params.model_validate(spec.regularizer.params), context)
+    return RecordedSteps(made, context) if recorded and compute.device.type == "cuda" else made
 
 
 def batches(stage: Stage, compute: Compute) -> Batches:

@@ -30,11 +30,21 @@ class LowRank(nn.Module):
         products = [F.linear(F.linear(x, a), self._scaled(b)) for a, b in zip(self.A, self.B, strict=True)]
         return self._placed(products, dim=-1)
 
+    @property
+    def whole(self) -> bool:
+        """Whether the matrix is of one A and one B."""
+        return self.parts == [(0, self.out)]
+
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """Returns A (rank, in) and scale · B (out, rank), where they are the whole matrix."""
+        assert self.whole, "a matrix of several parts"
+        return self.A[0], self._scaled(self.B[0])
+
     def _scaled(self, b: Tensor) -> Tensor:
         return b if self.scale == 1 else b * self.scale  # scaling B costs less than scaling the product
 
     def _placed(self, pieces: list[Tensor], dim: int) -> Tensor:
-        if self.parts == [(0, self.out)]:
+        if self.whole:
             return pieces[0]
         shape = list(pieces[0].shape)
         shape[dim] = self.out

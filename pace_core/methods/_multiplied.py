@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from pace_core.methods._lora_params import LoraParams
 from pace_core.methods._low_rank import LowRank, output_parts
-from pace_core.methods._noised_product import NoisedProduct
 from pace_core.methods._prompt import Prompt
+from pace_core.network.lowered import lowered
+from pace_core.network.noised_product import noised_product
 from pace_core.network.residual import ResidualLinear
 
 
@@ -26,13 +27,13 @@ class MultipliedLayer(ResidualLinear):
         self.dropout = nn.Dropout(params.dropout)
 
     def delta_weight(self) -> Tensor:
-        return self.weight * self.low_rank.matrix()
+        return lowered(self.weight) * self.low_rank.matrix()
 
     def delta_bias(self) -> Tensor | None:
         scaled = None if self.beta is None else self.bias * self.beta
         if self.prompt is None:
             return scaled
-        shift = self.prompt.shift(self.weight)
+        shift = self.prompt.shift(lowered(self.weight))
         return shift if scaled is None else scaled + shift
 
     def delta(self, x: Tensor) -> Tensor:
@@ -41,16 +42,17 @@ class MultipliedLayer(ResidualLinear):
     def plain(self, x: Tensor) -> Tensor:
         if self.training and self.dropout.p > 0:  # dropout is the adapter's alone, so the products stay apart
             return self.base(x) + self.delta(x)
-        return F.linear(x, *self.merged())
+        weight = lowered(self.weight)
+        return F.linear(x, torch.addcmul(weight, weight, self.low_rank.matrix()), self.merged_bias())
 
     def noised(self, x: Tensor) -> Tensor:
         outputs = x.new_empty(()).expand(*x.shape[:-1], self.out_features)
         z = self.noise(outputs)
         drops = self.training and self.dropout.p > 0
         one_row_a_sample = x.dim() == 3 and len(z) == len(x)
-        if x.device.type != "cpu" or not one_row_a_sample or drops or torch.is_autocast_enabled("cpu"):
+        if not one_row_a_sample or drops or (x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
             return super().noised(x)
         z, delta = z.flatten(1), self.delta_bias()
         bias = torch.zeros_like(z) if self.bias is None else self.bias.expand_as(z)
         bias = bias if delta is None else torch.addcmul(bias, z, delta)
-        return NoisedProduct.apply(x, self.weight, bias, self.delta_weight(), z)  # pyright: ignore[reportReturnType]
+        return noised_product(x, lowered(self.weight), bias, self.delta_weight(), z)

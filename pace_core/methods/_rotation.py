@@ -16,7 +16,9 @@ def cayley(angles: Tensor) -> Tensor:
     """Returns (I - S)(I + S)⁻¹ of skew-symmetric S (blocks, size, size): orthogonal, the identity for S = 0."""
     wide = angles if angles.dtype == torch.float64 else angles.float()  # there is no solver in half precision
     identity = torch.eye(wide.shape[-1], dtype=wide.dtype, device=wide.device)
-    return torch.linalg.solve(identity + wide, identity - wide, left=False).to(angles.dtype)
+    # I + S has no eigenvalue below 1, so there is nothing to check, for which a GPU's host would have to wait
+    rotations, _ = torch.linalg.solve_ex(identity + wide, identity - wide, left=False)
+    return rotations.to(angles.dtype)
 
 
 def turned(x: Tensor, rotations: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pace_core.network.lowered import lowered
 from pace_core.noise import Pass
 
 NoiseKind = Literal["multiplicative", "additive", "dropout"]
@@ -87,11 +88,12 @@ class Residual(Noised, Switched):
     def plain(self, x: Tensor) -> Tensor:
         """Returns base(x) + delta(x) without noise."""
         base, delta = self.parts(x)
-        return base + delta
+        return base + delta.to(base.dtype)  # under autocast a trained scale or bias would make all that follows float32
 
     def noised(self, x: Tensor) -> Tensor:
         """Returns base(x) + z ⊙ delta(x)."""
         base, delta = self.parts(x)
+        delta = delta.to(base.dtype)
         return torch.addcmul(base, self.noise(delta), delta)
 
     def plain_module(self) -> nn.Module:
@@ -135,7 +137,7 @@ class ResidualLinear(Residual):
 
     def base(self, x: Tensor) -> Tensor:
         """Returns the output of the pretrained layer."""
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, lowered(self.weight), self.bias)
 
     def delta(self, x: Tensor) -> Tensor:
         """Returns what the adapter adds, shape (…, out); a change of the bias alone is one row for all tokens."""
@@ -147,11 +149,13 @@ class ResidualLinear(Residual):
 
     def merged(self) -> tuple[Tensor, Tensor | None]:
         """Returns weight and bias of the one ordinary layer that computes base(x) + delta(x)."""
-        weight, bias = self.delta_weight(), self.delta_bias()
-        return (
-            self.weight if weight is None else self.weight + weight,
-            self.bias if bias is None else bias if self.bias is None else self.bias + bias,
-        )
+        weight = self.delta_weight()
+        return self.weight if weight is None else self.weight + weight, self.merged_bias()
+
+    def merged_bias(self) -> Tensor | None:
+        """Returns the bias of that layer."""
+        bias = self.delta_bias()
+        return self.bias if bias is None else bias if self.bias is None else self.bias + bias
 
     def plain(self, x: Tensor) -> Tensor:
         """Returns base(x) + delta(x) without noise, as one product; overridden where two small products are cheaper."""

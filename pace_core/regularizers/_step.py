@@ -63,6 +63,9 @@ class Step:
 class Regularizer(Protocol):
     """Owner of the training step: how many passes, on which rows, under which noise, and the terms of the loss."""
 
+    interval: int
+    """Every interval-th step runs passes of its own kind; all others are alike."""
+
     def step(self, batch: Batch, step: int) -> Step:
         """Runs the passes and adds the loss's gradient to the parameters' (micro-batch by micro-batch)."""
         ...
@@ -80,6 +83,8 @@ class Regularizer(Protocol):
 
 class Stateless:
     """Base class for regularizers without state that do nothing after the update."""
+
+    interval = 1
 
     def after_update(self) -> None:
         return

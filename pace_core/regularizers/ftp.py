@@ -30,6 +30,8 @@ class Regularizer:
     the head is free.
     """
 
+    interval = 1
+
     def __init__(self, params: Params, context: StepContext) -> None:
         self.context, self.kappa = context, params.kappa
         head = head_prefix(context.model)

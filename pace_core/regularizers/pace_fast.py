@@ -20,6 +20,8 @@ class Params(NoiseParams):
 class Regularizer:
     """One draw a step, and a table of logits (training samples, classes) that begins at zero."""
 
+    interval = 1
+
     def __init__(self, params: Params, context: StepContext) -> None:
         self.context, self.weight = context, params.weight
         attach_noise(context.model, context.current, params)

@@ -20,7 +20,12 @@ class Precision:
 
 
 def choose_precision(training: Training, device: torch.device) -> Precision:
-    """Returns the precision that the spec asks for; `auto` is bfloat16 autocast on GPUs that have it, else float32."""
+    """Returns the precision that the spec asks for; `auto` is bfloat16 autocast on GPUs that have it, else float32.
+
+    On a GPU products of float32 are computed in TF32 (10 bits of mantissa), as its matrix units do.
+    """
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
     name = training.precision
     if name == "auto":
         name = (
