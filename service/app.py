@@ -55,7 +55,9 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
             asyncio.create_task(wakes.listen()),
             asyncio.create_task(wakes.send()),
             asyncio.create_task(number_for_ever(url, wakes)),
-            asyncio.create_task(reap_for_ever(app.state.database, settings.reap_every_s, settings.reap_grace_s)),
+            asyncio.create_task(
+                reap_for_ever(app.state.database, settings.reap_every_s, settings.reap_grace_s, settings.retry_after_s)
+            ),
             asyncio.create_task(
                 measure_for_ever(app.state.database, settings.storage_root, settings.storage_measured_every_s)
             ),

@@ -1,13 +1,13 @@
 """All tables: what migrations compare the database with."""
 
 from service.audit import tables as audit
+from service.clusters import tables as clusters
 from service.db import Base
 from service.events import tables as events
 from service.health import tables as health
 from service.jobs import tables as jobs
 from service.keys import tables as keys
-from service.leases import tables as leases
 from service.projects import tables as projects
 
 METADATA = Base.metadata
-MODULES = (projects, keys, audit, jobs, events, leases, health)
+MODULES = (projects, keys, audit, jobs, events, clusters, health)

@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     """Seconds between two looks for lost attempts."""
     reap_grace_s: float = Field(default=15.0, ge=0)
     """How long after a start workers have to be heard again before the first look."""
+    retry_after_s: float = Field(default=2.0, ge=0, le=600)
+    """Seconds before a job that broke is tried again; four times as many after each further failure, 600 at most."""
     worker_seen_s: float = Field(default=90.0, gt=0)
     """A cluster that has not asked for work for this long counts as gone."""
     part_silent_s: float = Field(default=30.0, gt=0)

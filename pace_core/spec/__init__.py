@@ -14,7 +14,7 @@ from pace_core.spec.cell import cell_hash
 from pace_core.spec.errors import Fault, Interrupted, RunError, SpecError
 from pace_core.spec.estimate import Estimate, estimate
 from pace_core.spec.events import Directive, Event, EventType, Reporter
-from pace_core.spec.lifecycle import ENDED, LEASED, MOVES, REASONS, EndReason, Move, State
+from pace_core.spec.lifecycle import ENDED, INFRASTRUCTURE, LEASED, MOVES, REASONS, EndReason, Move, State
 from pace_core.spec.params import ParamsModel
 from pace_core.spec.recipes import Recipe, RecipeRow, load_recipes, merged, spec_of_recipe
 from pace_core.spec.result import RESULTS_VERSION, Adapter, Metric, Provenance, RunResult
@@ -23,6 +23,7 @@ from pace_core.spec.validate import validate
 
 __all__ = [
     "ENDED",
+    "INFRASTRUCTURE",
     "LEASED",
     "MOVES",
     "REASONS",

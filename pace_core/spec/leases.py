@@ -22,6 +22,10 @@ class Slot(BaseModel):
     memory_bytes: int = Field(ge=0, lt=2**63, strict=True)
     """Memory free for a job now: the GPU's, or the node's for a CPU slot."""
     node: Name = ""
+    labels: dict[Name, Name] = Field(default={}, max_length=50)
+    """What a job can require: of the node, such as `gpu`, and of the whole cluster."""
+    trouble: Annotated[str, Field(max_length=1_000)] = ""
+    """Why it takes nothing now though nothing runs in it; empty where it does."""
 
 
 class Holding(BaseModel):

@@ -100,3 +100,6 @@ REASONS: dict[str, EndReason] = {
     "lost": EndReason(State.FAILED, True, "The worker that ran the attempt is gone."),
     "timed_out": EndReason(State.FAILED, False, "The job ran longer than its max_runtime."),
 }
+
+INFRASTRUCTURE = frozenset(name for name, reason in REASONS.items() if reason.retryable)
+"""Reasons that may lie in where the attempt ran: another one, elsewhere, may do better."""

@@ -1,8 +1,8 @@
 """RunSpec: everything that decides what a run computes."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from pace_core.spec.params import ParamsModel, Section
 from pace_core.spec.text import LONGEST_NAME, is_one_line
@@ -143,6 +143,16 @@ class Training(ParamsModel):
         return self.warmup_epochs or 0.0
 
 
+def _label(text: str) -> str:
+    if not 1 <= len(text) <= 100 or not is_one_line(text) or text != text.strip() or set(text) & set("=,"):
+        raise ValueError("must be 1 to 100 characters of one line, without `=` and commas, as workers' labels are")
+    return text
+
+
+Label = Annotated[str, AfterValidator(_label)]
+"""Name or value of a worker's label."""
+
+
 class Resources(ParamsModel):
     """Resources that the run computes with; they change no result except in the last bits."""
 
@@ -151,6 +161,8 @@ class Resources(ParamsModel):
     """CPU threads of the training process."""
     memory_gib: float | None = Field(default=None, gt=0, le=100_000)
     """Free memory a slot must have to be given the run; estimated where None."""
+    requires: dict[Label, Label] = Field(default={}, max_length=20)
+    """Labels that a slot must have, with their values, such as {gpu: H100}; `pace workers` lists them."""
 
 
 class RunSpec(Section):

@@ -9,6 +9,7 @@ import httpx2
 from service.client._sync import Face, Loop, call, iterate
 from service.client.access import AsyncAudit, AsyncKeys, AsyncProjects
 from service.client.address import find_address
+from service.client.clusters import AsyncClusters
 from service.client.connection import Connection
 from service.client.jobs import AsyncJobs
 from service.client.models import Readiness
@@ -35,6 +36,7 @@ class AsyncClient:
         self.keys = AsyncKeys(self._connection)
         self.projects = AsyncProjects(self._connection)
         self.audit = AsyncAudit(self._connection)
+        self.clusters = AsyncClusters(self._connection)
 
     async def catalogue(self, kind: Kind) -> list[dict[str, Any]]:
         """Lists everything of one kind that a spec can name; methods, regularizers, sources with their JSON Schema."""
@@ -124,6 +126,15 @@ class Audit(Face[AsyncAudit]):
     list = call(AsyncAudit.list)
 
 
+class Clusters(Face[AsyncClusters]):
+    """AsyncClusters with ordinary calls."""
+
+    list = call(AsyncClusters.list)
+    drain = call(AsyncClusters.drain)
+    undrain = call(AsyncClusters.undrain)
+    forget = call(AsyncClusters.forget)
+
+
 class Client(Face[AsyncClient]):
     """AsyncClient with ordinary calls."""
 
@@ -137,6 +148,7 @@ class Client(Face[AsyncClient]):
         self.keys = Keys(self.behind.keys, self.loop)
         self.projects = Projects(self.behind.projects, self.loop)
         self.audit = Audit(self.behind.audit, self.loop)
+        self.clusters = Clusters(self.behind.clusters, self.loop)
 
     catalogue = call(AsyncClient.catalogue)
     leaderboard = call(AsyncClient.leaderboard)

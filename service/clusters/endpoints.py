@@ -1,100 +1,141 @@
-"""Which clusters there are, what runs there, and how one that is gone is forgotten."""
+"""Which clusters there are, what runs there, how they are drained, and how one that is gone is forgotten."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec.leases import Slot
 from service.audit import log
-from service.db import Transaction
+from service.clusters.closures import Closures, close, closures, open_again
+from service.clusters.fit import there
+from service.clusters.schemas import ClosureView, ClusterView, Drain, Kind, Place, SlotView
+from service.clusters.tables import Cluster
+from service.db import Database, Transaction
+from service.health.tables import PartHeartbeat
 from service.jobs.tables import Attempt, Job
 from service.keys.auth import Admin
-from service.leases.tables import Cluster
 from service.problems import Conflict, NotFound
 from service.settings import Settings
+from service.wake import QUEUE, notify
 
 router = APIRouter(prefix="/v1/clusters", tags=["clusters"])
 
-
-class SlotView(BaseModel):
-    """A place that runs one job at a time."""
-
-    name: str
-    node: str
-    device: str
-    memory_bytes: int
-    job: str | None
+_Name = Annotated[str, Path(max_length=100)]
 
 
-class ClusterView(BaseModel):
-    """A Ray cluster, as its dispatcher last described it."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    name: str
-    there: bool
-    """Whether it was heard of lately."""
-    seen_at: datetime
-    code_version: str
-    slots: list[SlotView]
-
-
-@router.get("", summary="List clusters and what runs in their slots")
+@router.get("", summary="List clusters, what runs in their slots and why one takes nothing")
 async def list_clusters(request: Request, session: Transaction, _: Admin) -> dict[str, list[ClusterView]]:
     settings: Settings = request.app.state.settings
+    jobs, closed = await _running(session), await closures(session)
+    found = await session.execute(select(Cluster, there(settings.worker_seen_s)).order_by(Cluster.name))
+    return {"data": [_view(cluster, is_there, jobs, closed) for cluster, is_there in found]}
+
+
+@router.post("/{name}/drain", summary="Let a cluster, a node or a slot take no more jobs")
+async def drain(request: Request, caller: Admin, name: _Name, body: Drain) -> ClusterView:
+    """What runs there comes to its end; with `now` it stops at a checkpoint and goes on elsewhere."""
+    database: Database = request.app.state.database
+    async with database.transaction() as session:
+        place = await _place(session, name, body)
+        await close(session, place, Kind.DRAINED, body.reason, owner=caller.owner)
+        said = body.model_dump(exclude_defaults=True)
+        log.record(session, request, caller, "cluster.drain", name, **said)
+    if body.now:
+        async with database.transaction() as session:  # after the commit: from now on nothing begins there any more
+            await _evict(session, place)
+    async with database.transaction() as session:
+        return await _one(session, request, name)
+
+
+@router.post("/{name}/undrain", summary="Let a cluster, a node or a slot take jobs again")
+async def undrain(
+    request: Request, session: Transaction, caller: Admin, name: _Name, body: Place | None = None
+) -> ClusterView:
+    """Also ends every quarantine in it. What was drained by itself within it stays so."""
+    body = body or Place()
+    if await open_again(session, await _place(session, name, body)):
+        log.record(session, request, caller, "cluster.undrain", name, **body.model_dump(exclude_none=True))
+        notify(session, QUEUE)
+    return await _one(session, request, name)
+
+
+@router.delete("/{name}", status_code=204, summary="Forget a cluster that is gone")
+async def forget(request: Request, session: Transaction, caller: Admin, name: _Name) -> None:
+    """One that is there would announce itself again: end its dispatcher first."""
+    settings: Settings = request.app.state.settings
+    found = await session.execute(
+        select(Cluster, there(settings.worker_seen_s)).where(Cluster.name == name).with_for_update(of=Cluster)
+    )
+    row = found.one_or_none()
+    if row is None:
+        raise NotFound(f"there is no cluster {name!r}")
+    cluster, is_there = row
+    if is_there:
+        raise Conflict(
+            f"cluster {name} is there (heard of at {cluster.seen_at:%H:%M:%S} UTC); end its dispatcher first"
+        )
+    await session.delete(cluster)
+    await session.execute(delete(PartHeartbeat).where(PartHeartbeat.cluster == name))
+    log.record(session, request, caller, "cluster.forget", name)
+
+
+async def _place(session: AsyncSession, name: str, asked: Place) -> tuple[str, str, str]:
+    """Cluster, node and slot, the latter two empty where they are not named. Raises NotFound."""
+    slots = (await session.execute(select(Cluster.slots).where(Cluster.name == name))).scalar_one_or_none()
+    if slots is None:
+        raise NotFound(f"there is no cluster {name!r}")
+    if asked.node is None and asked.slot is None:
+        return name, "", ""
+    for slot in map(Slot.model_validate, slots):
+        if asked.node in (None, slot.node) and asked.slot in (None, slot.name):
+            return name, slot.node, slot.name if asked.slot else ""
+    raise NotFound(f"cluster {name} has no slot {asked.slot or ''} of node {asked.node or 'any'}; see GET /v1/clusters")
+
+
+async def _evict(session: AsyncSession, place: tuple[str, str, str]) -> None:
+    cluster, node, slot = place
+    live = select(Job.id).where(Job.id == Attempt.job, Job.attempt == Attempt.number, Job.lease_expires_at.is_not(None))
+    there = [Attempt.cluster == cluster, Attempt.ended_at.is_(None), live.exists()]
+    there += [Attempt.node == node] if node else []
+    there += [Attempt.slot == slot] if slot else []
+    await session.execute(update(Attempt).where(*there).values(evicted=True))
+
+
+async def _running(session: AsyncSession) -> dict[tuple[str, str], str]:
     running = await session.execute(
         select(Attempt.cluster, Attempt.slot, Job.id)
         .join(Job, (Attempt.job == Job.id) & (Attempt.number == Job.attempt))
         .where(Job.lease_expires_at.is_not(None))
     )
-    jobs = {(cluster, slot): job for cluster, slot, job in running}
-    found = await session.execute(select(Cluster, _there(settings).label("there")).order_by(Cluster.name))
-    return {"data": [_view(cluster, there, jobs) for cluster, there in found]}
+    return {(cluster, slot): job for cluster, slot, job in running}
 
 
-@router.delete("/{name}", status_code=204, summary="Forget a cluster that is gone")
-async def forget(
-    request: Request, session: Transaction, caller: Admin, name: Annotated[str, Path(max_length=100)]
-) -> None:
-    """One that is there would announce itself again: end its dispatcher first."""
+async def _one(session: AsyncSession, request: Request, name: str) -> ClusterView:
     settings: Settings = request.app.state.settings
-    found = await session.execute(
-        select(Cluster, _there(settings)).where(Cluster.name == name).with_for_update(of=Cluster)
-    )
-    row = found.one_or_none()
-    if row is None:
-        raise NotFound(f"there is no cluster {name!r}")
-    cluster, there = row
-    if there:
-        raise Conflict(
-            f"cluster {name} is there (heard of at {cluster.seen_at:%H:%M:%S} UTC); end its dispatcher first"
-        )
-    await session.delete(cluster)
-    log.record(session, request, caller, "cluster.forget", name)
+    found = await session.execute(select(Cluster, there(settings.worker_seen_s)).where(Cluster.name == name))
+    cluster, is_there = found.one()
+    return _view(cluster, is_there, await _running(session), await closures(session, name))
 
 
-def _there(settings: Settings) -> ColumnElement[bool]:
-    return Cluster.seen_at >= func.now() - func.make_interval(0, 0, 0, 0, 0, 0, settings.worker_seen_s)
-
-
-def _view(cluster: Cluster, there: bool, jobs: dict[tuple[str, str], str]) -> ClusterView:
-    slots = [Slot.model_validate(slot) for slot in cluster.slots]
+def _view(cluster: Cluster, is_there: bool, jobs: dict[tuple[str, str], str], closed: Closures) -> ClusterView:
+    whole = closed.of_cluster(cluster.name)
     return ClusterView(
         name=cluster.name,
-        there=there,
+        there=is_there,
         seen_at=cluster.seen_at,
         code_version=cluster.code_version,
-        slots=[
-            SlotView(
-                name=slot.name,
-                node=slot.node,
-                device=slot.device,
-                memory_bytes=slot.memory_bytes,
-                job=jobs.get((cluster.name, slot.name)),
-            )
-            for slot in slots
-        ],
+        dispatcher=cluster.dispatcher,
+        closed=ClosureView.model_validate(whole) if whole else None,
+        slots=[_slot(cluster.name, Slot.model_validate(slot), jobs, closed) for slot in cluster.slots],
+    )
+
+
+def _slot(cluster: str, slot: Slot, jobs: dict[tuple[str, str], str], closed: Closures) -> SlotView:
+    why = closed.of(cluster, slot)
+    return SlotView(
+        **slot.model_dump(),
+        job=jobs.get((cluster, slot.name)),
+        closed=ClosureView.model_validate(why) if why else None,
     )

@@ -24,6 +24,7 @@ router = APIRouter(tags=["health"])
 
 _log = structlog.get_logger()
 _SPEAKS = {"dispatcher": Role.WORKER, "ray": Role.WORKER, "mlflow": Role.TRACKING, "tracking": Role.TRACKING}
+_BADNESS = ("ok", "silent", "failing")
 _PARTS: tuple[str, ...] = get_args(Heartbeat.model_fields["part"].annotation)
 
 
@@ -57,7 +58,7 @@ async def readyz(request: Request, response: Response, known: MaybeCaller) -> Re
     settings: Settings = request.app.state.settings
     try:
         async with database.transaction() as session:
-            heartbeats = {row.part: row for row in (await session.execute(select(PartHeartbeat))).scalars()}
+            heartbeats = list((await session.execute(select(PartHeartbeat).order_by(PartHeartbeat.cluster))).scalars())
             now = (await session.execute(select(func.now()))).scalar_one()
     except (DBAPIError, PoolTimeout, OSError):
         _log.exception("the database does not answer")
@@ -65,14 +66,26 @@ async def readyz(request: Request, response: Response, known: MaybeCaller) -> Re
         parts = {"postgres": Part(status="failing", detail="does not answer; the log has more", at=None)}
         return Readiness(ready=False, complete=False, parts=parts)
     parts = {"postgres": Part(status="ok", detail="", at=now)}
-    parts |= {name: _part(heartbeats.get(name), now, settings.part_silent_s) for name in _PARTS}
+    for name in _PARTS:
+        said = {beat.cluster: _part(beat, now, settings.part_silent_s) for beat in heartbeats if beat.part == name}
+        parts[name] = _together(said)
     complete = all(part.status == "ok" for part in parts.values())
     return Readiness(ready=True, complete=complete, parts=parts if known else {})
 
 
-def _part(heartbeat: PartHeartbeat | None, now: datetime, seen_s: float) -> Part:
-    if heartbeat is None:
+def _together(clusters: dict[str, Part]) -> Part:
+    """The part of all clusters: as bad as the worst of them, which is named where there are several."""
+    if not clusters:
         return Part(status="unknown", detail="never heard of", at=None)
+    worst = max(clusters, key=lambda name: _BADNESS.index(clusters[name].status))
+    part = clusters[worst]
+    if len(clusters) == 1:
+        return part
+    ok = sum(other.status == "ok" for other in clusters.values())
+    return part.model_copy(update={"detail": f"{worst}: {part.detail or part.status}; {ok} of {len(clusters)} ok"})
+
+
+def _part(heartbeat: PartHeartbeat, now: datetime, seen_s: float) -> Part:
     age_s = (now - heartbeat.at).total_seconds()
     if age_s > seen_s:
         return Part(status="silent", detail=f"not heard of for {age_s:.0f} s", at=heartbeat.at)
@@ -81,9 +94,11 @@ def _part(heartbeat: PartHeartbeat | None, now: datetime, seen_s: float) -> Part
 
 @router.post("/v1/heartbeats", status_code=204, summary="Say how a part of the stack is", tags=["workers"])
 async def post_heartbeat(session: Transaction, caller: PartKey, body: Heartbeat) -> None:
-    """A worker's key speaks for dispatcher and Ray, tracking's for tracking and MLflow."""
+    """A worker's key speaks for its cluster's dispatcher and Ray, tracking's for tracking and MLflow."""
     if caller.role is not _SPEAKS[body.part]:
         raise Forbidden(f"a key of role {caller.role} does not speak for {body.part}; use one of {_SPEAKS[body.part]}")
     said = {"ok": body.ok, "detail": body.detail, "at": func.now()}
-    kept = insert(PartHeartbeat).values(part=body.part, **said)
-    await session.execute(kept.on_conflict_do_update(index_elements=[PartHeartbeat.part], set_=said))
+    kept = insert(PartHeartbeat).values(part=body.part, cluster=caller.cluster or "", **said)
+    await session.execute(
+        kept.on_conflict_do_update(index_elements=[PartHeartbeat.part, PartHeartbeat.cluster], set_=said)
+    )

@@ -14,6 +14,8 @@ class PartHeartbeat(Base):
     __tablename__ = "heartbeats"
 
     part: Mapped[str] = mapped_column(primary_key=True)
+    cluster: Mapped[str] = mapped_column(primary_key=True, server_default="")
+    """Empty for what the whole installation has one of."""
     ok: Mapped[bool]
     detail: Mapped[str]
     at: Mapped[datetime] = mapped_column(server_default=func.now())

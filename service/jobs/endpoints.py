@@ -8,9 +8,11 @@ from fastapi.responses import JSONResponse
 from pace_core.spec import State, estimate
 from pace_core.spec.departures import notices
 from service.audit import log
+from service.clusters.fit import seen_slots
 from service.db import Database, Transaction
 from service.events.log import count_deletion
 from service.jobs.files import delete_files
+from service.jobs.needs import Needs
 from service.jobs.queries import JobFilters, attempts, find, page
 from service.jobs.schemas import (
     AttemptView,
@@ -26,7 +28,6 @@ from service.jobs.tables import Job
 from service.jobs.views import views
 from service.keys.auth import Reader, Tracking, User, still_valid
 from service.keys.secrets import topic
-from service.leases.fit import seen_slots
 from service.limits.queries import check_priority, check_tags, of_project
 from service.problems import Conflict
 from service.wake import Wakes
@@ -66,7 +67,7 @@ async def post_job(
             spec=spec.json_dict(),
             row=row,
             estimate=estimate(spec, catalogue),
-            waiting_for=slots.lacking(probe.device, probe.memory_bytes),
+            waiting_for=slots.lacking(Needs.of_lane(probe.lane)),
             notices=notices(spec.json_dict(), row, catalogue),
         )
         return JSONResponse(answer.model_dump(mode="json"))

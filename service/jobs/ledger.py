@@ -110,9 +110,16 @@ async def pause(session: AsyncSession, job: str, attempt: int, end: End, failed:
     return await _end_attempt(session, job, "pause", attempt, end, values)
 
 
-async def requeue(session: AsyncSession, job: str, attempt: int, end: End, failed: bool = True) -> bool:
-    """The attempt ended and another one is due; `failed` says whether it counts against max_attempts."""
-    values = {"reason": end.reason, "message": end.message, "failures": Job.failures + (1 if failed else 0)}
+async def requeue(
+    session: AsyncSession, job: str, attempt: int, end: End, failed: bool = True, delay_s: float = 0.0
+) -> bool:
+    """The attempt ended and another one is due, after `delay_s`; `failed`: whether it counts against max_attempts."""
+    values = {
+        "reason": end.reason,
+        "message": end.message,
+        "failures": Job.failures + (1 if failed else 0),
+        "not_before": _in(delay_s) if delay_s > 0 else None,
+    }
     if not await _end_attempt(session, job, "requeue", attempt, end, values):
         return False
     notify(session, QUEUE)
@@ -160,19 +167,30 @@ async def cancel_idle(session: AsyncSession, job: str) -> bool:
         "message": REASONS["cancelled"].sentence,
         "ended_at": func.now(),
         "cancel_requested_at": func.coalesce(Job.cancel_requested_at, func.now()),
+        "not_before": None,
     }
     return await _move(session, job, "cancel", values, sources=MOVES["cancel"].sources - LEASED) is not None
 
 
 async def hold(session: AsyncSession, job: str) -> bool:
     """Pauses a job that waits in the queue."""
-    return await _move(session, job, "hold", {"pause_requested_at": None}) is not None
+    return await _move(session, job, "hold", {"pause_requested_at": None, "not_before": None}) is not None
 
 
 async def resume(session: AsyncSession, job: str) -> bool:
     """A paused job queues again."""
     values = {"pause_requested_at": None, "reason": None, "message": None}
     if await _move(session, job, "resume", values) is None:
+        return False
+    notify(session, QUEUE)
+    return True
+
+
+async def let_in(session: AsyncSession) -> bool:
+    """Puts the jobs whose delay is over back into their lines; whether there were any."""
+    due = select(Job.id).where(Job.not_before <= func.now()).with_for_update(skip_locked=True)
+    moved = await session.execute(update(Job).where(Job.id.in_(due)).values(not_before=None).returning(Job.id))
+    if moved.first() is None:
         return False
     notify(session, QUEUE)
     return True

@@ -4,6 +4,9 @@ import json
 import math
 from typing import NamedTuple
 
+from pace_core.spec import Resources
+from pace_core.spec.leases import Slot
+
 
 class Needs(NamedTuple):
     """Jobs of equal needs stand in one lane of the queue: what fits one of them fits all."""
@@ -12,20 +15,37 @@ class Needs(NamedTuple):
     """cpu, cuda, or auto: either."""
     memory_bytes: int
     """What a slot must have free; 0 where that is not known."""
+    requires: tuple[tuple[str, str], ...] = ()
+    """Labels that a slot must have, with their values, in the order of their names."""
+
+    @classmethod
+    def of(cls, resources: Resources, estimated_bytes: float | None) -> "Needs":
+        """The needs of a run with these resources, whose memory was estimated as that much."""
+        asked = resources.memory_gib
+        memory = estimated_bytes if asked is None else asked * 2**30
+        return cls(
+            resources.device, 0 if memory is None else rounded(memory), tuple(sorted(resources.requires.items()))
+        )
 
     @property
     def lane(self) -> str:
         """As it is stored."""
-        return json.dumps(self)
+        return json.dumps([self.device, self.memory_bytes, *self.requires])
 
     @classmethod
     def of_lane(cls, lane: str) -> "Needs":
         """The needs of a stored lane."""
-        return cls(*json.loads(lane))
+        device, memory_bytes, *requires = json.loads(lane)
+        return cls(device, memory_bytes, tuple((label, value) for label, value in requires))
 
-    def fit(self, device: str, memory_bytes: int) -> bool:
-        """Whether a slot of that device with that much free memory can run such a job."""
-        return self.device in ("auto", device) and self.memory_bytes <= memory_bytes
+    def fit(self, slot: Slot, memory_bytes: int | None = None) -> bool:
+        """Whether the slot can run such a job, with that much free memory where it is not what the slot announced."""
+        free = slot.memory_bytes if memory_bytes is None else memory_bytes
+        return (
+            self.device in ("auto", slot.device)
+            and self.memory_bytes <= free
+            and all(slot.labels.get(label) == value for label, value in self.requires)
+        )
 
 
 def rounded(memory_bytes: float) -> int:

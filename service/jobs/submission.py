@@ -21,7 +21,7 @@ from pace_core.spec import (
 )
 from service.ids import new_id
 from service.jobs import ledger
-from service.jobs.needs import Needs, rounded
+from service.jobs.needs import Needs
 from service.jobs.schemas import JobRequest
 from service.jobs.tables import IdempotencyKey, Job
 from service.keys.auth import Caller
@@ -113,9 +113,7 @@ async def start_of(session: AsyncSession, request: JobRequest, spec: RunSpec, ca
 def new_job(spec: RunSpec, catalogue: Catalogue) -> Job:
     """Makes a job of that spec, with what follows from the spec filled in."""
     found = find_task(spec.task.name)
-    asked = spec.resources.memory_gib
-    memory = estimate(spec, catalogue).memory_bytes if asked is None else asked * 2**30
-    needs = Needs(spec.resources.device, 0 if memory is None else rounded(memory))
+    needs = Needs.of(spec.resources, estimate(spec, catalogue).memory_bytes)
     return Job(
         id=new_id("job"),
         attempt=0,

@@ -3,14 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Computed, ForeignKey, Index, func, text
+from sqlalchemy import BigInteger, CheckConstraint, Computed, ForeignKey, Index, false, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from pace_core.spec import ENDED, LEASED, State
+from pace_core.spec import ENDED, INFRASTRUCTURE, LEASED, State
 from service.db import Base
 
 
-def _among(column: str, states: frozenset[State] | type[State]) -> str:
+def _among(column: str, states: frozenset[State] | frozenset[str] | type[State]) -> str:
     return f"{column} IN ({', '.join(repr(str(state)) for state in sorted(states))})"
 
 
@@ -19,7 +19,9 @@ WORDS = (
     " '[^[:alnum:]]+', ' ', 'g'))"
 )
 """What a search looks through."""
-_QUEUED = text("state = 'queued'")
+_IN_LINE = text("state = 'queued' AND not_before IS NULL")
+INFRASTRUCTURE_ENDS = _among("reason", INFRASTRUCTURE)
+"""What an attempt ends with that may be the fault of where it ran."""
 
 
 class Job(Base):
@@ -34,8 +36,9 @@ class Job(Base):
         CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="succeeded_has_result"),
         CheckConstraint("priority BETWEEN 0 AND 100", name="priority"),
         CheckConstraint("max_attempts >= 1 AND failures <= max_attempts", name="attempts"),
-        Index("ix_jobs_lanes", "lane", "project", "owner", text("priority DESC"), "id", postgresql_where=_QUEUED),
-        Index("ix_jobs_oldest", "lane", "project", "owner", "created_at", postgresql_where=_QUEUED),
+        Index("ix_jobs_lanes", "lane", "project", "owner", text("priority DESC"), "id", postgresql_where=_IN_LINE),
+        Index("ix_jobs_oldest", "lane", "project", "owner", "created_at", postgresql_where=_IN_LINE),
+        Index("ix_jobs_not_before", "not_before", postgresql_where=text("not_before IS NOT NULL")),
         Index("ix_jobs_leases", "lease_expires_at", postgresql_where=text("lease_expires_at IS NOT NULL")),
         Index("ix_jobs_project", "project", "id"),
         Index("ix_jobs_state", "project", "state", "id"),
@@ -70,6 +73,8 @@ class Job(Base):
     """Seconds spent in attempts that have ended."""
     max_runtime_s: Mapped[float | None]
     lease_expires_at: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    """Until then a queued job is in no line; None where it is in one."""
     pause_requested_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
 
@@ -114,6 +119,10 @@ class Attempt(Base):
     """One try of a worker at a job."""
 
     __tablename__ = "attempts"
+    __table_args__ = (
+        Index("ix_attempts_hard", "cluster", "ended_at", postgresql_where=text(INFRASTRUCTURE_ENDS)),
+        Index("ix_attempts_slot", "cluster", "slot", "ended_at"),
+    )
 
     job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -133,6 +142,8 @@ class Attempt(Base):
     ended_at: Mapped[datetime | None]
     reason: Mapped[str | None]
     message: Mapped[str | None]
+    evicted: Mapped[bool] = mapped_column(server_default=false())
+    """Whether it shall stop at a checkpoint, so that the job goes on elsewhere."""
     said_end: Mapped[bool]
     """Whether its own end event arrived; a repetition of that report is then answered, not refused."""
 

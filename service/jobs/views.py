@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import State
+from service.clusters.fit import Slots, seen_slots
+from service.jobs.needs import Needs
 from service.jobs.schemas import JobView
 from service.jobs.tables import Job
-from service.leases.fit import Slots, seen_slots
 from service.limits.queries import full_projects
 from service.settings import Settings
 
@@ -34,4 +35,4 @@ async def views(session: AsyncSession, jobs: Sequence[Job], settings: Settings) 
 def _waiting_for(job: Job, slots: Slots, full: Mapping[str, int]) -> str:
     if job.project in full:
         return f"its project, which has {full[job.project]} running, as many as it may"
-    return slots.waiting_for(job.device, job.memory_bytes)
+    return slots.waiting_for(Needs.of_lane(job.lane), job.not_before)

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import LEASED
 from pace_core.spec.leases import Holding, Lease, LeaseRequest, LeaseResponse, Slot
+from service.clusters.tables import Cluster
 from service.db import Database
 from service.jobs import ledger
 from service.jobs.ledger import End
@@ -18,7 +19,6 @@ from service.keys.auth import Caller, cluster_of, still_valid
 from service.keys.secrets import hashed, topic
 from service.leases.queue import choose
 from service.leases.settle import settle
-from service.leases.tables import Cluster
 from service.limits.queries import most_running
 from service.settings import Settings
 from service.wake import QUEUE, Wakes
@@ -51,7 +51,7 @@ async def lease(
             await still_valid(session, caller)
             if not await _newest(session, cluster, generation):
                 return LeaseResponse(leases=[], lost=[], lease_s=settings.lease_s)
-            taken = await _taken_slots(session, cluster, request)
+            taken = await _taken_slots(session, cluster, request, settings.retry_after_s)
             lost = await _lost(session, request.holding)
             free = [slot for slot in request.slots if slot.name not in taken]
             leases = await _claim(session, settings, cluster, request, free)
@@ -77,11 +77,13 @@ async def _announce(session: AsyncSession, cluster: str, request: LeaseRequest) 
 
 
 async def _newest(session: AsyncSession, cluster: str, generation: int) -> bool:
-    current = await session.execute(select(Cluster.generation).where(Cluster.name == cluster).with_for_update())
+    current = await session.execute(
+        select(Cluster.generation).where(Cluster.name == cluster).with_for_update(key_share=True)
+    )
     return current.scalar_one_or_none() == generation
 
 
-async def _taken_slots(session: AsyncSession, cluster: str, request: LeaseRequest) -> set[str]:
+async def _taken_slots(session: AsyncSession, cluster: str, request: LeaseRequest, retry_after_s: float) -> set[str]:
     """Slots announced free for which an attempt is on its way: granted or ended a moment ago, by another answer.
 
     Where nothing was heard of the attempt for longer, the cluster does not run it: it is ended here.
@@ -103,7 +105,7 @@ async def _taken_slots(session: AsyncSession, cluster: str, request: LeaseReques
     for job, attempt, silent in live:
         if silent and (job.id, job.attempt) not in holding:
             end = End("lost", f"slot {attempt.slot} of {attempt.cluster} does not run the attempt any more", False)
-            await settle(session, job, end, counts=attempt.last_seq > 0)
+            await settle(session, job, end, counts=attempt.last_seq > 0, retry_after_s=retry_after_s)
         else:
             taken.add(attempt.slot)
     return taken
@@ -125,7 +127,7 @@ async def _claim(
     session: AsyncSession, settings: Settings, cluster: str, request: LeaseRequest, slots: Sequence[Slot]
 ) -> list[Lease]:
     most = await most_running(session, settings)
-    chosen = await choose(session, cluster, slots, request.all_slots, most)
+    chosen = await choose(session, cluster, slots, request.all_slots, most, settings.worker_seen_s)
     if not chosen:
         return []
     tokens = {job: secrets.token_urlsafe(24) for job in chosen}

@@ -30,4 +30,4 @@ async def post_report(request: Request, job: _Job, attempt: _Attempt, body: Repo
     token that came with the lease, by a key of the cluster that got it.
     """
     state = request.app.state
-    return await take_report(state.database, state.settings.lease_s, cluster_of(caller), job, attempt, body)
+    return await take_report(state.database, state.settings, cluster_of(caller), job, attempt, body)

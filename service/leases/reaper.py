@@ -6,16 +6,19 @@ import structlog
 from sqlalchemy import delete, func, select
 
 from service.db import Database
+from service.jobs import ledger
 from service.jobs.ledger import End
 from service.jobs.tables import Attempt, IdempotencyKey, Job
-from service.leases.settle import settle
+from service.leases.settle import RETRY_AFTER_S, settle
 
 _KEEP_ANSWERS_S = 48 * 3600.0
 _log = structlog.get_logger()
 
 
-async def reap_for_ever(database: Database, every_s: float, grace_s: float) -> None:
-    """Looks for lost attempts again and again; several processes may do so at once.
+async def reap_for_ever(
+    database: Database, every_s: float, grace_s: float, retry_after_s: float = RETRY_AFTER_S
+) -> None:
+    """Looks for lost attempts and for jobs whose delay is over, again and again; several processes may do so at once.
 
     After a time in which the service or its database was away, workers first have `grace_s` to be heard again.
     """
@@ -23,13 +26,15 @@ async def reap_for_ever(database: Database, every_s: float, grace_s: float) -> N
     while True:
         await asyncio.sleep(pause_s)
         try:
+            async with database.transaction() as session:
+                await ledger.let_in(session)
             now = await _database_s(database)
             slept = before is not None and now - before > pause_s + max(1.0, grace_s / 2)
             before = now
             if slept:  # this process was stopped for a while, in which no worker could be heard
                 pause_s = grace_s
                 continue
-            while await reap_one(database):
+            while await reap_one(database, retry_after_s):
                 pass
             await _forget_answers(database)
             pause_s = every_s
@@ -43,7 +48,7 @@ async def _database_s(database: Database) -> float:
         return float((await session.execute(select(func.extract("epoch", func.clock_timestamp())))).scalar_one())
 
 
-async def reap_one(database: Database) -> str | None:
+async def reap_one(database: Database, retry_after_s: float = RETRY_AFTER_S) -> str | None:
     """Ends one attempt whose lease has run out, in a transaction of its own; the job's id, None where there is none."""
     async with database.transaction() as session:
         found = await session.execute(
@@ -61,7 +66,7 @@ async def reap_one(database: Database) -> str | None:
         )
         end = End("lost", f"nothing was heard of attempt {job.attempt} any more", False)
         # an attempt that never said anything may not have reached a worker at all: it uses up none
-        await settle(session, job, end, counts=heard.scalar_one() > 0)
+        await settle(session, job, end, counts=heard.scalar_one() > 0, retry_after_s=retry_after_s)
         _log.warning("attempt lost", job=job.id, attempt=job.attempt)
         return job.id
 

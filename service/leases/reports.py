@@ -20,12 +20,13 @@ from service.jobs.tables import Attempt, Job
 from service.keys.secrets import hashed
 from service.leases.settle import settle
 from service.problems import Invalid, LeaseFenced, NotFound, ReportGap
+from service.settings import Settings
 
 _RENEW_S = 2.0  # reports that only ask for the directive come several times a second and need no write each
 
 
 async def take_report(
-    database: Database, lease_s: float, cluster: str, job_id: str, attempt_number: int, report: Report
+    database: Database, settings: Settings, cluster: str, job_id: str, attempt_number: int, report: Report
 ) -> ReportResponse:
     """Stores the new events, renews the lease and makes the moves they mean, in one transaction.
 
@@ -49,13 +50,13 @@ async def take_report(
                 return ReportResponse(acknowledged=attempt.last_seq, directive="stop")  # its answer was lost
             raise LeaseFenced(f"attempt {attempt_number} of {job_id} is over; the job is {job.state}")
         _check_order(new, attempt.last_seq)
-        await _store(session, job, attempt, now, new, lease_s)
+        await _store(session, job, attempt, now, new, settings.lease_s)
         timed_out = _timed_out(job, attempt, now)
         if new and new[-1].type is EventType.END:
-            await _end(session, job, attempt, new[-1], timed_out)
+            await _end(session, job, attempt, new[-1], timed_out, settings.retry_after_s)
             directive: Directive = "stop"
         else:
-            directive = _directive(job, timed_out)
+            directive = _directive(job, attempt, timed_out)
         return ReportResponse(acknowledged=new[-1].seq if new else attempt.last_seq, directive=directive)
 
 
@@ -107,7 +108,9 @@ async def _store(
     await append(session, job.id, [from_run(job.attempt, event) for event in new])
 
 
-async def _end(session: AsyncSession, job: Job, attempt: Attempt, event: Event, timed_out: bool) -> None:
+async def _end(
+    session: AsyncSession, job: Job, attempt: Attempt, event: Event, timed_out: bool, retry_after_s: float
+) -> None:
     data = storable(event.data)
     reason, message = data.get("reason"), str(data.get("message") or "")
     if reason not in REASONS:
@@ -116,7 +119,7 @@ async def _end(session: AsyncSession, job: Job, attempt: Attempt, event: Event, 
     if reason == "succeeded" and _leads_out(data.get("result"), attempt.folder):
         reason, message = "crashed", "the worker's result names an adapter outside of its attempt's folder"
     end = End(reason, message or REASONS[reason].sentence, by_report=True)
-    await settle(session, job, end, result=data.get("result"), timed_out=timed_out)
+    await settle(session, job, end, result=data.get("result"), timed_out=timed_out, retry_after_s=retry_after_s)
 
 
 def _leads_out(result: Any, folder: str) -> bool:
@@ -134,7 +137,7 @@ def _timed_out(job: Job, attempt: Attempt, now: datetime) -> bool:
     return job.max_runtime_s is not None and spent >= job.max_runtime_s
 
 
-def _directive(job: Job, timed_out: bool) -> Directive:
+def _directive(job: Job, attempt: Attempt, timed_out: bool) -> Directive:
     if job.cancel_requested_at is not None or timed_out:
         return "stop"
-    return "continue" if job.pause_requested_at is None else "pause"
+    return "pause" if attempt.evicted or job.pause_requested_at is not None else "continue"

@@ -6,10 +6,15 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import REASONS, RunResult, cell_hash, load_benchmarks
+from pace_core.spec import INFRASTRUCTURE, REASONS, RunResult, cell_hash, load_benchmarks
 from service.jobs import ledger
 from service.jobs.ledger import End
 from service.jobs.tables import Job
+from service.leases.quarantine import judge
+
+RETRY_AFTER_S = 2.0
+"""The first delay, where the settings say nothing else; each further failure makes it four times as long."""
+_LONGEST_DELAY_S = 600.0
 
 
 async def settle(
@@ -20,11 +25,13 @@ async def settle(
     result: dict[str, Any] | None = None,
     timed_out: bool = False,
     counts: bool = True,
+    retry_after_s: float = RETRY_AFTER_S,
 ) -> None:
     """Moves the job as the end of its current attempt asks; the job's row is locked by the caller.
 
     A run that succeeded stays so, whatever was asked of it meanwhile. What stopped without being asked to, because
-    its worker went down, uses up no attempt, nor does what never reached a worker (`counts` is False).
+    its worker went down, uses up no attempt, nor does what never reached a worker (`counts` is False). What broke is
+    tried again after a delay that grows with each failure.
     """
     if end.reason == "succeeded":
         try:
@@ -44,10 +51,15 @@ async def settle(
         return
     failed = counts and not stopped
     if stopped or (REASONS[end.reason].retryable and job.failures + failed < job.max_attempts):
-        again = ledger.requeue if job.pause_requested_at is None else ledger.pause
-        await again(session, job.id, job.attempt, end, failed)
+        if job.pause_requested_at is None:
+            delay_s = min(retry_after_s * 4.0**job.failures, _LONGEST_DELAY_S) if failed else 0.0
+            await ledger.requeue(session, job.id, job.attempt, end, failed, delay_s)
+        else:
+            await ledger.pause(session, job.id, job.attempt, end, failed)
     else:
         await ledger.fail(session, job.id, job.attempt, end)
+    if failed and end.reason in INFRASTRUCTURE:
+        await judge(session, job.id)
 
 
 async def _cell(session: AsyncSession, job: Job, result: RunResult) -> str:

@@ -47,7 +47,11 @@ def catalogue() -> Catalogue:
 @pytest.fixture(scope="session")
 def settings(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(
-        database_url=postgres_url, storage=str(tmp_path_factory.mktemp("storage")), reap_every_s=0.3, reap_grace_s=0
+        database_url=postgres_url,
+        storage=str(tmp_path_factory.mktemp("storage")),
+        reap_every_s=0.3,
+        reap_grace_s=0,
+        retry_after_s=0,
     )
 
 

@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse
 from pace_core.spec.leases import Heartbeat
 from service.__main__ import server_config
 from service.settings import Settings
-from tests.service.api import Api
+from tests.service.api import CPU, Api
 
 
 async def test_the_service_is_ready_without_workers_and_complete_with_them(api: Api) -> None:
@@ -95,3 +95,16 @@ async def test_openapi_describes_every_call_with_problems_and_examples(api: Api)
 async def test_a_request_s_id_is_answered_so_that_it_can_be_found_in_the_log(api: Api) -> None:
     assert (await api.http.get("/healthz", headers={"X-Request-Id": "abc-1"})).headers["x-request-id"] == "abc-1"
     assert (await api.http.get("/healthz")).headers["x-request-id"].startswith("req_")
+
+
+async def test_one_cluster_that_is_well_hides_no_other_that_is_not(api: Api) -> None:
+    for cluster, ok, detail in (("local", True, "1 node"), ("south", False, "no node"), ("west", True, "2 nodes")):
+        beat = {"part": "ray", "ok": ok, "detail": detail}
+        key = await api.worker(cluster)
+        assert (await api.call("POST", "/v1/heartbeats", json=beat, key=key)).status_code == 204
+    part = (await api.get("/readyz"))["parts"]["ray"]
+    assert (part["status"], part["detail"]) == ("failing", "south: no node; 2 of 3 ok")
+    await api.lease([], all_slots=[CPU], cluster="south")
+    await api.sql("UPDATE clusters SET seen_at = now() - interval '1 hour'")
+    assert (await api.call("DELETE", "/v1/clusters/south")).status_code == 204
+    assert (await api.get("/readyz"))["parts"]["ray"]["status"] == "ok"

@@ -101,6 +101,9 @@ ALLOWED = {
     ("POST", "/v1/projects/default/archive"): {"admin"},
     ("GET", "/v1/projects"): {"user", "reader", "tracking", "admin"},
     ("GET", "/v1/audit"): {"admin"},
+    ("GET", "/v1/clusters"): {"admin"},
+    ("POST", "/v1/clusters/local/drain"): {"admin"},
+    ("POST", "/v1/clusters/local/undrain"): {"admin"},
 }
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from service.client import Client
-from service.client.address import find_admin_key, find_stack, is_loopback
+from service.client.address import find_stack, is_loopback
+from service.client.cli.admin import admin
 from service.client.cli.output import ago, cell, failed, out, plain, print_table, print_text, table
 from service.keys.roles import Role
 from service.keys.schemas import NewKey
@@ -58,7 +58,7 @@ def create(
         raise failed(f"{save} is there already; name another file, since a key is shown only once")
     if save and not save.parent.is_dir():
         raise failed(f"there is no folder {save.parent}")
-    with _admin() as client:
+    with admin() as client:
         made = client.keys.create(name, role, owner=owner, project=project, cluster=cluster, expires_in_s=until)
         reached_at = (url or _outward(client.address.url)).rstrip("/")
     if save is None:
@@ -90,7 +90,7 @@ def list_keys(
     all: Annotated[bool, typer.Option("--all", help="Also those that work no longer.")] = False,
 ) -> None:
     """List keys, newest first."""
-    with _admin() as client:
+    with admin() as client:
         found = client.keys.list(owner=owner, role=role, project=project, all=all)
     shown = table("key", "~name", "~owner", "role", "~project", "~cluster", "made", "last used", "expires", "revoked")
     for key in found:
@@ -119,7 +119,7 @@ def revoke(
     """Make keys useless at once, also for what is open with them."""
     if bool(keys) == bool(owner):
         raise failed("name either keys by their ids, or --owner")
-    with _admin() as client:
+    with admin() as client:
         revoked = client.keys.revoke_owner(owner) if owner else [client.keys.revoke(key).id for key in keys or []]
     for key in revoked:
         out().print(f"{key}  revoked")
@@ -135,7 +135,7 @@ def rotate(
     expires: _Expires = None,
 ) -> None:
     """Make a key in the place of another, and print its secret, this once."""
-    with _admin() as client:
+    with admin() as client:
         made = client.keys.rotate(key, _seconds(overlap) or 0.0, _seconds(expires))
     _print_new(made)
     out().print(f"{key} works for {overlap} more" if _seconds(overlap) else f"{key} works no longer")
@@ -143,13 +143,13 @@ def rotate(
 
 def make(name: Annotated[str, typer.Argument()]) -> None:
     """Make a project."""
-    with _admin() as client:
+    with admin() as client:
         out().print(f"{plain(client.projects.create(name).name)}  made")
 
 
 def list_projects() -> None:
     """List the projects that your key sees."""
-    with _admin() as client:
+    with admin() as client:
         found = client.projects.list()
     shown = table("~project", "made", "archived")
     for project in found:
@@ -176,20 +176,20 @@ def limit(
     chosen = {field: value for field, value in given.items() if value is not None}
     if not chosen:
         raise failed("name at least one limit, such as --running 4")
-    with _admin() as client:
+    with admin() as client:
         client.projects.limit(name, **chosen)
     out().print(f"{plain(name)}  " + ", ".join(f"{field} {value:g}" for field, value in chosen.items()))
 
 
 def archive(name: Annotated[str, typer.Argument()]) -> None:
     """Let a project take no more jobs and keys; what it has stays."""
-    with _admin() as client:
+    with admin() as client:
         out().print(f"{plain(client.projects.archive(name).name)}  archived")
 
 
 def restore(name: Annotated[str, typer.Argument()]) -> None:
     """Let an archived project take jobs and keys again."""
-    with _admin() as client:
+    with admin() as client:
         out().print(f"{plain(client.projects.restore(name).name)}  restored")
 
 
@@ -201,7 +201,7 @@ def audit(
     limit: Annotated[int, typer.Option(min=1)] = 50,
 ) -> None:
     """Show who changed what, newest first."""
-    with _admin() as client:
+    with admin() as client:
         found = client.audit.list(actor=actor, action=action, target=target, project=project, limit=limit)
     shown = table("at (UTC)", "~who", "role", "from", "did", "to", "~project", "|detail")
     for entry in found:
@@ -217,11 +217,6 @@ def audit(
             cell(detail),
         )
     print_table(shown)
-
-
-def _admin() -> Client:
-    """With the key of the environment, else with the admin's of the stack that runs here."""
-    return Client(key=find_admin_key())
 
 
 def _print_new(key: NewKey) -> None:

@@ -1,0 +1,86 @@
+"""Why a queued job waits: whether any cluster that is there could run it at all."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from pace_core.spec.leases import Slot
+from service.clusters.closures import Closures, closures
+from service.clusters.tables import Cluster
+from service.jobs.needs import Needs
+
+
+class Slots:
+    """Every slot of the clusters that are there; of all seen so far where none is (`away`)."""
+
+    def __init__(self, clusters: Sequence[Cluster], closed: Closures, away: bool) -> None:
+        self._slots = [(cluster.name, Slot.model_validate(slot)) for cluster in clusters for slot in cluster.slots]
+        self._closed = closed
+        self._last_seen = max((cluster.seen_at for cluster in clusters), default=None)
+        self._away = away and self._last_seen is not None
+
+    def waiting_for(self, needs: Needs, not_before: datetime | None) -> str:
+        """Says in a sentence what a queued job with these needs waits for."""
+        if lacking := self.lacking(needs):
+            return lacking
+        if self._away:
+            return f"a worker: none was heard of since {self._last_seen:%Y-%m-%d %H:%M:%S} UTC"
+        if not_before is not None:
+            return f"its next attempt, not before {not_before:%H:%M:%S} UTC, since the last one broke"
+        return self._closed_to(needs) or "a free slot"
+
+    def lacking(self, needs: Needs) -> str | None:
+        """Says what no slot seen so far has; None where one could run it."""
+        if not self._slots:
+            return "a worker: none has connected yet; start one with `pace up` or `python -m worker dispatch`"
+        slots = [slot for _, slot in self._slots if needs.device in ("auto", slot.device)]
+        if not slots:
+            have = ", ".join(sorted({slot.device for _, slot in self._slots}))
+            return f"a slot with device {needs.device}: workers seen so far have {have} only; see resources.device"
+        for label, value in needs.requires:
+            have = ", ".join(sorted({f"{label}={slot.labels[label]}" for slot in slots if label in slot.labels}))
+            slots = [slot for slot in slots if slot.labels.get(label) == value]
+            if not slots:
+                others = f"workers seen so far have {have} only" if have else f"no worker seen so far has a {label}"
+                return f"a slot labelled {label}={value}: {others}; see resources.requires and `pace workers`"
+        largest = max(slot.memory_bytes for slot in slots)
+        if needs.memory_bytes > largest:
+            asked, most = needs.memory_bytes / 2**30, largest / 2**30
+            return (
+                f"a slot with {asked:.1f} GiB free: the largest seen so far has {most:.1f} GiB; "
+                "set training.micro_batch, or resources.memory_gib where the estimate is too high"
+            )
+        return None
+
+    def _closed_to(self, needs: Needs) -> str | None:
+        why: list[str] = []
+        for cluster, slot in self._slots:
+            if not needs.fit(slot):
+                continue
+            closure = self._closed.of(cluster, slot)
+            if closure is None and not slot.trouble:
+                return None
+            why.append(f"{closure.kind}: {closure.reason}" if closure else slot.trouble)
+        return f"a slot that takes jobs: {why[0]}; `pace workers` names all" if why else None
+
+
+async def seen_slots(session: AsyncSession, seen_s: float) -> Slots:
+    """Lists the slots of the clusters that asked for work within the last `seen_s`, else of all that ever did."""
+    found = list(await session.execute(select(Cluster, there(seen_s).label("there"))))
+    seen = [cluster for cluster, is_there in found if is_there]
+    return Slots(seen or [cluster for cluster, _ in found], await closures(session), away=not seen)
+
+
+async def open_slots(session: AsyncSession, seen_s: float) -> list[tuple[str, Slot]]:
+    """Lists the slots that take jobs, with their clusters' names."""
+    closed = await closures(session)
+    found = await session.execute(select(Cluster.name, Cluster.slots).where(there(seen_s)))
+    known = [(name, Slot.model_validate(slot)) for name, slots in found for slot in slots]
+    return [(name, slot) for name, slot in known if not slot.trouble and closed.of(name, slot) is None]
+
+
+def there(seen_s: float) -> ColumnElement[bool]:
+    """Whether the cluster was heard of within the last `seen_s`, by the database's clock."""
+    return Cluster.seen_at >= func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seen_s)
