@@ -81,6 +81,14 @@ class ReportGap(Problem):
     status, type, title = 409, "report-gap", "Events are missing before the first new one"
 
 
+class ClusterTaken(Problem):
+    status, type, title = 409, "cluster-taken", "Another dispatcher serves the cluster"
+
+
+class StorageUnreachable(Problem):
+    status, type, title = 409, "storage-unreachable", "The node does not reach the service's storage"
+
+
 class TooLarge(Problem):
     status, type, title = 413, "too-large", "The request is too large"
 

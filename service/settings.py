@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     """Seconds before a job that broke is tried again; four times as many after each further failure, 600 at most."""
     worker_seen_s: float = Field(default=90.0, gt=0)
     """A cluster that has not asked for work for this long counts as gone."""
+    dispatcher_silent_s: float = Field(default=10.0, gt=0)
+    """A dispatcher that was not heard of for this long may be replaced; they speak every five seconds."""
     part_silent_s: float = Field(default=30.0, gt=0)
     """A part of the stack whose heartbeat is older counts as silent; they come every five seconds."""
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)

@@ -2,22 +2,31 @@
 
 import importlib
 import os
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import ray
 
+from pace_core import storage
 from pace_core.roots import allow
 from pace_core.roots import roots as make_roots
-from pace_core.spec import Directive
+from pace_core.spec import Directive, RunError
 from pace_core.spec.leases import Lease
 from worker.code_version import code_version
 from worker.environment import strip
 from worker.memory import free_memory
+from worker.process_lock import hold
 
 if TYPE_CHECKING:
     from worker.attempt import Attempt
 
-NAMESPACE = "pace"
+UNSEEN_S = 300.0
+"""After so long without a dispatcher a run stops at a checkpoint, and an idle actor ends. Longer than a lease lasts: by
+then the job goes on elsewhere."""
+_WATCH_S = 5.0
+_PREDECESSOR_S = 10.0
+"""So long the process of the slot's actor before this one may take to end; then it is killed."""
 
 
 class SlotActor:
@@ -26,22 +35,27 @@ class SlotActor:
     Training runs in a thread of its own, so that no method call of a caller who dies can end it.
     """
 
-    def __init__(self, slot: str, device: str, threads: int, roots: dict[str, list[str]]) -> None:
+    def __init__(self, namespace: str, slot: str, device: str, threads: int, roots: dict[str, list[str]]) -> None:
+        hold(f"{namespace}/{slot}", _PREDECESSOR_S)  # whatever ran here before is dead, not only thought to be
         strip()
         allow(make_roots(**roots))
         self._slot = slot
         self._device = device
         self._threads = threads
         self._attempt: Attempt | None = None
+        self._seen = time.monotonic()
         # here and not above: the dispatcher imports this module too, and has no use for torch
         self._attempts = importlib.import_module("worker.attempt")
         importlib.import_module("worker.warm").warm_up(device)
+        self._seen = time.monotonic()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
     def start(self, lease: dict[str, Any]) -> None:
         """Starts a lease and returns at once; a lease that is running already is left alone.
 
         Raises RuntimeError while another attempt is running or not acknowledged to its end.
         """
+        self._seen = time.monotonic()
         wanted = Lease.model_validate(lease)
         held = self._attempt
         if held is not None and (held.lease.job, held.lease.attempt) == (wanted.job, wanted.attempt):
@@ -53,6 +67,7 @@ class SlotActor:
 
     def exchange(self, acknowledged: int, directive: Directive, wait_s: float) -> dict[str, Any]:
         """Events not yet acknowledged, as JSON; waits up to `wait_s` for one. `ended`: no more will come."""
+        self._seen = time.monotonic()
         attempt = self._attempt
         if attempt is None:
             return {"events": [], "ended": True}
@@ -62,6 +77,7 @@ class SlotActor:
 
     def current(self) -> dict[str, Any]:
         """Returns job, attempt and token of the slot's lease (None, 0 and empty when idle), and how the actor is."""
+        self._seen = time.monotonic()
         attempt = self._attempt
         busy = attempt is not None and not attempt.outbox.empty
         return {
@@ -74,6 +90,26 @@ class SlotActor:
             "memory_bytes": free_memory(self._device),
             "pid": os.getpid(),
         }
+
+    def prove(self, proof: str, copy: str) -> str:
+        """Copies the file by which this node shows that it reaches the service's storage; empty, or what is wrong."""
+        try:
+            content = storage.read(proof)
+            if content is None:
+                return f"there is no {proof} on this node"
+            storage.write(copy, content)
+        except (OSError, RunError) as error:
+            return str(error)
+        return ""
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_WATCH_S)
+            if time.monotonic() - self._seen < UNSEEN_S:
+                continue
+            if self._attempt is None or self._attempt.outbox.empty:
+                os._exit(0)
+            self._attempt.ask("pause")
 
 
 # exchange and current answer while start is being called, and while one exchange waits for events another may come

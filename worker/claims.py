@@ -49,6 +49,12 @@ class Claims:
         finally:
             self._free.pop(slot.name, None)
 
+    def announce(self, slot: Slot) -> None:
+        """Says what is wrong with a slot that takes nothing now."""
+        if self._known.get(slot.name) != slot:
+            self._known[slot.name] = slot
+            self._woken.set()
+
     def forget(self, name: str) -> None:
         """Forgets a slot that is gone."""
         self._known.pop(name, None)

@@ -7,9 +7,7 @@ wait in them, the service knows the leases. So it may die at any moment and be s
 import asyncio
 import logging
 import signal
-import socket
 import time
-import uuid
 from contextlib import suppress
 from typing import Any
 
@@ -17,13 +15,14 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError
 
-from pace_core.spec.leases import Heartbeat, Holding, Lease, Slot
-from service.client import AsyncClient
+from pace_core.spec.leases import Heartbeat, Holding, Joined, Lease, Slot
+from service.client import AsyncClient, ClusterTaken, ProblemError
 from service.client.worker import AsyncWorker
 from worker import slots
-from worker.actor import NAMESPACE
 from worker.claims import Claims
 from worker.code_version import code_version
+from worker.membership import Membership
+from worker.patience import until_answered
 from worker.relay import Relay
 from worker.settings import Settings
 from worker.slots import Adopted, Place
@@ -32,6 +31,8 @@ LOOK_S = 5.0
 """At most between two looks at the cluster: heartbeats, and slots for nodes that joined."""
 AGAIN_S = 5.0
 """After something failed that another try may mend, such as an actor that could not be made."""
+PROVE_AGAIN_S = 30.0
+"""After a node did not reach the storage."""
 NEEDED_GPU_BYTES = 1 << 30
 """A GPU with less free memory is not offered: somebody else is at work on it."""
 HARD_ENDS = frozenset({"crashed", "out_of_memory", "lost"})
@@ -47,25 +48,38 @@ class Dispatcher:
         self._service = service
         self._slots_per_cpu_node = settings.slots
         self._roots = settings.roots
+        self._labels = settings.cluster_labels
+        self._membership = Membership(service)
+        self._joined = Joined(cluster="", namespace="", proof="")
+        self._proved: set[str] = set()
+        """Nodes that have shown that they reach the storage."""
+        self._proving = asyncio.Lock()
         self._relays: dict[str, Relay] = {}
         self._claims = Claims(
             service,
-            f"{socket.gethostname()}/{uuid.uuid4().hex}",
+            self._membership.dispatcher,
             lambda: [relay.holding for relay in self._relays.values()],
         )
         self._serving: dict[str, asyncio.Task[None]] = {}
         self._begun_or_ended = asyncio.Event()
 
     async def run(self) -> None:
-        """Works until cancelled; the actors live on."""
+        """Works until cancelled; the actors live on. Raises ClusterTaken where another dispatcher takes its place."""
+        self._joined = await self._membership.join()
         places = slots.places(self._slots_per_cpu_node)
-        adopted = await asyncio.gather(*(slots.adopt(place) for place in places))
+        adopted = await asyncio.gather(*(slots.adopt(place, self._joined.namespace) for place in places))
         # before the first claim, which says what runs here already
         self._relays = {
             place.name: self._relay_of(place, found.actor, found.job, found.attempt, found.token)
             for place, found in zip(places, adopted, strict=True)
             if found and found.job
         }
+        try:
+            await self._serve_all(places, adopted)
+        finally:
+            await asyncio.shield(self._membership.leave())
+
+    async def _serve_all(self, places: list[Place], adopted: list[Adopted | None]) -> None:
         async with asyncio.TaskGroup() as group:
             for place, found in zip(places, adopted, strict=True):
                 self._serving[place.name] = group.create_task(self._serve(place, found))
@@ -75,10 +89,18 @@ class Dispatcher:
     async def _look(self, group: asyncio.TaskGroup) -> None:
         while True:
             places = slots.places(self._slots_per_cpu_node)
+            await self._stay()
             self._serving = {name: task for name, task in self._serving.items() if not task.done()}
             for place in places:
                 if place.name not in self._serving:
-                    self._serving[place.name] = group.create_task(self._serve(place, await slots.adopt(place)))
+                    adopted = await slots.adopt(place, self._joined.namespace)
+                    self._serving[place.name] = group.create_task(self._serve(place, adopted))
+            for name in slots.strays(self._joined.namespace, places):
+                if name not in self._serving:
+                    log.warning("%s is the actor of no slot; it is ended", name)
+                    slots.end_named(name, self._joined.namespace)
+            for relay in self._relays.values():
+                relay.touch()
             nodes = len({place.node_id for place in places})
             busy = f"{len(self._relays)} of {len(places)} slots at work"
             group.create_task(self._say(Heartbeat(part="ray", ok=bool(places), detail=f"{nodes} node(s) with slots")))
@@ -86,6 +108,14 @@ class Dispatcher:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._begun_or_ended.wait(), LOOK_S)
             self._begun_or_ended.clear()
+
+    async def _stay(self) -> None:
+        try:
+            await asyncio.wait_for(self._membership.stay(), LOOK_S)
+        except ClusterTaken:
+            raise
+        except Exception as error:  # the service is away; it is asked again in seconds
+            log.debug("staying: %s", error)
 
     async def _say(self, heartbeat: Heartbeat) -> None:
         try:
@@ -106,7 +136,13 @@ class Dispatcher:
                 actor = slots.discard(adopted.actor)
         while slots.alive(place):
             try:
-                actor = actor or await slots.create(place, self._roots)
+                actor = actor or await slots.create(place, self._joined.namespace, self._roots)
+                async with self._proving:  # slots of one node would take each other's copy away
+                    trouble = await self._unproved(place, actor)
+                if trouble:
+                    self._announce(place, trouble)
+                    await asyncio.sleep(PROVE_AGAIN_S)
+                    continue
                 lease = await self._lease(place, actor)
                 if lease is None:
                     continue
@@ -119,15 +155,51 @@ class Dispatcher:
                 else:
                     log.exception("%s: its actor is replaced", place.name)
                 actor = slots.discard(actor)
+                self._announce(place, f"its actor failed: {type(error).__name__} {error}")
                 await asyncio.sleep(AGAIN_S)
         self._claims.forget(place.name)
 
     async def _lease(self, place: Place, actor: ActorHandle) -> Lease | None:
         free = await slots.memory(actor)
         if place.device == "cuda" and free < NEEDED_GPU_BYTES:
+            self._announce(place, f"its GPU has {free / 2**30:.1f} GiB free: somebody else is at work on it", free)
             await asyncio.sleep(AGAIN_S)
             return None
-        return await self._claims.ask(Slot(name=place.name, device=place.device, memory_bytes=free, node=place.node))
+        return await self._claims.ask(self._slot(place, free))
+
+    def _slot(self, place: Place, memory_bytes: int, trouble: str = "") -> Slot:
+        labels = dict(list({**place.labels, **self._labels}.items())[:50])
+        return Slot(
+            name=place.name,
+            device=place.device,
+            memory_bytes=memory_bytes,
+            node=place.node,
+            labels=labels,
+            trouble=" ".join(trouble.split())[:1000],
+        )
+
+    def _announce(self, place: Place, trouble: str, memory_bytes: int = 0) -> None:
+        log.warning("%s: %s", place.name, trouble)
+        self._claims.announce(self._slot(place, memory_bytes, trouble))
+
+    async def _unproved(self, place: Place, actor: ActorHandle) -> str:
+        """What keeps the place's node from the service's storage; empty where it has shown that it reaches it."""
+        if place.node in self._proved:
+            return ""
+        proof = self._joined.proof
+        storage = proof.rpartition("/proofs/")[0]
+        if wrong := await slots.prove(actor, place, proof):
+            return (
+                f"node {place.node} does not reach the service's storage {storage}: {wrong}. Mount the same "
+                "folder there, or set PACE_STORAGE of the service to a storage that every node reaches, such as "
+                "s3://bucket/pace"
+            )
+        try:
+            await until_answered(lambda: self._service.prove(place.node))
+        except ProblemError as problem:
+            return problem.detail
+        self._proved.add(place.node)
+        return ""
 
     async def _started(self, place: Place, actor: ActorHandle, lease: Lease) -> ActorHandle:
         """The actor that runs the lease: another one where the first had died while idle, as nothing is lost then."""
@@ -135,7 +207,7 @@ class Dispatcher:
         try:
             await actor.start.remote(message)
         except RayActorError:
-            actor = await slots.create(place, self._roots)
+            actor = await slots.create(place, self._joined.namespace, self._roots)
             await actor.start.remote(message)
         return actor
 
@@ -161,19 +233,30 @@ def main() -> int:
     """Dispatches for the cluster of PACE_RAY_ADDRESS until SIGTERM or Ctrl-C."""
     settings = Settings()
     _join(settings.ray_address)
+    code = 0
     try:
         with suppress(asyncio.CancelledError):
             asyncio.run(_until_told(settings))
+    except* ClusterTaken as taken:
+        log.error("%s", _first(taken))
+        code = 1
     finally:
         ray.shutdown()
-    return 0
+    return code
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _join(address: str) -> None:
     """Joins the Ray cluster, which may be starting still: its first port answers long before its node is there."""
     while True:
         try:
-            ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
+            ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
             return
         except ConnectionError as error:
             log.warning("PACE_RAY_ADDRESS %s: %s; trying again", address, error)

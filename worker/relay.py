@@ -43,6 +43,10 @@ class Relay:
         self._directive: Directive = "continue"
         self._stop_since: float | None = None
 
+    def touch(self) -> None:
+        """Lets the actor know that a dispatcher is there, also while the service is not."""
+        self._actor.current.options(concurrency_group="current").remote()
+
     async def until_end(self) -> str:
         """Relays until the service has every event. The attempt's end reason; `fenced` where it was ours no longer;
         `lost` or `crashed` where the actor is of no more use.

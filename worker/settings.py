@@ -16,6 +16,9 @@ class Settings(BaseSettings):
     """Slots of a node without GPUs; one per CPU core where not set."""
     mlflow_url: str | None = None
     """Where people find the MLflow UI, for links; MLFLOW_TRACKING_URI where not set."""
+    labels: str = ""
+    """What jobs can require of every slot of this cluster, such as `room=3,disk=nvme`; a node's own come from Ray
+    (`ray start --labels`), `gpu` among them."""
     data_roots: str = "~"
     """Folders on the nodes below which a spec's data may lie, separated by `:`; the home of the worker's user where not
     set. What lies below a name that begins with a dot is closed."""
@@ -23,6 +26,17 @@ class Settings(BaseSettings):
     """The same for a spec's files of weights; `data_roots` where not set."""
     state_dir: Path | None = None
     """The local stack's folder, which holds keys; closed to specs whatever the roots are."""
+
+    @property
+    def cluster_labels(self) -> dict[str, str]:
+        """`labels` as a mapping. Raises ValueError where they cannot be read."""
+        found: dict[str, str] = {}
+        for part in filter(None, self.labels.split(",")):
+            name, equals, value = (text.strip() for text in part.partition("="))
+            if not (name and equals and value):
+                raise ValueError(f"PACE_LABELS: {part!r} is no label; write them as room=3,disk=nvme")
+            found[name] = value
+        return found
 
     @property
     def roots(self) -> dict[str, list[str]]:

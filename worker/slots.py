@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import ray
@@ -11,10 +13,12 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from worker.actor import NAMESPACE, Actor
+from pace_core.spec.leases import copy_of
+from worker.actor import Actor
 from worker.code_version import code_version
 
 SHARE = 0.9  # of a node's CPUs; the rest is for the drivers of studies, which compute nothing
+_ACCELERATOR = "accelerator_type:"
 WARM_UP_S = 300.0
 ANSWER_S = 30.0
 
@@ -30,6 +34,8 @@ class Place:
     node: str
     device: Literal["cpu", "cuda"]
     cpus: float
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What Ray knows of the node: its accelerator as `gpu`, and the labels that it was started with."""
 
     @property
     def threads(self) -> int:
@@ -59,11 +65,19 @@ def places(slots_per_cpu_node: int | None) -> list[Place]:
         gpus, cpus = int(resources.get("GPU", 0)), resources.get("CPU", 0)
         count = gpus or (slots_per_cpu_node or int(cpus) if cpus else 0)
         share = math.floor(100 * SHARE * cpus / count) / 100 if count else 0
-        host, node_id = node["NodeManagerHostname"], node["NodeID"]
+        host, node_id, labels = node["NodeManagerHostname"], node["NodeID"], _labels(node)
         found += [
-            Place(f"{host}-{node_id[:6]}-{i}", node_id, host, "cuda" if gpus else "cpu", share) for i in range(count)
+            Place(f"{host}-{node_id[:6]}-{i}", node_id, host, "cuda" if gpus else "cpu", share, labels)
+            for i in range(count)
         ]
     return found
+
+
+def _labels(node: Mapping[str, Any]) -> dict[str, str]:
+    """The node's labels (`ray start --labels`), without Ray's own; `gpu` is the accelerator that Ray found."""
+    kinds = [name.removeprefix(_ACCELERATOR) for name in node["Resources"] if name.startswith(_ACCELERATOR)]
+    own = {name: value for name, value in (node.get("Labels") or {}).items() if not name.startswith("ray.io/")}
+    return ({"gpu": kinds[0]} if kinds else {}) | own
 
 
 def alive(place: Place) -> bool:
@@ -71,13 +85,13 @@ def alive(place: Place) -> bool:
     return any(node["NodeID"] == place.node_id and node["Alive"] for node in ray.nodes())
 
 
-async def adopt(place: Place) -> Adopted | None:
+async def adopt(place: Place, namespace: str) -> Adopted | None:
     """Returns the actor that an earlier dispatcher left in the slot; None where none is fit for use.
 
     An idle actor of another code version is not fit, nor one that does not answer: it is killed.
     """
     try:
-        actor = ray.get_actor(place.name, namespace=NAMESPACE)
+        actor = ray.get_actor(place.name, namespace=namespace)
     except ValueError:
         return None
     try:
@@ -91,28 +105,52 @@ async def adopt(place: Place) -> Adopted | None:
     return Adopted(actor, current["job"], current["attempt"], current["code_version"], current.get("token", ""))
 
 
-async def create(place: Place, roots: dict[str, list[str]]) -> ActorHandle:
+async def create(place: Place, namespace: str, roots: dict[str, list[str]]) -> ActorHandle:
     """Starts a new, warm actor in the slot, which reads specs' files below those roots.
 
-    Raises RayActorError or TimeoutError where it does not start.
+    Raises RayActorError or TimeoutError where it does not start; it is killed then, so that none is left in the slot
+    of which nobody knows.
     """
     options: dict[str, Any] = {
         "name": place.name,
-        "namespace": NAMESPACE,
+        "namespace": namespace,
         "lifetime": "detached",
         "num_cpus": place.cpus,
         "num_gpus": 1 if place.device == "cuda" else 0,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(place.node_id, soft=False),
     }
-    async with asyncio.timeout(WARM_UP_S):
-        while True:
-            try:
-                actor = Actor.options(**options).remote(place.name, place.device, place.threads, roots)
-                break
-            except ValueError:  # the name of a killed actor stays taken for a moment
-                await asyncio.sleep(0.1)
-        await _current(actor)
+    actor: ActorHandle | None = None
+    try:
+        async with asyncio.timeout(WARM_UP_S):
+            while actor is None:
+                try:
+                    actor = Actor.options(**options).remote(namespace, place.name, place.device, place.threads, roots)
+                except ValueError:  # taken: by one that was killed, for a moment, or by one that nobody adopted
+                    end_named(place.name, namespace)
+                    await asyncio.sleep(0.1)
+            await _current(actor)
+    except (RayError, TimeoutError):
+        discard(actor)
+        raise
     return actor
+
+
+def end_named(name: str, namespace: str) -> None:
+    """Kills the actor of that name, if there is one."""
+    with suppress(ValueError):
+        ray.kill(ray.get_actor(name, namespace=namespace))
+
+
+def strays(namespace: str, places: Iterable[Place]) -> list[str]:
+    """Names the actors of this installation and cluster that belong to no place, as where there are fewer slots now."""
+    known = {place.name for place in places}
+    named: list[dict[str, str]] = ray.util.list_named_actors(all_namespaces=True)
+    return [actor["name"] for actor in named if actor["namespace"] == namespace and actor["name"] not in known]
+
+
+async def prove(actor: ActorHandle, place: Place, proof: str) -> str:
+    """Lets the actor show that its node reaches the storage; empty, or what is wrong."""
+    return await asyncio.wait_for(actor.prove.remote(proof, copy_of(proof, place.node)), ANSWER_S)
 
 
 def discard(actor: ActorHandle | None) -> None:

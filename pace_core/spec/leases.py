@@ -1,5 +1,6 @@
 """The two calls in which dispatcher and service meet: leases and reports."""
 
+import hashlib
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -36,6 +37,51 @@ class Holding(BaseModel):
     job: Name
     attempt: int = Field(ge=1, lt=2**31, strict=True)
     slot: Name
+
+
+class Join(BaseModel):
+    """A dispatcher asks to serve its key's cluster; said again every few seconds, for as long as it does."""
+
+    model_config = _STRICT
+
+    dispatcher: Annotated[str, Field(min_length=1, max_length=300)]
+    """Id of this start of it."""
+    code_version: Name
+    replaces: Name = ""
+    """The dispatcher that this one knows to be dead, so that nobody need wait until it counts as silent."""
+
+
+class Joined(BaseModel):
+    """The dispatcher serves the cluster."""
+
+    model_config = _STRICT
+
+    cluster: str
+    namespace: str
+    """Of Ray: where the actors of this cluster and this installation are, and no others."""
+    proof: str
+    """fsspec URL of a file of the service's storage, which a node copies to show that it reaches it."""
+
+
+class Leave(BaseModel):
+    """A dispatcher says that it ends: another one may take its place at once."""
+
+    model_config = _STRICT
+
+    dispatcher: Name
+
+
+class Proof(BaseModel):
+    """A node has copied the file of `Joined.proof` to `copy_of(proof, node)`."""
+
+    model_config = _STRICT
+
+    node: Name
+
+
+def copy_of(proof: str, node: str) -> str:
+    """Returns the URL where a node writes its copy, whatever it is called."""
+    return f"{proof}-{hashlib.sha256(node.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
 class LeaseRequest(BaseModel):

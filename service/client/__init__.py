@@ -4,7 +4,7 @@ from service.client.address import NoService
 from service.client.client import AsyncClient, Client
 from service.client.jobs import DownloadError
 from service.client.models import Job
-from service.client.problems import LeaseFenced, ProblemError
+from service.client.problems import ClusterTaken, LeaseFenced, ProblemError
 from service.events.schemas import EventView as JobEvent
 from service.jobs.schemas import JobRequest, RecipeChoice
 from service.leaderboards.schemas import Leaderboard
@@ -12,6 +12,7 @@ from service.leaderboards.schemas import Leaderboard
 __all__ = [
     "AsyncClient",
     "Client",
+    "ClusterTaken",
     "DownloadError",
     "Job",
     "JobEvent",

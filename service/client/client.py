@@ -91,6 +91,9 @@ class Jobs(Face[AsyncJobs]):
 class Worker(Face[AsyncWorker]):
     """AsyncWorker with ordinary calls."""
 
+    join = call(AsyncWorker.join)
+    leave = call(AsyncWorker.leave)
+    prove = call(AsyncWorker.prove)
     lease = call(AsyncWorker.lease)
     report = call(AsyncWorker.report)
     heartbeat = call(AsyncWorker.heartbeat)

@@ -26,11 +26,22 @@ class LeaseFenced(ProblemError):
     """The attempt is no longer the job's current one: its run must stop and say nothing more."""
 
 
+class ClusterTaken(ProblemError):
+    """Another dispatcher serves the cluster."""
+
+    dispatcher = ""
+    """Which one."""
+
+
+_KINDS: dict[str, type[ProblemError]] = {"lease-fenced": LeaseFenced, "cluster-taken": ClusterTaken}
+
+
 class _Problem(BaseModel):
     type: str = "about:blank"
     title: str = ""
     detail: str = ""
     errors: list[Fault] = []
+    dispatcher: str = ""
 
 
 def problem_of(response: httpx2.Response) -> ProblemError:
@@ -39,7 +50,10 @@ def problem_of(response: httpx2.Response) -> ProblemError:
         problem = _Problem.model_validate_json(response.content)
     except ValidationError:  # something between us and the service answered
         problem = _Problem(detail=response.text[:500])
-    kind = LeaseFenced if problem.type.endswith("/lease-fenced") else ProblemError
+    kind = _KINDS.get(problem.type.rpartition("/")[2], ProblemError)
     request = f"{response.request.method} {response.request.url.path}"
     detail = problem.detail or problem.title or f"{request}: {response.status_code} {response.reason_phrase}"
-    return kind(response.status_code, problem.type, detail, problem.errors)
+    error = kind(response.status_code, problem.type, detail, problem.errors)
+    if isinstance(error, ClusterTaken):
+        error.dispatcher = problem.dispatcher
+    return error

@@ -1,6 +1,6 @@
 """The calls of workers: leases, reports, heartbeats, links into the tracking, all jobs' events, cursors."""
 
-from pace_core.spec.leases import Heartbeat, LeaseRequest, LeaseResponse, Report, ReportResponse
+from pace_core.spec.leases import Heartbeat, Join, Joined, LeaseRequest, LeaseResponse, Report, ReportResponse
 from service.client.connection import Connection
 from service.events.schemas import PlacedEvent
 
@@ -18,6 +18,19 @@ class AsyncWorker:
             "POST", "/v1/leases", body=body, safe=False, timeout_s=request.wait_s + 15.0
         )
         return LeaseResponse.model_validate(answer)
+
+    async def join(self, asked: Join) -> Joined:
+        """Serves the key's cluster as its one dispatcher. Raises ClusterTaken while another one does."""
+        answer = await self._connection.json("POST", "/v1/clusters/join", body=asked.model_dump(mode="json"), safe=True)
+        return Joined.model_validate(answer)
+
+    async def leave(self, dispatcher: str) -> None:
+        """Lets another dispatcher take the place of this one at once."""
+        await self._connection.json("POST", "/v1/clusters/leave", body={"dispatcher": dispatcher})
+
+    async def prove(self, node: str) -> None:
+        """Says that the node has made its copy of the proof. Raises ProblemError where the service does not find it."""
+        await self._connection.json("POST", "/v1/clusters/proofs", body={"node": node}, safe=True)
 
     async def report(self, job: str, attempt: int, report: Report) -> ReportResponse:
         """Hands in an attempt's new events. Raises LeaseFenced where the attempt is no longer the current one."""

@@ -6,16 +6,17 @@ from fastapi import APIRouter, Path, Request
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec.leases import Slot
+from pace_core.spec.leases import Join, Joined, Leave, Proof, Slot
 from service.audit import log
 from service.clusters.closures import Closures, close, closures, open_again
 from service.clusters.fit import there
+from service.clusters.joining import check_proof, join, leave
 from service.clusters.schemas import ClosureView, ClusterView, Drain, Kind, Place, SlotView
 from service.clusters.tables import Cluster
 from service.db import Database, Transaction
 from service.health.tables import PartHeartbeat
 from service.jobs.tables import Attempt, Job
-from service.keys.auth import Admin
+from service.keys.auth import Admin, Worker, cluster_of
 from service.problems import Conflict, NotFound
 from service.settings import Settings
 from service.wake import QUEUE, notify
@@ -59,6 +60,25 @@ async def undrain(
         log.record(session, request, caller, "cluster.undrain", name, **body.model_dump(exclude_none=True))
         notify(session, QUEUE)
     return await _one(session, request, name)
+
+
+@router.post("/join", summary="Serve a cluster as its one dispatcher", tags=["workers"])
+async def post_join(request: Request, caller: Worker, body: Join) -> Joined:
+    """Said first of all, and again every few seconds. `cluster-taken` (409) while another dispatcher serves it."""
+    state = request.app.state
+    return await join(state.database, state.settings, cluster_of(caller), body)
+
+
+@router.post("/leave", status_code=204, summary="Serve a cluster no longer", tags=["workers"])
+async def post_leave(session: Transaction, caller: Worker, body: Leave) -> None:
+    await leave(session, cluster_of(caller), body.dispatcher)
+
+
+@router.post("/proofs", status_code=204, summary="Prove that a node reaches the storage", tags=["workers"])
+async def post_proof(request: Request, caller: Worker, body: Proof) -> None:
+    """`storage-unreachable` (409) where the node's copy is not in the service's storage."""
+    state = request.app.state
+    await check_proof(state.database, state.settings, cluster_of(caller), body.node)
 
 
 @router.delete("/{name}", status_code=204, summary="Forget a cluster that is gone")

@@ -45,8 +45,8 @@ class Slots:
             if not slots:
                 others = f"workers seen so far have {have} only" if have else f"no worker seen so far has a {label}"
                 return f"a slot labelled {label}={value}: {others}; see resources.requires and `pace workers`"
-        largest = max(slot.memory_bytes for slot in slots)
-        if needs.memory_bytes > largest:
+        largest = max((slot.memory_bytes for slot in slots if not slot.trouble), default=None)
+        if largest is not None and needs.memory_bytes > largest:
             asked, most = needs.memory_bytes / 2**30, largest / 2**30
             return (
                 f"a slot with {asked:.1f} GiB free: the largest seen so far has {most:.1f} GiB; "
@@ -57,7 +57,7 @@ class Slots:
     def _closed_to(self, needs: Needs) -> str | None:
         why: list[str] = []
         for cluster, slot in self._slots:
-            if not needs.fit(slot):
+            if not needs.fit(slot, needs.memory_bytes if slot.trouble else None):  # its memory may not be known
                 continue
             closure = self._closed.of(cluster, slot)
             if closure is None and not slot.trouble:

@@ -4,12 +4,13 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
-from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+from sqlalchemy import func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import LEASED
 from pace_core.spec.leases import Holding, Lease, LeaseRequest, LeaseResponse, Slot
+from service.clusters.joining import admit
 from service.clusters.tables import Cluster
 from service.db import Database
 from service.jobs import ledger
@@ -42,6 +43,7 @@ async def lease(
     """
     cluster = cluster_of(caller)
     async with database.transaction() as session:
+        await admit(session, settings, cluster, request.dispatcher, request.code_version)
         generation = await _announce(session, cluster, request)
 
     async def look(last: bool) -> LeaseResponse | None:
@@ -69,11 +71,8 @@ async def _announce(session: AsyncSession, cluster: str, request: LeaseRequest) 
         "code_version": request.code_version,
         "seen_at": func.now(),
     }
-    known = insert(Cluster).values(name=cluster, generation=1, **said)
-    renewed = known.on_conflict_do_update(
-        index_elements=[Cluster.name], set_={**said, "generation": Cluster.generation + 1}
-    )
-    return (await session.execute(renewed.returning(Cluster.generation))).scalar_one()
+    raised = update(Cluster).where(Cluster.name == cluster).values(generation=Cluster.generation + 1, **said)
+    return (await session.execute(raised.returning(Cluster.generation))).scalar_one()
 
 
 async def _newest(session: AsyncSession, cluster: str, generation: int) -> bool:

@@ -90,7 +90,7 @@ async def choose(
     `most`: how many jobs of each project may run. `seen_s`: a cluster that was heard of within that time is there.
     """
     closed = await closures(session, cluster)
-    free = [slot for slot in slots if closed.of(cluster, slot) is None]
+    free = [slot for slot in slots if closed.of(cluster, slot) is None and not slot.trouble]
     if not free:
         return {}
     load = await _load(session, cluster, all_slots, most)

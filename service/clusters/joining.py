@@ -1,0 +1,121 @@
+"""One dispatcher serves a cluster, and its nodes prove that they reach the storage."""
+
+import asyncio
+import hashlib
+import secrets
+
+import fsspec
+from fsspec.core import url_to_fs
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from pace_core.spec.leases import Join, Joined, copy_of
+from service.clusters.tables import Cluster, Installation
+from service.db import Database
+from service.problems import ClusterTaken, StorageUnreachable, Unavailable
+from service.settings import Settings
+
+
+async def join(database: Database, settings: Settings, cluster: str, asked: Join) -> Joined:
+    """Lets the dispatcher serve the cluster. Raises ClusterTaken while another one does."""
+    async with database.transaction() as session:
+        proof = await admit(session, settings, cluster, asked.dispatcher, asked.code_version, asked.replaces)
+        installation = await _installation(session)
+    joined = Joined(
+        cluster=cluster,
+        namespace=f"pace-{_digest(f'{installation}/{cluster}')}",
+        proof=f"{settings.storage_root}/proofs/{_digest(installation)}-{proof}",
+    )
+    await asyncio.to_thread(_write, settings.storage_root, joined.proof, proof)
+    return joined
+
+
+async def leave(session: AsyncSession, cluster: str, dispatcher: str) -> None:
+    """Lets another dispatcher take the place of this one at once."""
+    served = (Cluster.name == cluster, Cluster.dispatcher == dispatcher)
+    await session.execute(update(Cluster).where(*served).values(dispatcher=""))
+
+
+async def admit(
+    session: AsyncSession,
+    settings: Settings,
+    cluster: str,
+    dispatcher: str,
+    code_version: str,
+    replaces: str = "",
+) -> str:
+    """Notes that this dispatcher serves the cluster now; the name of the proof for its nodes.
+
+    Raises ClusterTaken where another one was heard of lately.
+    """
+    silent = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, settings.dispatcher_silent_s)
+    said = {"dispatcher": dispatcher, "heard_at": func.now()}
+    new = {"generation": 0, "slots": [], "data": {}, "code_version": code_version, "proof": secrets.token_hex(16)}
+    row = insert(Cluster).values(name=cluster, **new, **said)
+    free = or_(Cluster.dispatcher.in_(("", dispatcher, replaces)), Cluster.heard_at < silent)
+    admitted = await session.execute(
+        row.on_conflict_do_update(
+            index_elements=[Cluster.name],
+            set_={**said, "proof": func.coalesce(func.nullif(Cluster.proof, ""), row.excluded.proof)},
+            where=free,
+        ).returning(Cluster.proof)
+    )
+    proof = admitted.scalar_one_or_none()
+    if proof is not None:
+        return proof
+    age = func.extract("epoch", func.now() - Cluster.heard_at)
+    held = (await session.execute(select(Cluster.dispatcher, age).where(Cluster.name == cluster))).one()
+    raise ClusterTaken(
+        f"cluster {cluster} is served by another dispatcher, {held[0]}, heard of {float(held[1]):.0f} s ago. End that "
+        "one, or give this one a worker's key of a cluster of its own (`pace key create NAME --role worker --cluster "
+        f"NAME`). It takes over once the other has been silent for {settings.dispatcher_silent_s:g} s",
+        retry_after_s=2,
+        dispatcher=held[0],
+    )
+
+
+async def check_proof(database: Database, settings: Settings, cluster: str, node: str) -> None:
+    """Looks for the copy that the node made. Raises StorageUnreachable where it is not in the service's storage."""
+    async with database.transaction() as session:
+        proof = (await session.execute(select(Cluster.proof).where(Cluster.name == cluster))).scalar_one_or_none()
+        installation = await _installation(session)
+    url = copy_of(f"{settings.storage_root}/proofs/{_digest(installation)}-{proof}", node)
+    if not proof or await asyncio.to_thread(_take, url) != proof:
+        raise StorageUnreachable(
+            f"what node {node} wrote to {settings.storage_root} is not in the service's storage: the folder of that "
+            "name on the node is another one. Mount the service's folder there, or set PACE_STORAGE of the service to "
+            "a storage that every node reaches, such as s3://bucket/pace"
+        )
+
+
+def _write(root: str, url: str, proof: str) -> None:
+    try:
+        filesystem, path = url_to_fs(url)
+        if filesystem.exists(path):
+            return
+        filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+        filesystem.pipe_file(path, proof.encode())
+    except Exception as error:  # each kind of storage has its own
+        raise Unavailable(f"the service cannot write its storage {root}: {error}", retry_after_s=5) from error
+
+
+def _take(url: str) -> str | None:
+    try:
+        with fsspec.open(url, "rb") as file:
+            content = file.read(100).decode("ascii", "replace")
+        filesystem, path = url_to_fs(url)
+        filesystem.rm_file(path)
+    except Exception:  # whatever it is, the node's copy is not here
+        return None
+    return content
+
+
+async def _installation(session: AsyncSession) -> str:
+    made = insert(Installation).values(one=True, id=secrets.token_hex(16)).on_conflict_do_nothing()
+    await session.execute(made)
+    return (await session.execute(select(Installation.id))).scalar_one()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
