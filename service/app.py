@@ -29,11 +29,12 @@ from service.limits.storage import measure_for_ever
 from service.migrate import migrate
 from service.projects import endpoints as projects
 from service.settings import Settings
+from service.suites import endpoints as suites
 from service.wake import Wakes
 
 _ROUTERS = (
     *(jobs, actions, history, artifacts, events, leases, leaderboards, catalogue_endpoints),
-    *(keys, projects, audit, limits, clusters, health),
+    *(suites, keys, projects, audit, limits, clusters, health),
 )
 
 

@@ -8,6 +8,7 @@ from service.health import tables as health
 from service.jobs import tables as jobs
 from service.keys import tables as keys
 from service.projects import tables as projects
+from service.suites import tables as suites
 
 METADATA = Base.metadata
-MODULES = (projects, keys, audit, jobs, events, clusters, health)
+MODULES = (projects, keys, audit, jobs, events, clusters, health, suites)

@@ -8,6 +8,7 @@ from service.client.problems import ClusterTaken, LeaseFenced, ProblemError
 from service.events.schemas import EventView as JobEvent
 from service.jobs.schemas import JobRequest, RecipeChoice
 from service.leaderboards.schemas import Leaderboard
+from service.suites.schemas import SuiteExtension, SuitePlan, SuiteRequest, SuiteRow, SuiteTable, SuiteView
 
 __all__ = [
     "AsyncClient",
@@ -22,4 +23,10 @@ __all__ = [
     "NoService",
     "ProblemError",
     "RecipeChoice",
+    "SuiteExtension",
+    "SuitePlan",
+    "SuiteRequest",
+    "SuiteRow",
+    "SuiteTable",
+    "SuiteView",
 ]

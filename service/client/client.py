@@ -13,6 +13,7 @@ from service.client.clusters import AsyncClusters
 from service.client.connection import Connection
 from service.client.jobs import AsyncJobs
 from service.client.models import Readiness
+from service.client.suites import AsyncSuites
 from service.client.worker import AsyncWorker
 from service.leaderboards.schemas import Leaderboard
 
@@ -32,6 +33,7 @@ class AsyncClient:
         self.address = find_address(url, key)
         self._connection = Connection(self.address, transport)
         self.jobs = AsyncJobs(self._connection)
+        self.suites = AsyncSuites(self._connection)
         self.worker = AsyncWorker(self._connection)
         self.keys = AsyncKeys(self._connection)
         self.projects = AsyncProjects(self._connection)
@@ -86,6 +88,21 @@ class Jobs(Face[AsyncJobs]):
     metrics = call(AsyncJobs.metrics)
     artifacts = call(AsyncJobs.artifacts)
     download = call(AsyncJobs.download)
+
+
+class Suites(Face[AsyncSuites]):
+    """AsyncSuites with ordinary calls."""
+
+    submit = call(AsyncSuites.submit)
+    check = call(AsyncSuites.check)
+    get = call(AsyncSuites.get)
+    list = iterate(AsyncSuites.list)
+    table = call(AsyncSuites.table)
+    written = call(AsyncSuites.written)
+    cancel = call(AsyncSuites.cancel)
+    retry = call(AsyncSuites.retry)
+    extend = call(AsyncSuites.extend)
+    set_tracking = call(AsyncSuites.set_tracking)
 
 
 class Worker(Face[AsyncWorker]):
@@ -147,6 +164,7 @@ class Client(Face[AsyncClient]):
         super().__init__(AsyncClient(url, key, transport=transport), Loop())
         self.address = self.behind.address
         self.jobs = Jobs(self.behind.jobs, self.loop)
+        self.suites = Suites(self.behind.suites, self.loop)
         self.worker = Worker(self.behind.worker, self.loop)
         self.keys = Keys(self.behind.keys, self.loop)
         self.projects = Projects(self.behind.projects, self.loop)

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from pace_core.spec.lifecycle import State
 from service.client.models import Job
+from service.student import mean_of, student_t
 
 Phase = Literal["search", "final"]
 _SPLIT: dict[str, str] = {"search": "val", "final": "test"}
-CONFIDENCE = 0.95
 
 
 class NothingToCompare(ValueError):
@@ -125,10 +125,8 @@ def difference(row: Row, beside: Row) -> Difference:
     """Returns `row` minus `beside`: paired where they have at least two seeds in common, else between the means."""
     common = sorted(row.values.keys() & beside.values.keys())
     if len(common) > 1:
-        each = [row.values[seed] - beside.values[seed] for seed in common]
-        mean, error = statistics.fmean(each), statistics.stdev(each) / math.sqrt(len(each))
-        reach = student_t(len(each) - 1) * error
-        return Difference(mean, mean - reach, mean + reach, paired=True, seeds=common)
+        each = mean_of([row.values[seed] - beside.values[seed] for seed in common])
+        return Difference(each.value, each.low, each.high, paired=True, seeds=common)
     mean = row.mean - beside.mean
     if row.std is None or beside.std is None:
         return Difference(mean, None, None, paired=False, seeds=common)
@@ -139,27 +137,6 @@ def difference(row: Row, beside: Row) -> Difference:
     freedom = sum(parts) ** 2 / (parts[0] ** 2 / (row.n - 1) + parts[1] ** 2 / (beside.n - 1))
     reach = student_t(freedom) * error
     return Difference(mean, mean - reach, mean + reach, paired=False, seeds=common)
-
-
-def student_t(freedom: float) -> float:
-    """Returns the two-sided 95 % point of Student's t with that many degrees of freedom (at least one).
-
-    With x = sqrt(freedom) tan(angle) the density becomes cos(angle)^(freedom - 1), smooth on a bounded interval: it is
-    integrated by Simpson's rule, and the angle that holds 95 % found by halving.
-    """
-    whole = math.sqrt(math.pi) * math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2)) / 2
-
-    def share(angle: float) -> float:
-        steps = 400
-        width = angle / steps
-        weights = (1 if i in (0, steps) else 4 if i % 2 else 2 for i in range(steps + 1))
-        return sum(w * math.cos(i * width) ** (freedom - 1) for i, w in enumerate(weights)) * width / 3 / whole
-
-    low, high = 0.0, math.pi / 2
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if share(middle) < CONFIDENCE else (low, middle)
-    return math.sqrt(freedom) * math.tan(low)
 
 
 def _rows(measured: list[Job], split: str, metric: str) -> list[Row]:

@@ -225,7 +225,7 @@ class AsyncJobs:
     async def list(self, limit: int | None = None, **filters: str | Sequence[str] | None) -> AsyncGenerator[Job]:
         """Jobs, newest first, page after page as they are asked for.
 
-        Filters as in `GET /v1/jobs`: state, task, benchmark, row, tag, owner, project, since, search.
+        Filters as in `GET /v1/jobs`: state, task, benchmark, row, tag, owner, project, suite, since, search.
         """
         after: str | None = None
         left = limit

@@ -63,6 +63,8 @@ class Job(_Read):
     pause_requested: bool = False
     cancel_requested: bool = False
     retry_of: str | None = None
+    suite: str | None = None
+    """The suite that submitted it."""
     mlflow_url: str | None = None
     notices: list[str] = []
     """Said when it is submitted, of a published benchmark: departures from its protocol, and what is inferred."""

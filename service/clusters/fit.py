@@ -31,6 +31,12 @@ class Slots:
             return f"its next attempt, not before {not_before:%H:%M:%S} UTC, since the last one broke"
         return self._closed_to(needs) or "a free slot"
 
+    def fitting(self, needs: Needs | None) -> int:
+        """Counts the slots that could run a job with these needs now; all of them where None."""
+        if self._away:
+            return 0
+        return sum(not slot.trouble and (needs is None or needs.fit(slot)) for _, slot in self._slots)
+
     def lacking(self, needs: Needs) -> str | None:
         """Says what no slot seen so far has; None where one could run it."""
         if not self._slots:

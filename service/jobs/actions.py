@@ -1,22 +1,23 @@
 """Cancel, pause, resume and retry; each can be repeated without harm."""
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import RunSpec, State
+from pace_core.spec import State
 from service.audit import log
 from service.db import Transaction
 from service.jobs import ledger
 from service.jobs.queries import find
 from service.jobs.schemas import JobView
-from service.jobs.submission import new_job
+from service.jobs.submission import again
 from service.jobs.tables import Job
 from service.jobs.views import views
 from service.keys.auth import User
 from service.limits.queries import check_room
 from service.problems import Conflict
 from service.projects.queries import open_project
+from service.suites.tables import SuiteRun
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 
@@ -76,23 +77,11 @@ async def retry(request: Request, session: Transaction, caller: User, response: 
     )
     job = found.scalar_one_or_none()
     if job is None:
-        job = new_job(RunSpec.model_validate(old.spec), request.app.state.catalogue())
-        for name in (
-            "project",
-            "owner",
-            "name",
-            "row",
-            "tags",
-            "priority",
-            "max_attempts",
-            "max_runtime_s",
-            "init_uri",
-        ):
-            setattr(job, name, getattr(old, name))
-        job.retry_of = old.id
+        job = again(old, request.app.state.catalogue())
         await open_project(session, job.project, "/project")
         await check_room(session, request.app.state.settings, job.project)
         await ledger.submit(session, job)
+        await session.execute(update(SuiteRun).where(SuiteRun.job == old.id).values(job=job.id))
         log.record(session, request, caller, "job.submit", job.id, job.project, retry_of=old.id, priority=job.priority)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return await _now(request, session, job)

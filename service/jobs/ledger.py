@@ -4,7 +4,7 @@ A verb returns False where the job was not in a state from which the move goes, 
 is lost and nothing was written. Otherwise the move's event stands in the same transaction.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -31,11 +31,19 @@ class End:
 
 async def submit(session: AsyncSession, job: Job) -> None:
     """Adds a new job: queued, with its first event."""
-    job.state, job.event_count, job.created_at = State.QUEUED, 1, datetime.now(UTC)
-    session.add(job)
+    await submit_all(session, [job])
+
+
+async def submit_all(session: AsyncSession, jobs: Sequence[Job]) -> None:
+    """Adds new jobs, each queued and with its first event; all of them or none."""
+    if not jobs:
+        return
+    for job in jobs:
+        job.state, job.event_count, job.created_at = State.QUEUED, 1, datetime.now(UTC)
+    session.add_all(jobs)
     await session.flush()
     said = from_service(0, {"move": "submit", "state": State.QUEUED, "attempt": 0})
-    await store(session, [(job.id, 1, [said])])
+    await store(session, [(job.id, 1, [said]) for job in jobs])
     notify(session, QUEUE)
 
 
@@ -162,14 +170,33 @@ async def cancel(session: AsyncSession, job: str, attempt: int, end: End) -> boo
 
 async def cancel_idle(session: AsyncSession, job: str) -> bool:
     """Cancels a job that no worker holds."""
-    values = {
-        "reason": "cancelled",
-        "message": REASONS["cancelled"].sentence,
-        "ended_at": func.now(),
-        "cancel_requested_at": func.coalesce(Job.cancel_requested_at, func.now()),
-        "not_before": None,
-    }
-    return await _move(session, job, "cancel", values, sources=MOVES["cancel"].sources - LEASED) is not None
+    return bool(await cancel_all_idle(session, [job], REASONS["cancelled"].sentence))
+
+
+async def cancel_all_idle(session: AsyncSession, jobs: Collection[str], message: str) -> list[str]:
+    """Cancels those of the jobs that no worker holds, and returns them."""
+    move = MOVES["cancel"]
+    moved = await session.execute(
+        update(Job)
+        .where(Job.id.in_(jobs), Job.state.in_(move.sources - LEASED))
+        .values(
+            state=move.target,
+            event_count=Job.event_count + 1,
+            reason="cancelled",
+            message=message,
+            ended_at=func.now(),
+            cancel_requested_at=func.coalesce(Job.cancel_requested_at, func.now()),
+            not_before=None,
+        )
+        .returning(Job.id, Job.attempt, Job.event_count)
+    )
+    said = {"move": move.name, "state": move.target, "reason": "cancelled", "message": message}
+    rows = moved.all()
+    if rows:
+        await store(
+            session, [(job, n, [from_service(attempt, said | {"attempt": attempt})]) for job, attempt, n in rows]
+        )
+    return [job for job, _, _ in rows]
 
 
 async def hold(session: AsyncSession, job: str) -> bool:
@@ -198,14 +225,19 @@ async def let_in(session: AsyncSession) -> bool:
 
 async def request(session: AsyncSession, job: str, **requests: bool) -> bool:
     """Writes what is asked of the worker that holds the job: `cancel=True`, `pause=True` or `pause=False`."""
+    return await request_all(session, [job], **requests) > 0
+
+
+async def request_all(session: AsyncSession, jobs: Collection[str], **requests: bool) -> int:
+    """`request` for many jobs; how many of them a worker holds."""
     values = {
         f"{name}_requested_at": func.coalesce(getattr(Job, f"{name}_requested_at"), func.now()) if wanted else None
         for name, wanted in requests.items()
     }
     asked = await session.execute(
-        update(Job).where(Job.id == job, Job.state.in_(LEASED)).values(**values).returning(Job.id)
+        update(Job).where(Job.id.in_(jobs), Job.state.in_(LEASED)).values(**values).returning(Job.id)
     )
-    return asked.first() is not None
+    return len(asked.all())
 
 
 async def _end_attempt(

@@ -17,26 +17,29 @@ class Needs(NamedTuple):
     """What a slot must have free; 0 where that is not known."""
     requires: tuple[tuple[str, str], ...] = ()
     """Labels that a slot must have, with their values, in the order of their names."""
+    suite: str = ""
+    """The suite of which only so many jobs may run at a time: its jobs wait in lanes of their own."""
 
     @classmethod
-    def of(cls, resources: Resources, estimated_bytes: float | None) -> "Needs":
+    def of(cls, resources: Resources, estimated_bytes: float | None, suite: str = "") -> "Needs":
         """The needs of a run with these resources, whose memory was estimated as that much."""
         asked = resources.memory_gib
         memory = estimated_bytes if asked is None else asked * 2**30
-        return cls(
-            resources.device, 0 if memory is None else rounded(memory), tuple(sorted(resources.requires.items()))
-        )
+        requires = tuple(sorted(resources.requires.items()))
+        return cls(resources.device, 0 if memory is None else rounded(memory), requires, suite)
 
     @property
     def lane(self) -> str:
         """As it is stored."""
-        return json.dumps([self.device, self.memory_bytes, *self.requires])
+        suite = [self.suite] if self.suite else []
+        return json.dumps([self.device, self.memory_bytes, *self.requires, *suite])
 
     @classmethod
     def of_lane(cls, lane: str) -> "Needs":
         """The needs of a stored lane."""
-        device, memory_bytes, *requires = json.loads(lane)
-        return cls(device, memory_bytes, tuple((label, value) for label, value in requires))
+        device, memory_bytes, *more = json.loads(lane)
+        suite = more.pop() if more and isinstance(more[-1], str) else ""
+        return cls(device, memory_bytes, tuple((label, value) for label, value in more), suite)
 
     def fit(self, slot: Slot, memory_bytes: int | None = None) -> bool:
         """Whether the slot can run such a job, with that much free memory where it is not what the slot announced."""

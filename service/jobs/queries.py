@@ -16,6 +16,7 @@ from pace_core.spec import Fault, State
 from service.jobs.tables import WORDS, Attempt, Job
 from service.keys.auth import Caller
 from service.problems import Invalid, NotFound
+from service.suites.tables import SuiteRun
 
 _Text = Annotated[str | None, Field(max_length=200)]
 
@@ -35,6 +36,8 @@ class JobFilters(BaseModel):
     owner: _Text = None
     tag: list[Annotated[str, Field(max_length=601)]] = Field(default=[], max_length=20)
     """`key` or `key=value`; all of these."""
+    suite: _Text = None
+    """Of this suite, those that it reuses too."""
     since: AwareDatetime | None = None
     """Submitted then or later; with its offset, such as 2026-11-27T09:30:00Z."""
     search: _Text = None
@@ -81,6 +84,8 @@ def _filtered(filters: JobFilters, caller: Caller) -> Select[Job]:
         query = (
             query.where(Job.benchmark == benchmark, Job.task == task) if slash else query.where(Job.task == benchmark)
         )
+    if filters.suite is not None:
+        query = query.where(Job.id.in_(select(SuiteRun.job).where(SuiteRun.suite == filters.suite)))
     if filters.state:
         query = query.where(Job.state.in_(filters.state))
     for tag in filters.tag:

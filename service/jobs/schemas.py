@@ -126,6 +126,8 @@ class JobView(BaseModel):
     pause_requested: bool
     cancel_requested: bool
     retry_of: str | None
+    suite: str | None
+    """The suite that submitted it."""
     mlflow_url: str | None
     notices: list[str] = []
     """Said when it is submitted, of a published benchmark: where the spec departs from the protocol, and what is

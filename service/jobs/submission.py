@@ -77,7 +77,7 @@ async def submit(
     spec, row = resolve(request, catalogue)
     job = new_job(spec, catalogue)
     job.init_uri = await start_of(session, request, spec, caller)
-    job.project = await _project(session, request, caller)
+    job.project = await project_of(session, request.project, caller)
     job.owner, job.name, job.row, job.tags = caller.owner, request.name, row, dict(request.tags)
     limits = await check_room(session, settings, job.project)
     check_priority(limits, caller, request.priority)
@@ -110,10 +110,13 @@ async def start_of(session: AsyncSession, request: JobRequest, spec: RunSpec, ca
     raise Invalid("the spec has faults", [_placed(fault, where, request)])
 
 
-def new_job(spec: RunSpec, catalogue: Catalogue) -> Job:
-    """Makes a job of that spec, with what follows from the spec filled in."""
+def new_job(spec: RunSpec, catalogue: Catalogue, limited: str = "") -> Job:
+    """Makes a job of that spec, with what follows from the spec filled in.
+
+    `limited`: the suite of which only so many jobs may run at a time, if it is of one.
+    """
     found = find_task(spec.task.name)
-    needs = Needs.of(spec.resources, estimate(spec, catalogue).memory_bytes)
+    needs = Needs.of(spec.resources, estimate(spec, catalogue).memory_bytes, limited)
     return Job(
         id=new_id("job"),
         attempt=0,
@@ -130,8 +133,22 @@ def new_job(spec: RunSpec, catalogue: Catalogue) -> Job:
     )
 
 
-async def _project(session: AsyncSession, request: JobRequest, caller: Caller) -> str:
-    name = request.project or caller.project
+def again(old: Job, catalogue: Catalogue) -> Job:
+    """Makes a job that runs an ended one anew and names it."""
+    job = new_job(RunSpec.model_validate(old.spec), catalogue, Needs.of_lane(old.lane).suite)
+    for name in _ASKED:
+        setattr(job, name, getattr(old, name))
+    job.retry_of = old.id
+    return job
+
+
+_ASKED = ("project", "owner", "name", "row", "tags", "priority", "max_attempts", "max_runtime_s", "init_uri", "suite")
+"""What else than the spec was asked for."""
+
+
+async def project_of(session: AsyncSession, asked: str | None, caller: Caller) -> str:
+    """Returns the project that the caller submits to. Raises Invalid where it is not theirs, or takes no jobs."""
+    name = asked or caller.project
     assert name is not None, "users and admins have a project"
     if name != caller.project and caller.role is not Role.ADMIN:
         message = f"this key has no project {name!r}; leave the field out for {caller.project!r}"

@@ -74,8 +74,8 @@ class Ended(TypedDict):
 class Cell:
     """What is known of one row on one task."""
 
-    spec: dict[str, Any]
-    """Of the run that the cell shows."""
+    spec: dict[str, Any] | None
+    """Of the run that the cell shows; None where there is none."""
     view: CellView
 
 

@@ -56,8 +56,9 @@ def _row(benchmark: Benchmark, label: str, cells: dict[str, Cell], catalogue: Ca
     for task in benchmark.tasks:
         cell = cells.get(task.name)
         if cell:
-            clauses = departures(cell.spec, label, catalogue)
-            said[task.name] = [*(f"another protocol: {one}" for one in clauses), *inferred(cell.spec, label)]
+            if cell.spec is not None:
+                clauses = departures(cell.spec, label, catalogue)
+                said[task.name] = [*(f"another protocol: {one}" for one in clauses), *inferred(cell.spec, label)]
             row.cells[task.name] = cell.view
         elif reason := refusal(benchmark.name, label, task.name, catalogue):
             row.cells[task.name] = _empty("refused", [reason])

@@ -4,6 +4,7 @@ The queue is read lane by lane (jobs of equal needs and owner), of each only its
 number of lanes, not on that of jobs.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from service.clusters.closures import closures
 from service.clusters.fit import open_slots
 from service.jobs.needs import Needs
 from service.jobs.tables import INFRASTRUCTURE_ENDS, Attempt, Job
+from service.suites.tables import Suite
 
 _A_DAY_COUNTS = 10
 """Points of priority that a job gains for each whole day in the queue, so that nobody waits for ever."""
@@ -125,6 +127,8 @@ class _Load:
     """Attempts, by project and owner."""
     room: Counter[str]
     """How many more jobs each project may run."""
+    room_in_suite: defaultdict[str, float]
+    """How many more jobs of each suite may run; of most suites, and under the name of none, any number."""
     node_memory: defaultdict[str, int]
     """Memory of each node that no live attempt was promised, whether it has used it yet or not."""
 
@@ -136,6 +140,7 @@ class _Load:
         """Counts the job as running in the slot."""
         self.running[job.project, job.owner] += count
         self.room[job.project] -= count
+        self.room_in_suite[Needs.of_lane(job.lane).suite] -= count
         if slot.device == "cpu":
             self.node_memory[slot.node] -= count * (job.memory_bytes or 0)
 
@@ -148,7 +153,11 @@ async def _propose(
     session: AsyncSession, slots: Sequence[Slot], load: _Load, broke: "_Broke", without: Set[str]
 ) -> dict[str, tuple[Waiting, Slot]]:
     lanes = [tuple(row) for row in await session.execute(_LANES)]
-    fitting = [lane for lane in lanes if any(Needs.of_lane(lane[0]).fit(slot) for slot in slots)]
+    fitting = [
+        lane
+        for lane in lanes
+        if load.room_in_suite[(needs := Needs.of_lane(lane[0])).suite] > 0 and any(needs.fit(slot) for slot in slots)
+    ]
     if not fitting:
         return {}
     columns = dict(zip(("lanes", "projects", "owners"), map(list, zip(*fitting, strict=True)), strict=True))
@@ -162,6 +171,7 @@ async def _propose(
             for job in waiting
             if job.id not in proposed
             and load.room[job.project] > 0
+            and load.room_in_suite[Needs.of_lane(job.lane).suite] > 0
             and Needs.of_lane(job.lane).fit(slot, load.memory(slot))
             and not broke.bars(job, slot)
         ]
@@ -236,4 +246,17 @@ async def _load(session: AsyncSession, cluster: str, all_slots: Sequence[Slot], 
     )
     for node, used in promised:
         memory[node] -= int(used)
-    return _Load(running, room, memory)
+    return _Load(running, room, await _room_in_suites(session), memory)
+
+
+async def _room_in_suites(session: AsyncSession) -> defaultdict[str, float]:
+    """How many more jobs may run of each suite that has some at work and may not have any number."""
+    running = (
+        select(Job.suite, func.count().label("count")).where(Job.lease_expires_at.is_not(None)).group_by(Job.suite)
+    ).subquery()
+    waiting = select(Job.suite).where(Job.state == "queued", Job.suite == Suite.id).exists()
+    left = select(Suite.id, Suite.max_parallel - func.coalesce(running.c.count, 0)).join(
+        running, running.c.suite == Suite.id, isouter=True
+    )
+    found = await session.execute(left.where(Suite.max_parallel.is_not(None), waiting))
+    return defaultdict(lambda: math.inf, {suite: room for suite, room in found})

@@ -11,6 +11,7 @@ from service.jobs import ledger
 from service.jobs.ledger import End
 from service.jobs.tables import Job
 from service.leases.quarantine import judge
+from service.suites.stop import stop_if_all_fail
 
 RETRY_AFTER_S = 2.0
 """The first delay, where the settings say nothing else; each further failure makes it four times as long."""
@@ -47,7 +48,7 @@ async def settle(
         return
     stopped = end.reason in ("paused", "cancelled")
     if stopped and timed_out:
-        await ledger.fail(session, job.id, job.attempt, End("timed_out", REASONS["timed_out"].sentence, end.by_report))
+        await _fail(session, job, End("timed_out", REASONS["timed_out"].sentence, end.by_report))
         return
     failed = counts and not stopped
     if stopped or (REASONS[end.reason].retryable and job.failures + failed < job.max_attempts):
@@ -57,9 +58,14 @@ async def settle(
         else:
             await ledger.pause(session, job.id, job.attempt, end, failed)
     else:
-        await ledger.fail(session, job.id, job.attempt, end)
+        await _fail(session, job, end)
     if failed and end.reason in INFRASTRUCTURE:
         await judge(session, job.id)
+
+
+async def _fail(session: AsyncSession, job: Job, end: End) -> None:
+    if await ledger.fail(session, job.id, job.attempt, end):
+        await stop_if_all_fail(session, job)
 
 
 async def _cell(session: AsyncSession, job: Job, result: RunResult) -> str:

@@ -64,12 +64,17 @@ async def full_projects(session: AsyncSession, settings: Settings) -> dict[str, 
     return {name: count for name, count in full}
 
 
-async def check_room(session: AsyncSession, settings: Settings, name: str) -> Limits:
-    """The project's limits, where it may queue one more job. Raises TooMany."""
+async def check_room(session: AsyncSession, settings: Settings, name: str, more: int = 1) -> Limits:
+    """The project's limits, where it may queue so many more jobs. Raises TooMany."""
     limits = await of_project(session, settings, name)
     waiting = select(Job.id).where(Job.project == name, Job.state == State.QUEUED).limit(limits.max_queued)
     queued = (await session.execute(select(func.count()).select_from(waiting.subquery()))).scalar_one()
-    if queued >= limits.max_queued:
+    if more > 1 and queued + more > limits.max_queued:
+        raise TooMany(
+            f"project {name} may have {limits.max_queued:,} jobs queued; it has {queued:,}, and these "
+            f"would be {more:,} more; submit fewer at a time, or have an admin raise max_queued"
+        )
+    if queued >= limits.max_queued and more:
         raise TooMany(
             f"project {name} has {queued} jobs queued, as many as it may; try again when some have begun, "
             "or have an admin raise max_queued"

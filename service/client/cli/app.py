@@ -7,7 +7,19 @@ from stamina.instrumentation import set_on_retry_hooks
 
 from pace_core.spec.errors import SpecError
 from service.client.address import NoService
-from service.client.cli import access, catalogue, compare, jobs, leaderboard, local, submit, sweep, watch, workers
+from service.client.cli import (
+    access,
+    catalogue,
+    compare,
+    jobs,
+    leaderboard,
+    local,
+    submit,
+    suite,
+    sweep,
+    watch,
+    workers,
+)
 from service.client.cli.output import print_error, settle_streams
 from service.client.comparison import NothingToCompare
 from service.client.jobs import DownloadError
@@ -21,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (local, submit, sweep, jobs, watch, compare, leaderboard, catalogue, access, workers):
+for module in (local, submit, sweep, suite, jobs, watch, compare, leaderboard, catalogue, access, workers):
     module.install(app)
 
 

@@ -197,9 +197,9 @@ def _of_columns(made: Table, rows: list[list[str]], chosen: list[int]) -> Table:
     return part
 
 
-def shown_state(state: State) -> str:
+def shown_state(state: str) -> str:
     """Returns the state in its colour."""
-    return f"[{_STYLES[state]}]{state}[/]"
+    return f"[{_STYLES[State(state)]}]{state}[/]"
 
 
 def ago(at: datetime | None) -> str:

@@ -52,7 +52,7 @@ def sweep(
     chosen = chosen_recipe(spec, recipe, row, task)
     raw = None if spec is None else read_spec_file(spec)
     named = (name or (spec.stem if spec else f"{recipe}-{row}-{task}")).strip()
-    cells = _cells(_grid(set), _seeds(seeds), phase)
+    cells = _cells(_grid(set), seeds_of(seeds), phase)
     requests: list[JobRequest] = []
     for each in cells:
         validate(raw_spec(raw, chosen, each.overrides) | {"seed": each.seed})  # a fault is told without a service
@@ -150,7 +150,7 @@ def _grid(texts: list[str]) -> dict[str, list[Any]]:
 _OPTIONS = {"seed": "--seeds 0,1,2", "task.phase": "--phase final"}
 
 
-def _seeds(text: str) -> list[int]:
+def seeds_of(text: str) -> list[int]:
     """Reads `0,1,2` or `0-4`, or both. Raises typer.BadParameter."""
     found: list[int] = []
     for part in text.split(","):

@@ -1,0 +1,322 @@
+"""`pace suite`: rows × tasks × seeds as one submission, which ends with its table."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+import typer
+from pydantic import BaseModel, ValidationError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pace_core.spec.errors import Fault, SpecError
+from pace_core.spec.spec_file import read_spec_file
+from service.client import Client, SuiteExtension, SuitePlan, SuiteRequest, SuiteTable, SuiteView
+from service.client.cli.leaderboard import print_leaderboard
+from service.client.cli.output import (
+    AsCsv,
+    AsJson,
+    Form,
+    ago,
+    cell,
+    duration,
+    failed,
+    form,
+    out,
+    plain,
+    print_csv,
+    print_json,
+    print_table,
+    print_text,
+    shown_state,
+    table,
+    write,
+)
+from service.client.cli.submit import parse_overrides
+from service.client.cli.sweep import seeds_of
+from service.client.comparison import Phase
+from service.suites.forms import said_of
+
+T = TypeVar("T", bound=BaseModel)
+_LOOK_S = 1.0
+_TELL_EVERY_S = 10.0
+_SHOWN = 12  # refusals of a plan
+app = typer.Typer(help="Whole tables as one submission: rows × tasks × seeds.", no_args_is_help=True)
+
+_Id = Annotated[str, typer.Argument(metavar="SUITE", help="Such as suite_01…; `pace suite list` lists them.")]
+_Tasks = Annotated[str, typer.Option(metavar="a,b", help="Tasks of the benchmark; all of them if none.")]
+_Rows = Annotated[str, typer.Option(metavar="a,b", help="Labels of the recipe's rows.")]
+_Methods = Annotated[str, typer.Option(metavar="a,b", help="Rows of these methods, each with every --regularizers.")]
+_Regularizers = Annotated[str, typer.Option(metavar="none,pace")]
+_Backbones = Annotated[str, typer.Option(metavar="a,b")]
+
+
+def install(pace: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (submit, show, cancel, retry, extend):
+        app.command()(command)
+    app.command("list")(list_)
+    pace.add_typer(app, name="suite")
+
+
+def submit(
+    file: Annotated[Path | None, typer.Argument(help="A suite, YAML or JSON; options win over it.")] = None,
+    benchmark: Annotated[str | None, typer.Option(help="Such as vtab-mini.")] = None,
+    tasks: _Tasks = "",
+    rows: _Rows = "",
+    methods: _Methods = "",
+    regularizers: _Regularizers = "none",
+    backbones: _Backbones = "",
+    seeds: Annotated[str, typer.Option(metavar="0,1|0-4")] = "",
+    set: Annotated[list[str], typer.Option(metavar="a.b=c", help="A field over every row's.")] = [],  # noqa: B006
+    phase: Annotated[Phase | None, typer.Option(help="search: validation images; final: test images.")] = None,
+    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    max_parallel: Annotated[int | None, typer.Option(min=1, help="Jobs that run at a time at most.")] = None,
+    stop_after: Annotated[
+        int | None, typer.Option(min=0, help="Stop after so many equal failures in a row; 0: never.")
+    ] = None,
+    priority: Annotated[int | None, typer.Option(min=0, max=100, help="Higher runs first.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also run what is done already.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan and what it takes.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the table.")] = False,
+) -> None:
+    """Submit a suite: `pace suite submit --benchmark vtab-mini --rows PACE,Linear --seeds 0,1`, or a file.
+
+    Prints the plan and what it takes, waits, and ends with the table. What is done already is not run again.
+    """
+    raw: dict[str, Any] = dict(read_spec_file(file)) if file else {}
+    given: dict[str, Any] = {
+        "benchmark": benchmark,
+        "tasks": _names(tasks),
+        "rows": _rows_of(rows, methods, regularizers),
+        "backbones": _names(backbones),
+        "seeds": seeds_of(seeds) if seeds else None,
+        "overrides": parse_overrides(set) or None,
+        "phase": phase,
+        "name": name if name is not None or "name" in raw or file is None else file.stem,
+        "max_parallel": max_parallel,
+        "priority": priority,
+    }
+    raw |= {key: value for key, value in given.items() if value not in (None, [])}
+    raw |= {} if stop_after is None else {"stop_after": stop_after or None}
+    raw |= {"reuse": False} if again else {}
+    if not raw.get("rows"):
+        raise typer.BadParameter("name --rows of a recipe, or --methods (`pace catalogue` lists both), or a file")
+    request = _parsed(SuiteRequest, raw)
+    with Client() as client:
+        plan = client.suites.check(request)
+        print_plan(plan)
+        if dry_run:
+            return
+        suite = client.suites.submit(request)
+        out().print(f"[green]submitted[/] {suite.id}")
+        if detach:
+            return _next_steps(suite)
+        _to_the_table(client, suite)
+
+
+def list_(
+    limit: Annotated[int, typer.Option(min=1, help="As many at the most.")] = 20,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List suites, newest first."""
+    shape = form(as_json, as_csv)
+    with Client() as client:
+        found = list(client.suites.list(limit=limit))
+    records = [suite.model_dump(mode="json") for suite in found]
+    if shape is Form.JSON:
+        return print_json(records)
+    if shape is Form.CSV:
+        return print_csv(records, tuple(SuiteView.model_fields))
+    shown = table("id", "~name", "state", ">done", ">rows", ">tasks", ">seeds", "submitted")
+    for suite in found:
+        done = f"{_ended(suite)} of {suite.runs}"
+        sizes = (str(len(suite.rows)), str(len(suite.tasks)), str(len(suite.seeds)))
+        shown.add_row(suite.id, cell(suite.name), _state(suite), done, *sizes, ago(suite.created_at))
+    print_table(shown)
+
+
+def show(
+    suite: _Id,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    md: Annotated[bool, typer.Option("--md", help="Print the table as Markdown.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print the table for LaTeX (booktabs).")] = False,
+    svg: Annotated[bool, typer.Option("--svg", help="Print a picture: `pace suite show … --svg > table.svg`.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until all its jobs have ended.")] = False,
+) -> None:
+    """Show a suite: how far it is, and its table."""
+    forms = {"csv": as_csv, "md": md, "latex": latex, "svg": svg}
+    if sum((as_json, *forms.values())) > 1:
+        raise typer.BadParameter("give one of --json, --csv, --md, --latex and --svg")
+    with Client() as client:
+        found = client.suites.get(suite)
+        if wait:
+            found = _watch(client, found)
+        chosen = next((form for form, asked in forms.items() if asked), None)
+        if chosen is not None:
+            write(client.suites.written(suite, cast(Literal["csv", "md", "latex", "svg"], chosen)))
+        elif as_json:
+            board = client.suites.table(suite)
+            print_json({"suite": found.model_dump(mode="json"), "table": board.model_dump(mode="json")})
+        else:
+            _print(found, client.suites.table(suite))
+
+
+def cancel(suite: _Id) -> None:
+    """Cancel the jobs that a suite has submitted."""
+    _act(suite, lambda client: client.suites.cancel(suite))
+
+
+def retry(suite: _Id) -> None:
+    """Run again what failed, was cancelled or was deleted; nothing else."""
+    _act(suite, lambda client: client.suites.retry(suite))
+
+
+def extend(
+    suite: _Id,
+    tasks: _Tasks = "",
+    rows: _Rows = "",
+    methods: _Methods = "",
+    regularizers: _Regularizers = "none",
+    backbones: _Backbones = "",
+    seeds: Annotated[str, typer.Option(metavar="0,1|0-4")] = "",
+) -> None:
+    """Add tasks, rows, backbones or seeds; what the suite has already is not run again."""
+    more = _parsed(
+        SuiteExtension,
+        {
+            "tasks": _names(tasks),
+            "rows": _rows_of(rows, methods, regularizers),
+            "backbones": _names(backbones),
+            "seeds": seeds_of(seeds) if seeds else [],
+        },
+    )
+    if more == SuiteExtension():
+        raise typer.BadParameter("say what to add: --tasks, --rows, --methods, --backbones or --seeds")
+    _act(suite, lambda client: client.suites.extend(suite, more))
+
+
+def print_plan(plan: SuitePlan) -> None:
+    """Prints what a suite would do, and what it takes."""
+    total = len(plan.runs)
+    sizes = f"{_count(len(plan.rows), 'row')} × {_count(len(plan.tasks), 'task')} × {_count(len(plan.seeds), 'seed')}"
+    parts = [f"{plan.new} to run"]
+    parts += [f"{plan.reused} done already"] if plan.reused else []
+    parts += [f"{plan.shared} waiting or running already"] if plan.shared else []
+    parts += [f"{plan.refused} refused"] if plan.refused else []
+    print_text(f"{_count(total, 'run')} ({sizes}): {', '.join(parts)}")
+    if plan.new and plan.slot_minutes is not None:
+        source = "as runs like them took" if plan.measured == plan.new else "estimated for a CPU"
+        if 0 < plan.measured < plan.new:
+            source = f"{plan.measured} as runs like them took, the others estimated for a CPU"
+        line = f"about {duration(60 * plan.slot_minutes)} of one slot, {source}"
+        if plan.minutes is not None:
+            line += f"; about {duration(60 * plan.minutes)} on {_count(plan.slots, 'slot')}"
+        print_text(line)
+    if plan.waiting_for:
+        out().print(f"[yellow]waits[/] for {plain(plan.waiting_for)}")
+    refused = list(dict.fromkeys((run.row, run.task, run.reason) for run in plan.runs if run.action == "refused"))
+    for row, task, reason in refused[:_SHOWN]:
+        print_text(f"  refused: {row} on {task}: {reason}")
+    if len(refused) > _SHOWN:
+        print_text(f"  and {len(refused) - _SHOWN} more; the table names all")
+
+
+def _to_the_table(client: Client, suite: SuiteView) -> None:
+    ended = _watch(client, suite)
+    _print(ended, client.suites.table(suite.id))
+    if ended.state != "succeeded":
+        raise failed(f"not every job succeeded; `pace suite retry {suite.id}` runs those again that did not")
+
+
+def _watch(client: Client, suite: SuiteView) -> SuiteView:
+    """Waits until all jobs have ended; Ctrl-C ends the waiting alone."""
+    console = out()
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    told, said = 0.0, -1
+    try:
+        with bars:
+            bar = bars.add_task("runs", total=suite.runs, completed=_ended(suite), left="")
+            while suite.state in ("queued", "running", "paused"):
+                time.sleep(_LOOK_S)
+                suite = client.suites.get(suite.id)
+                done = _ended(suite)
+                left = "" if suite.minutes_left is None else f"{duration(60 * suite.minutes_left)} of one slot left"
+                bars.update(bar, completed=done, total=suite.runs, left=left)
+                if bars.disable and done != said and time.monotonic() - told > _TELL_EVERY_S:
+                    told, said = time.monotonic(), done
+                    console.print(f"{done} of {suite.runs} runs ended; {left}".rstrip("; "))
+    except KeyboardInterrupt:
+        print_text(f"the suite goes on without you: pace suite show {suite.id} --wait")
+        raise typer.Exit(130) from None
+    return suite
+
+
+def _print(suite: SuiteView, board: SuiteTable) -> None:
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(suite.counts.items()))
+    out().print(f"{suite.id}  {cell(suite.name)}  {_state(suite)}  {counts}")
+    print_leaderboard(board)
+    for line in said_of(board):
+        print_text(f"  {line}")
+    if suite.mlflow_url:
+        out().print(f"  in MLflow: {plain(suite.mlflow_url)}")
+
+
+def _act(suite: str, action: Callable[[Client], SuiteView]) -> None:
+    with Client() as client:
+        found = action(client)
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(found.counts.items()))
+    out().print(f"{found.id}  {_state(found)}  {counts}")
+    if found.state in ("queued", "running"):
+        _next_steps(found)
+
+
+def _next_steps(suite: SuiteView) -> None:
+    out().print(f"  pace suite show {suite.id} --wait    its table, when all have ended")
+    out().print(f"  pace suite cancel {suite.id}")
+
+
+def _state(suite: SuiteView) -> str:
+    return shown_state(suite.state)
+
+
+def _ended(suite: SuiteView) -> int:
+    return sum(suite.counts.get(state, 0) for state in ("succeeded", "failed", "cancelled", "refused", "deleted"))
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _rows_of(rows: str, methods: str, regularizers: str) -> list[Any]:
+    pairs = [(method, regularizer) for method in _names(methods) for regularizer in _names(regularizers) or ["none"]]
+    return [
+        *_names(rows),
+        *({"spec": {"method": {"name": method}, "regularizer": {"name": name}}} for method, name in pairs),
+    ]
+
+
+def _parsed(kind: type[T], raw: dict[str, Any]) -> T:
+    """Returns the request. Raises SpecError, with a pointer to every field that is wrong."""
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        faults = [
+            Fault(pointer="/" + "/".join(map(str, item["loc"])), code="wrong_type", message=item["msg"])
+            for item in error.errors()
+        ]
+        raise SpecError(faults) from None
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,111 @@
+"""Suites: rows × tasks × seeds as one submission."""
+
+import uuid
+from collections.abc import AsyncGenerator
+from typing import Any, Literal
+
+from pace_core.spec.spec_file import with_absolute_paths
+from service.client.address import reached
+from service.client.connection import Connection
+from service.suites.schemas import SuiteExtension, SuitePlan, SuiteRequest, SuiteTable, SuiteView
+
+PAGE = 100
+_SUBMIT_S = 120.0  # thousands of jobs in one transaction
+
+
+class AsyncSuites:
+    """The suites that the key can see."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def submit(self, request: SuiteRequest) -> SuiteView:
+        """Queues every run of the suite, all of them or none; sent so that it can be repeated.
+
+        Raises ProblemError with every fault.
+        """
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        answer = await self._connection.json(
+            "POST", "/v1/suites", body=_body(request), headers=headers, safe=True, timeout_s=_SUBMIT_S
+        )
+        return self._suite(answer)
+
+    async def check(self, request: SuiteRequest) -> SuitePlan:
+        """Returns the jobs that it would make, their time, and what is done already; queues nothing."""
+        query = {"validate_only": True}
+        answer = await self._connection.json(
+            "POST", "/v1/suites", body=_body(request), query=query, safe=True, timeout_s=_SUBMIT_S
+        )
+        return SuitePlan.model_validate(answer)
+
+    async def get(self, suite: str) -> SuiteView:
+        """Returns the suite as it is now."""
+        return self._suite(await self._connection.json("GET", f"/v1/suites/{suite}"))
+
+    async def list(self, limit: int | None = None) -> AsyncGenerator[SuiteView]:
+        """Suites, newest first, page after page as they are asked for."""
+        after: str | None = None
+        left = limit
+        while left is None or left > 0:
+            query = {"after": after, "limit": PAGE if left is None else min(left, PAGE)}
+            page = await self._connection.json("GET", "/v1/suites", query=query)
+            for suite in page["data"]:
+                yield self._suite(suite)
+            left = None if left is None else left - len(page["data"])
+            after = page["next_cursor"]
+            if not page["has_more"]:
+                return
+
+    async def table(self, suite: str) -> SuiteTable:
+        """Returns the suite's table as it is now."""
+        return SuiteTable.model_validate(await self._connection.json("GET", f"/v1/suites/{suite}/table"))
+
+    async def written(self, suite: str, form: Literal["csv", "md", "latex", "svg"]) -> str:
+        """Returns the suite's table as CSV, Markdown, LaTeX or a picture."""
+        async with self._connection.stream(f"/v1/suites/{suite}/table?format={form}") as response:
+            return (await response.aread()).decode()
+
+    async def cancel(self, suite: str) -> SuiteView:
+        """Ends the jobs that the suite has submitted."""
+        return self._suite(await self._connection.json("POST", f"/v1/suites/{suite}/cancel", safe=True))
+
+    async def retry(self, suite: str) -> SuiteView:
+        """Runs again what failed, was cancelled or was deleted."""
+        answer = await self._connection.json("POST", f"/v1/suites/{suite}/retry", safe=True, timeout_s=_SUBMIT_S)
+        return self._suite(answer)
+
+    async def extend(self, suite: str, more: SuiteExtension) -> SuiteView:
+        """Adds tasks, rows, backbones or seeds; what the suite has already is not run again."""
+        body = _absolute(more.model_dump(mode="json", exclude_defaults=True))
+        answer = await self._connection.json(
+            "POST", f"/v1/suites/{suite}/extend", body=body, safe=True, timeout_s=_SUBMIT_S
+        )
+        return self._suite(answer)
+
+    async def set_tracking(self, suite: str, url: str) -> None:
+        """Says where people find the suite in the tracking's pages."""
+        await self._connection.json("PUT", f"/v1/suites/{suite}/tracking", body={"url": url})
+
+    def _suite(self, answer: Any) -> SuiteView:
+        found = SuiteView.model_validate(answer)
+        return found.model_copy(update={"mlflow_url": reached(found.mlflow_url, self._connection.address.url)})
+
+
+def _body(request: SuiteRequest) -> dict[str, Any]:
+    return _absolute(request.model_dump(mode="json", exclude_defaults=True))
+
+
+def _absolute(body: dict[str, Any]) -> dict[str, Any]:
+    """Returns the body with paths that count from this process's folder made absolute."""
+    found = dict(body)
+    if "overrides" in found:
+        found["overrides"] = with_absolute_paths(found["overrides"])
+    if "tasks" in found:
+        found["tasks"] = [t if isinstance(t, str) else with_absolute_paths({"task": t})["task"] for t in found["tasks"]]
+    if "rows" in found:
+        found["rows"] = [_row(row) for row in found["rows"]]
+    return found
+
+
+def _row(row: str | dict[str, Any]) -> str | dict[str, Any]:
+    return row if isinstance(row, str) else row | {"spec": with_absolute_paths(row.get("spec", {}))}

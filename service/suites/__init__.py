@@ -1,0 +1,1 @@
+"""Suites: rows × tasks × seeds as one submission, finished into a table."""

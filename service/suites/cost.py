@@ -1,0 +1,56 @@
+"""What runs take, from the measured time of runs like them."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from pace_core.spec import Catalogue, RunSpec, estimate
+from service.suites.plan import Plan
+
+# A run's whole time over its epochs: start, evaluations and the adapter's file are in it, as in the next run's.
+_RATES = text("""
+    SELECT task, backbone, method, regularizer, avg(seconds / greatest(epochs, 1)) FROM (
+        SELECT task, spec->'backbone'->>'name' AS backbone, spec->'method'->>'name' AS method,
+               spec->'regularizer'->>'name' AS regularizer, (spec->'training'->>'epochs')::float AS epochs,
+               (result->>'seconds')::float AS seconds
+        FROM jobs WHERE project = :project AND state = 'succeeded' ORDER BY id DESC LIMIT 1000
+    ) AS newest GROUP BY GROUPING SETS ((task, backbone, method, regularizer), (backbone, method, regularizer))
+""")
+
+
+class Cost(NamedTuple):
+    """Seconds of one slot."""
+
+    seconds: float | None
+    """None where nothing is known."""
+    measured: bool
+    """Whether they come from runs like it, and are not an estimate for a CPU."""
+
+
+async def costs(
+    session: AsyncSession, project: str, plan: Plan, catalogue: Catalogue
+) -> Mapping[tuple[str, str], Cost]:
+    """Row and task → what one run takes: as the newest runs of the project with that method and regularizer on that
+    task, else on any task, else as estimated.
+    """
+    rates: dict[tuple[str | None, ...], float] = {
+        tuple(key): rate for *key, rate in await session.execute(_RATES, {"project": project})
+    }
+    found: dict[tuple[str, str], Cost] = {}
+    for run in plan.runs:
+        if run.spec is not None and (run.row, run.task) not in found:
+            found[run.row, run.task] = _cost(run.spec, run.task, rates, catalogue)
+    return found
+
+
+def _cost(spec: RunSpec, task: str, rates: Mapping[tuple[str | None, ...], float], catalogue: Catalogue) -> Cost:
+    names = (spec.backbone.name, spec.method.name, spec.regularizer.name)
+    epochs = max(spec.training.epochs, 1)
+    rate = rates.get((task, *names), rates.get((None, *names)))
+    if rate is not None:
+        return Cost(rate * epochs, True)
+    said = estimate(spec, catalogue)
+    an_epoch = said.cpu_seconds_per_1000_images
+    return Cost(None if an_epoch is None else an_epoch * max(said.epochs, 1), False)

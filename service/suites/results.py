@@ -1,0 +1,128 @@
+"""A suite's table: the leaderboard of its own runs, and what its rows differ by."""
+
+import asyncio
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from pace_core.spec import Catalogue, State
+from service.jobs.tables import Job
+from service.leaderboards.results import Cell
+from service.leaderboards.schemas import LISTED_RUNS, CellView
+from service.leaderboards.table import leaderboard
+from service.suites.differences import differences
+from service.suites.plan import Plan, plan
+from service.suites.schemas import SuiteTable
+from service.suites.submission import request_of
+from service.suites.tables import Suite, SuiteRun
+
+
+async def table_of(session: AsyncSession, suite: Suite, catalogue: Catalogue) -> SuiteTable:
+    """Returns the table as it is now."""
+    found = await session.execute(
+        select(
+            *(SuiteRun.row, SuiteRun.task, SuiteRun.seed, SuiteRun.refused),
+            *(Job.id, Job.state, Job.reason, Job.message, Job.cell, Job.value),
+        )
+        .join(Job, Job.id == SuiteRun.job, isouter=True)
+        .where(SuiteRun.suite == suite.id)
+    )
+    of_cell: dict[str, dict[str, list[Any]]] = {}
+    for run in found:
+        of_cell.setdefault(run.row, {}).setdefault(run.task, []).append(run)
+    newest = [_newest(runs) for row in of_cell.values() for runs in row.values()]
+    specs: dict[str, dict[str, Any]] = {
+        job: spec for job, spec in await session.execute(select(Job.id, Job.spec).where(Job.id.in_(newest)))
+    }
+    return await asyncio.to_thread(_table, suite, of_cell, specs, catalogue)
+
+
+def _newest(runs: Sequence[Any]) -> str:
+    ids: list[str] = [run.id for run in runs if run.id]
+    return max(ids, default="")
+
+
+def _table(
+    suite: Suite, of_cell: dict[str, dict[str, list[Any]]], specs: dict[str, dict[str, Any]], catalogue: Catalogue
+) -> SuiteTable:
+    whole = plan(request_of(suite), catalogue)
+    over_seeds = whole.benchmark.over_seeds
+    cells: dict[str, dict[str, Cell]] = {}
+    values: dict[str, dict[str, dict[int, float]]] = {}
+    for row, tasks in of_cell.items():
+        for task, runs in tasks.items():
+            spec = next((specs[run.id] for run in sorted(runs, key=lambda run: run.id or "") if run.id in specs), None)
+            averaged = _same_cell(runs)
+            cells.setdefault(row, {})[task] = Cell(spec, _view(runs, averaged, over_seeds))
+            if averaged:
+                values.setdefault(row, {})[task] = {run.seed: run.value for run in averaged}
+    board = leaderboard(whole.benchmark, whole.request.phase, suite.project, cells, catalogue)
+    measured = sorted((row for row in board.rows if row.kind == "measured"), key=lambda row: _place(whole, row.label))
+    board.rows = [*measured, *(row for row in board.rows if row.kind == "published")]
+    if suite.stopped:
+        board.notes.insert(0, f"the suite stopped: {suite.stopped}")
+    beside = {row.label: row for row in board.rows if row.kind == "published"}
+    return SuiteTable(**dict(board), suite=suite.id, name=suite.name, differences=differences(whole, values, beside))
+
+
+def _place(whole: Plan, label: str) -> int:
+    return whole.rows.index(label) if label in whole.rows else len(whole.rows)
+
+
+def _same_cell(runs: Sequence[Any]) -> list[Any]:
+    """The runs with a result of the newest one's settings, data and weights, by seed."""
+    done = [run for run in runs if run.state == State.SUCCEEDED and run.value is not None]
+    newest = max(done, key=lambda run: run.id, default=None)
+    return sorted((run for run in done if run.cell == newest.cell), key=lambda run: run.seed) if newest else []
+
+
+def _view(runs: Sequence[Any], averaged: Sequence[Any], over_seeds: Literal["mean", "median"]) -> CellView:
+    values = [run.value for run in averaged]
+    states = {run.state for run in runs}
+    pending = [run for run in runs if run.state is not None and not State(run.state).ended]
+    listed = averaged or pending or [run for run in runs if run.id]
+    mean = statistics.median if over_seeds == "median" else statistics.fmean
+    return CellView(
+        status="measured" if averaged else "pending" if pending else "refused" if _refused(runs) else "failed",
+        mean=mean(values) if values else None,
+        std=statistics.stdev(values) if len(values) > 1 else None,
+        runs=len(values),
+        seeds=sorted(run.seed for run in (averaged or runs))[:LISTED_RUNS],
+        jobs=[run.id for run in sorted(listed, key=lambda run: run.seed)][:LISTED_RUNS],
+        cell=averaged[0].cell if averaged else None,
+        published=None,
+        best=False,
+        notes=_notes(runs, averaged, len(pending)) if len(averaged) < len(runs) or states != {State.SUCCEEDED} else [],
+    )
+
+
+def _refused(runs: Sequence[Any]) -> bool:
+    return all(run.refused or run.reason == "spec_invalid" for run in runs)
+
+
+def _notes(runs: Sequence[Any], averaged: Sequence[Any], pending: int) -> list[str]:
+    notes = [f"{pending} of {len(runs)} runs still to end"] if pending else []
+    used = {run.seed for run in averaged}
+    others = sum(run.state == State.SUCCEEDED and run.seed not in used for run in runs)
+    if others:
+        notes.append(f"{others} of {len(runs)} runs left out: of other data or weights, or without the metric")
+    reasons = Counter(_why(run) for run in runs)
+    for reason, count in reasons.items():
+        if reason is not None:
+            notes.append(reason if count == len(runs) else f"{count} of {len(runs)} runs: {reason}")
+    return notes
+
+
+def _why(run: Any) -> str | None:
+    """Why the run has no result; None where it has one or may still get one."""
+    if run.refused:
+        return f"refused: {run.refused}"
+    if run.id is None:
+        return "its job was deleted"
+    if run.state in (State.FAILED, State.CANCELLED):
+        return f"{run.reason}: {run.message}"
+    return None

@@ -1,0 +1,214 @@
+"""What clients send and get about suites. Numbers are fractions, times seconds unless a name says otherwise."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.jobs.schemas import LONGEST_RUN_S, Label, Tags
+from service.leaderboards.schemas import Leaderboard
+
+_INPUT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+_OUTPUT = ConfigDict(use_attribute_docstrings=True)
+
+MOST_RUNS = 10_000
+"""Of one suite."""
+_Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+_Named = Annotated[Label, Field(min_length=1)]
+_Tasks = Annotated[list[_Named | dict[str, Any]], Field(max_length=1_000)]
+
+
+class SuiteRow(BaseModel):
+    """A line of the table: a recipe's row, settings of your own, or settings over a recipe's row."""
+
+    model_config = _INPUT
+
+    label: _Named | None = None
+    """In the table; the recipe's row, or method and regularizer, where None."""
+    row: _Named | None = None
+    """Of the recipe; without it the settings lie over the recipe's defaults."""
+    spec: dict[str, Any] = {}
+    """Part of a RunSpec, such as method and regularizer."""
+
+
+_Rows = Annotated[list[_Named | SuiteRow], Field(max_length=1_000)]
+_Backbones = Annotated[list[_Named | dict[str, Any]], Field(max_length=100)]
+_Seeds = Annotated[list[_Seed], Field(max_length=1_000)]
+
+
+class SuiteRequest(BaseModel):
+    """Asks for every row on every task with every seed."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "does PACE help",
+                    "benchmark": "vtab-mini",
+                    "tasks": ["digits", "textures"],
+                    "rows": ["LoRA_mul+VPT_add", "PACE"],
+                    "seeds": [0, 1, 2],
+                }
+            ]
+        },
+    )
+
+    name: Label = ""
+    benchmark: _Named | None = None
+    """None for tasks of your own, or where the tasks' names begin with it."""
+    tasks: _Tasks = []
+    """Names of the benchmark's tasks, all of them if none; or tasks of your own, as a spec has them."""
+    recipe: _Named | None = None
+    """Where rows and defaults come from; the benchmark's first one where None."""
+    rows: Annotated[_Rows, Field(min_length=1)]
+    """Labels of the recipe's rows, or settings."""
+    backbones: _Backbones = []
+    """Names, or sections of a spec; the rows' own if none. Where there are several, labels name them."""
+    seeds: Annotated[_Seeds, Field(min_length=1)] = [0]
+    overrides: dict[str, Any] = {}
+    """Part of a RunSpec, laid over every row."""
+    phase: Literal["search", "final"] = "final"
+    """Which images the numbers come from; see a spec's `task.phase`."""
+    reuse: bool = True
+    """Whether a job of equal settings, data and seed that is done, waits or runs is taken instead of a new one."""
+    max_parallel: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
+    """Jobs of this suite that run at a time at most."""
+    stop_after: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = 10
+    """After so many failures in a row for the same reason the suite stops: what waits is cancelled. None: never."""
+    project: Label | None = None
+    priority: int = Field(default=50, ge=0, le=100, strict=True)
+    tags: Tags = {}
+    """Of every job."""
+    max_attempts: int = Field(default=3, ge=1, le=100, strict=True)
+    max_runtime_s: float | None = Field(default=None, gt=0, le=LONGEST_RUN_S, allow_inf_nan=False, strict=True)
+
+
+class SuiteExtension(BaseModel):
+    """What a suite is to have besides; what it has already is not run again."""
+
+    model_config = _INPUT
+
+    tasks: _Tasks = []
+    rows: _Rows = []
+    backbones: _Backbones = []
+    seeds: _Seeds = []
+
+
+class PlannedRun(BaseModel):
+    """One run of a suite, before it is submitted."""
+
+    model_config = _OUTPUT
+
+    row: str
+    task: str
+    seed: int
+    action: Literal["new", "reused", "shared", "refused"]
+    """reused: done already; shared: waits or runs already; refused: the row cannot run on this task."""
+    job: str | None
+    """The one that is reused or shared."""
+    reason: str | None
+    """Why it is refused."""
+    seconds: float | None
+    """It would take, of one slot; None where nothing is known."""
+
+
+class SuitePlan(BaseModel):
+    """What a suite would do."""
+
+    model_config = _OUTPUT
+
+    benchmark: str | None
+    rows: list[str]
+    tasks: list[str]
+    seeds: list[int]
+    runs: list[PlannedRun]
+    new: int
+    reused: int
+    shared: int
+    refused: int
+    slot_minutes: float | None
+    """Of the new jobs together, GPU-minutes where slots are GPUs; None where one of them cannot be told."""
+    measured: int
+    """New jobs whose time comes from the measured time of runs like them; the others' is an estimate for a CPU."""
+    slots: int
+    """That could run them now."""
+    minutes: float | None
+    """Until the new jobs have ended, if they have those slots for themselves; None where there is no slot."""
+    waiting_for: str | None
+    """What no worker seen so far has that the first new job needs."""
+
+
+class SuiteView(BaseModel):
+    """A suite."""
+
+    model_config = _OUTPUT
+
+    id: str
+    project: str
+    owner: str
+    name: str
+    benchmark: str | None
+    phase: str
+    state: Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+    """Of its jobs together: succeeded where all of them have."""
+    counts: dict[str, int]
+    """Runs by their jobs' state, by `refused`, and by `deleted`."""
+    runs: int
+    reused: int
+    """Runs whose jobs were there before."""
+    rows: list[str]
+    tasks: list[str]
+    seeds: list[int]
+    max_parallel: int | None
+    stop_after: int | None
+    stopped: str | None
+    """Why it stopped by itself."""
+    cancel_requested: bool
+    minutes_left: float | None
+    """Of one slot, for the jobs that have not ended; None where one of them cannot be told."""
+    created_at: datetime
+    ended_at: datetime | None
+    mlflow_url: str | None
+
+
+class SuitePage(BaseModel):
+    """Suites, newest first."""
+
+    model_config = _OUTPUT
+
+    data: list[SuiteView]
+    has_more: bool
+    next_cursor: str | None
+    """For `after`."""
+
+
+class DifferenceView(BaseModel):
+    """A row minus another one."""
+
+    model_config = _OUTPUT
+
+    row: str
+    versus: str
+    kind: Literal["without", "published"]
+    """without: the same method on the same backbone without a regularizer; published: the printed row of that label."""
+    task: str | None
+    """None: the mean over the tasks that both have."""
+    over: Literal["seeds", "tasks"]
+    """What the pairs are: equal seeds, or the means of equal tasks."""
+    pairs: int
+    mean: float
+    low: float | None
+    """Ends of the 95 % interval by Student's t over the pairs; None below two pairs."""
+    high: float | None
+    p: float | None
+    """Of the paired t-test, two-sided."""
+
+
+class SuiteTable(Leaderboard):
+    """A suite's table, with what its rows differ by."""
+
+    suite: str
+    name: str
+    differences: list[DifferenceView]
