@@ -3,7 +3,7 @@
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,13 +13,14 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pace_core.spec import RunResult, State
-from service.client import Job, JobEvent
+from service.client import Job, JobEvent, SuiteTable, SuiteView
 from worker import projection
-from worker.projection import JOB_TAG, STATUS
+from worker.projection import JOB_TAG, STATUS, SUITE_TAG
 
 T = TypeVar("T")
 METRICS_A_CALL = 800  # MLflow takes 1,000 entities a call, of them 100 params and 100 tags
 SMALL_A_CALL = 100
+MLFLOW_PARENT = "mlflow.parentRunId"
 AMONG_RUNS = "workflowType=machine_learning"
 """In an address of MLflow's pages: the run among the others, not on its pages for chats, which list no runs."""
 
@@ -92,8 +93,39 @@ class Runs:
     def _create(self, experiment: str, job: Job, began: datetime) -> str:
         started = round(began.timestamp() * 1000)
         tags: dict[str, Any] = projection.tags_of(job)
+        if job.suite:
+            tags[MLFLOW_PARENT] = self._of_suite(experiment, job.suite, started)
         created = self._client.create_run(experiment, started, tags, projection.run_name(job))
         return created.info.run_id
+
+    def write_suite(self, job: Job, suite: SuiteView, table: SuiteTable, files: Mapping[str, str]) -> str:
+        """Ends the run that stands above a suite's jobs, with its table; its place in MLflow's pages.
+
+        `job` is one of them. `files`: name → text.
+        """
+        experiment = self._experiment(job)
+        run = self._of_suite(experiment, suite.id, round(suite.created_at.timestamp() * 1000))
+        ended = round((suite.ended_at or suite.created_at).timestamp() * 1000)
+        self._client.update_run(run, name=projection.suite_name(suite))
+        for some in _chunks(projection.suite_metrics(table, ended), METRICS_A_CALL):
+            self._client.log_batch(run, metrics=some)
+        for some in _chunks(projection.suite_tags(suite), SMALL_A_CALL):
+            self._client.log_batch(run, tags=some)
+        for name, text in files.items():
+            self._client.log_text(run, text, name)
+        self._client.set_terminated(run, STATUS[State(suite.state)], ended)
+        return f"#/experiments/{experiment}/runs/{run}?{AMONG_RUNS}"
+
+    def _of_suite(self, experiment: str, suite: str, started: int) -> str:
+        run = self._runs.get(suite)
+        if run is None:
+            found = self._client.search_runs([experiment], f"tags.`{SUITE_TAG}` = '{suite}'", max_results=1)
+            if found:
+                run = found[0].info.run_id
+            else:
+                run = self._client.create_run(experiment, started, {SUITE_TAG: suite}, suite).info.run_id
+            self._runs[suite] = run
+        return run
 
     def _experiment(self, job: Job) -> str:
         name, description = projection.experiment_of(job)

@@ -9,11 +9,12 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
 from pace_core.spec import EventType, RunResult, State, load_benchmarks, load_published
-from service.client import Job, JobEvent
+from service.client import Job, JobEvent, SuiteTable, SuiteView
 
 OWN = "own"
 """Experiment of the tasks that belong to no benchmark."""
 JOB_TAG = "pace.job"
+SUITE_TAG = "pace.suite"
 NAME_LETTERS = 250
 """Longest name of a run."""
 
@@ -147,6 +148,38 @@ def state_tags(event: JobEvent) -> list[RunTag]:
         said["pace.reason"] = event.data["reason"]
     if event.data.get("message"):
         said["mlflow.note.content"] = event.data["message"]
+    return [RunTag(key, value) for key, value in said.items()]
+
+
+def suite_name(suite: SuiteView) -> str:
+    """Returns the suite's name, else its id."""
+    return "".join(char if char.isprintable() else " " for char in suite.name or suite.id)[:NAME_LETTERS]
+
+
+def suite_metrics(table: SuiteTable, at: int) -> list[Metric]:
+    """Returns `mean/<row>` of every row that covers all tasks, and `vs/<row>`: what it differs by from its partner."""
+    means = [
+        Metric(f"mean/{slug(row.label)}", row.mean.value, at, 0)
+        for row in table.rows
+        if row.kind == "measured" and row.mean and row.mean.complete
+    ]
+    return means + [
+        Metric(f"vs/{slug(each.versus)}/{slug(each.row)}", each.mean, at, 0)
+        for each in table.differences
+        if each.task is None and each.over == "tasks"
+    ]
+
+
+def suite_tags(suite: SuiteView) -> list[RunTag]:
+    """Returns how the suite stands."""
+    said = {
+        "pace.state": suite.state,
+        "pace.project": suite.project,
+        "pace.name": suite.name,
+        "mlflow.user": suite.owner,
+    }
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(suite.counts.items()))
+    said["mlflow.note.content"] = f"{suite.stopped}\n\n{counts}" if suite.stopped else counts
     return [RunTag(key, value) for key, value in said.items()]
 
 

@@ -13,6 +13,7 @@ from itertools import groupby
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from pace_core.spec import State
 from pace_core.spec.leases import Heartbeat
 from service.client import Client, Job, JobEvent, NoService, ProblemError
 from worker.mlflow_runs import Runs, missing, refused
@@ -67,6 +68,8 @@ class Tracking:
             url = f"{self._pages}/{place}"
             if place and job.mlflow_url != url:
                 self._client.worker.set_tracking(job_id, url)
+            if job.suite and any(State(event.data["state"]).ended for event in events if event.type == "state"):
+                self._write_suites(job)
         except ProblemError as problem:
             if problem.status != 404:
                 raise
@@ -78,6 +81,17 @@ class Tracking:
             if not refused(error):
                 raise
             log.warning("MLflow refuses what %s says: %s", job_id, error.message)
+
+    def _write_suites(self, job: Job) -> None:
+        """Writes the tables of the suites that ended with this job."""
+        for suite in self._client.suites.list(job=job.id):
+            if suite.ended_at is None:
+                continue
+            table = self._client.suites.table(suite.id)
+            files = {f"table.{form}": self._client.suites.written(suite.id, form) for form in ("csv", "md", "svg")}
+            files["table.tex"] = self._client.suites.written(suite.id, "latex")
+            place = self._runs.write_suite(job, suite, table, files)
+            self._client.suites.set_tracking(suite.id, f"{self._pages}/{place}")
 
     def _job(self, job_id: str, events: list[JobEvent]) -> Job:
         """The job, read anew where an event may have brought its result."""

@@ -42,12 +42,12 @@ class AsyncSuites:
         """Returns the suite as it is now."""
         return self._suite(await self._connection.json("GET", f"/v1/suites/{suite}"))
 
-    async def list(self, limit: int | None = None) -> AsyncGenerator[SuiteView]:
-        """Suites, newest first, page after page as they are asked for."""
+    async def list(self, limit: int | None = None, job: str | None = None) -> AsyncGenerator[SuiteView]:
+        """Suites, newest first, page after page as they are asked for; with `job` those that it is of."""
         after: str | None = None
         left = limit
         while left is None or left > 0:
-            query = {"after": after, "limit": PAGE if left is None else min(left, PAGE)}
+            query = {"job": job, "after": after, "limit": PAGE if left is None else min(left, PAGE)}
             page = await self._connection.json("GET", "/v1/suites", query=query)
             for suite in page["data"]:
                 yield self._suite(suite)

@@ -74,9 +74,11 @@ async def list_suites(
     caller: Reader,
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
     after: Annotated[str | None, Query(max_length=100)] = None,
+    job: Annotated[str | None, Query(max_length=100)] = None,
 ) -> SuitePage:
-    """Pages by cursor: pass `next_cursor` as `after`. The jobs of one are `GET /v1/jobs?suite=…`."""
-    found, cursor = await page(session, caller, limit, after)
+    """Pages by cursor: pass `next_cursor` as `after`. The jobs of one are `GET /v1/jobs?suite=…`; the suites that a job
+    is of, which may be several, `GET /v1/suites?job=…`."""
+    found, cursor = await page(session, caller, limit, after, job)
     return SuitePage(data=await views(session, found), has_more=cursor is not None, next_cursor=cursor)
 
 

@@ -25,12 +25,14 @@ async def find(session: AsyncSession, suite_id: str, caller: Caller, *, lock: bo
 
 
 async def page(
-    session: AsyncSession, caller: Caller, limit: int, after: str | None
+    session: AsyncSession, caller: Caller, limit: int, after: str | None, job: str | None
 ) -> tuple[Sequence[Suite], str | None]:
     """Returns one page of suites, newest first, and the cursor of the next one."""
     query = select(Suite).order_by(Suite.id.desc()).limit(limit + 1)
     if caller.bounded:
         query = query.where(Suite.project == caller.project)
+    if job is not None:
+        query = query.where(Suite.id.in_(select(SuiteRun.suite).where(SuiteRun.job == job)))
     if after is not None:
         if not after.startswith("suite_"):
             message = "is no cursor of this list; start again without it"
