@@ -33,6 +33,7 @@ perf: $(READY) ## speed, each figure as a ratio within one run
 	$(BIN)/python -m perf.step
 	$(BIN)/python -m perf.start_latency
 	$(BIN)/python -m perf.submissions
+	$(BIN)/python -m perf.suites
 
 compare: $(READY) ## PACE against the same method without it: all of vtab-mini, three seeds, over a running service
 	$(BIN)/python -m perf.compare

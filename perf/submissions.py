@@ -36,11 +36,11 @@ JOB = {
 
 def main() -> None:
     """Prints submissions a second for one client and for several, and bare inserts of the same JSON."""
-    with tempfile.TemporaryDirectory() as folder, _postgres(Path(folder) / "postgres") as database_url:
+    with tempfile.TemporaryDirectory() as folder, only_postgres(Path(folder) / "postgres") as database_url:
         keys = asyncio.run(bootstrap(database_url))
-        inserts = _inserts(database_url)
+        inserts = inserts_a_second(database_url)
         print(f"bare INSERT and COMMIT of the same JSON, one connection: {inserts:7.0f} a second")
-        with _api(database_url, Path(folder)) as url:
+        with only_api(database_url, Path(folder)) as url:
             for clients in CLIENTS:
                 rate = asyncio.run(_submissions(url, keys.admin, clients))
                 print(
@@ -63,7 +63,8 @@ async def _submissions(url: str, key: str, clients: int) -> float:
         return COUNT / (time.perf_counter() - before)
 
 
-def _inserts(database_url: str) -> float:
+def inserts_a_second(database_url: str) -> float:
+    """How many bare INSERT and COMMIT of a job's JSON the same Postgres takes a second."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE bare (id bigserial PRIMARY KEY, body jsonb)")
         before = time.perf_counter()
@@ -73,7 +74,8 @@ def _inserts(database_url: str) -> float:
 
 
 @contextmanager
-def _postgres(folder: Path) -> Iterator[str]:
+def only_postgres(folder: Path) -> Iterator[str]:
+    """A Postgres without anything else; its URL."""
     try:
         yield postgres.start(folder)
     finally:
@@ -81,7 +83,8 @@ def _postgres(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _api(database_url: str, folder: Path) -> Iterator[str]:
+def only_api(database_url: str, folder: Path) -> Iterator[str]:
+    """The API without workers; its URL."""
     port = free_port()
     environment = os.environ | {
         "PACE_DATABASE_URL": database_url,
