@@ -73,15 +73,19 @@ def how_far(done: int, of: int, seconds: float) -> str:
 
 
 async def _tell(client: AsyncClient, ids: set[str]) -> None:
-    """Without a terminal, which has bars: a line now and then of each job that runs, so that nobody waits blindly."""
+    """Without a terminal, which has bars: a line now and then of each job that got on, so that nobody waits blindly."""
+    told: set[str] = set()
     while not console.is_terminal:
         await asyncio.sleep(TELL_EVERY_S)
         async for job in client.jobs.list(state=["starting", "running"]):
-            if job.id in ids:
-                console.print(
-                    f"  {cell(f'{job.task} / {job.row} / seed {job.seed}')}: {job.state} {standing(job)}".rstrip(),
-                    highlight=False,
-                )
+            line = f"  {job.task} / {job.row} / seed {job.seed}: {job.state} {standing(job)}{_steps(job)}".rstrip()
+            if job.id in ids and line not in told:
+                console.print(cell(line), highlight=False)
+                told.add(line)
+
+
+def _steps(job: Job) -> str:
+    return f", step {job.progress.step} of {job.progress.steps}" if job.progress and job.progress.steps else ""
 
 
 def _outcome(job: Job) -> str:
@@ -152,4 +156,8 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(asyncio.run(main()))
+    try:
+        raise SystemExit(asyncio.run(main()))
+    except KeyboardInterrupt:
+        console.print("\nthe jobs go on: `pace watch` shows them, `pace down` stops the service")
+        raise SystemExit(130) from None

@@ -12,4 +12,7 @@ def main() -> None:
     """Runs the command line."""
     if sys.argv[1:2] and sys.argv[1] in _CORE and all(map(importlib.util.find_spec, ("torch", "timm"))):
         os.execv(sys.executable, [sys.executable, "-m", "pace_core", *sys.argv[1:]])
-    importlib.import_module("service.client.cli").main()
+    try:
+        importlib.import_module("service.client.cli").main()
+    except KeyboardInterrupt:  # while the commands are loaded; what they do then is theirs to say
+        sys.exit(130)

@@ -18,8 +18,9 @@ from pace_core.spec.recipes import merged
 from pace_core.spec.spec_file import check_paths, with_absolute_paths
 from service.client.address import reached
 from service.client.connection import PATIENCE_S, Connection
-from service.client.models import Artifact, Job, LogLine, Point
+from service.client.models import Artifact, Job, Point
 from service.events.schemas import EventView as JobEvent
+from service.events.schemas import LogLine
 from service.jobs.schemas import JobRequest, Validated
 
 PAGE = 100

@@ -70,16 +70,6 @@ class Job(_Read):
     """Said when it is submitted, of a published benchmark: departures from its protocol, and what is inferred."""
 
 
-class LogLine(_Read):
-    """One line of a job's log."""
-
-    number: int
-    at: datetime
-    attempt: int
-    level: str
-    message: str
-
-
 class Point(_Read):
     """A metric's value at one moment of training."""
 

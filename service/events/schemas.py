@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pace_core.spec import EventType
+from pace_core.spec import EventType, State
 
 
 class EventView(BaseModel):
@@ -67,3 +67,35 @@ class CursorUpdate(BaseModel):
 
     position: int = Field(ge=0, lt=2**63, strict=True)
     """Position of the last event that was dealt with; 0 starts again."""
+
+
+LOGGED = (EventType.LOG, EventType.STAGE, EventType.STATE)
+"""Events that are lines of a job's log."""
+
+
+class LogLine(BaseModel):
+    """One line of a job's log."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    number: int
+    """Of the event."""
+    at: datetime
+    attempt: int
+    level: str
+    message: str
+
+
+def log_line(event: EventView) -> LogLine:
+    """Returns the line that one of the LOGGED events is."""
+    data = event.data
+    match event.type:
+        case EventType.STAGE:
+            level, message = "info", f"stage: {data.get('name', '')}"
+        case EventType.STATE:
+            level = "error" if data.get("state") == State.FAILED else "info"
+            state, *why = dict.fromkeys(str(data[key]) for key in ("state", "reason", "message") if data.get(key))
+            message = f"{state} ({': '.join(why)})" if why else state  # state and reason are often one word
+        case _:
+            level, message = str(data.get("level", "info")), str(data.get("message", ""))
+    return LogLine(number=event.number, at=event.at, attempt=event.attempt, level=level, message=message)

@@ -12,8 +12,7 @@ from pydantic import BaseModel, Field
 from pace_core.spec import EventType, State
 from service.db import Database, Transaction
 from service.events.queries import of_job
-from service.events.schemas import EventPage, EventView
-from service.events.tables import JobEvent
+from service.events.schemas import LOGGED, EventPage, EventView, log_line
 from service.jobs.queries import find
 from service.jobs.tables import Job
 from service.keys.auth import Reader, still_valid
@@ -22,17 +21,6 @@ from service.problems import Unauthorized
 from service.wake import Wakes
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["history"])
-
-_LINES = (EventType.LOG, EventType.STAGE, EventType.STATE)
-
-
-class LogLine(BaseModel):
-    number: int
-    """The event's number within the job."""
-    at: datetime
-    attempt: int
-    level: str
-    message: str
 
 
 class MetricPoint(BaseModel):
@@ -114,7 +102,8 @@ async def get_logs(
 ) -> Response:
     """What the run and the service said, in order; text, or JSON by `format=json` or the Accept header."""
     await find(session, job_id, caller)
-    lines = [_line(event) for event in await of_job(session, job_id, after, limit, _LINES)]
+    found = await of_job(session, job_id, after, limit, LOGGED)
+    lines = [log_line(EventView.model_validate(event)) for event in found]
     last = lines[-1].number if lines else after
     if format == "json" or (format is None and "application/json" in accept):
         data = [line.model_dump(mode="json") for line in lines]
@@ -123,20 +112,6 @@ async def get_logs(
         f"{line.at:%Y-%m-%dT%H:%M:%SZ} [{line.attempt}] {line.level.upper():7} {line.message}\n" for line in lines
     )
     return PlainTextResponse(text, headers={"X-Next-Cursor": str(last)})
-
-
-def _line(event: JobEvent) -> LogLine:
-    data = event.data
-    match event.type:
-        case EventType.STAGE:
-            level, message = "info", f"stage: {data.get('name', '')}"
-        case EventType.STATE:
-            why = f" ({data['reason']}: {data.get('message', '')})" if data.get("reason") else ""
-            level = "error" if data["state"] == State.FAILED else "info"
-            message = f"{data['state']}{why}"
-        case _:
-            level, message = str(data.get("level", "info")), str(data.get("message", ""))
-    return LogLine(number=event.number, at=event.at, attempt=event.attempt, level=level, message=message)
 
 
 @router.get("/metrics", summary="A job's measured curves")

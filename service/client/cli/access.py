@@ -7,13 +7,28 @@ from typing import Annotated
 
 import typer
 
+from service.audit.schemas import AuditView
 from service.client.address import find_stack, is_loopback
 from service.client.cli.admin import admin
-from service.client.cli.output import ago, cell, failed, out, plain, print_table, print_text, table
+from service.client.cli.output import (
+    AsCsv,
+    AsJson,
+    ago,
+    cell,
+    failed,
+    form,
+    out,
+    plain,
+    print_models,
+    print_table,
+    print_text,
+    table,
+)
 from service.keys.roles import Role
-from service.keys.schemas import NewKey
+from service.keys.schemas import KeyView, NewKey
 from service.local.ports import at, outward_address
 from service.local.record import write_private
+from service.projects.schemas import ProjectView
 
 _UNITS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 
@@ -88,10 +103,17 @@ def list_keys(
     role: Annotated[Role | None, typer.Option(help="Only of this role.")] = None,
     project: Annotated[str | None, typer.Option(help="Only of this project.")] = None,
     all: Annotated[bool, typer.Option("--all", help="Also those that work no longer.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """List keys, newest first."""
+    shape = form(as_json, as_csv)
     with admin() as client:
         found = client.keys.list(owner=owner, role=role, project=project, all=all)
+    print_models(shape, KeyView, found, lambda: _print_keys(found))
+
+
+def _print_keys(found: list[KeyView]) -> None:
     shown = table("key", "~name", "~owner", "role", "~project", "~cluster", "made", "last used", "expires", "revoked")
     for key in found:
         expires = f"{key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else ""
@@ -147,10 +169,15 @@ def make(name: Annotated[str, typer.Argument()]) -> None:
         out().print(f"{plain(client.projects.create(name).name)}  made")
 
 
-def list_projects() -> None:
+def list_projects(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """List the projects that your key sees."""
+    shape = form(as_json, as_csv)
     with admin() as client:
         found = client.projects.list()
+    print_models(shape, ProjectView, found, lambda: _print_projects(found))
+
+
+def _print_projects(found: list[ProjectView]) -> None:
     shown = table("~project", "made", "archived")
     for project in found:
         shown.add_row(cell(project.name), ago(project.created_at), ago(project.archived_at))
@@ -199,10 +226,17 @@ def audit(
     target: Annotated[str | None, typer.Option(help="Id or name of what was changed.")] = None,
     project: Annotated[str | None, typer.Option(help="Only in this project.")] = None,
     limit: Annotated[int, typer.Option(min=1)] = 50,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Show who changed what, newest first."""
+    shape = form(as_json, as_csv)
     with admin() as client:
         found = client.audit.list(actor=actor, action=action, target=target, project=project, limit=limit)
+    print_models(shape, AuditView, found, lambda: _print_audit(found))
+
+
+def _print_audit(found: list[AuditView]) -> None:
     shown = table("at (UTC)", "~who", "role", "from", "did", "to", "~project", "|detail")
     for entry in found:
         detail = ", ".join(f"{name}={value}" for name, value in entry.detail.items())

@@ -3,6 +3,7 @@
 import sys
 
 import typer
+from pydantic import ValidationError
 from stamina.instrumentation import set_on_retry_hooks
 
 from pace_core.spec.errors import SpecError
@@ -46,6 +47,8 @@ def main() -> None:
     except SpecError as error:
         count = len(error.faults)
         _fail(f"the spec has {count} fault{'s' if count > 1 else ''}:", *(f"  {fault}" for fault in error.faults))
+    except ValidationError as error:  # a request that the service would refuse with the same words
+        _fail(*(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()))
     except (ProblemError, NoService, DownloadError, StackError, NothingToCompare) as error:
         _fail(*str(error).splitlines())
     except OSError as error:

@@ -23,6 +23,7 @@ from service.client.cli.output import (
     form,
     out,
     plain,
+    print_as,
     print_csv,
     print_json,
     print_table,
@@ -58,17 +59,13 @@ def jobs(
     wanted = filters.Filters(state, tag, task, row, owner, project, since, search).query()
     with Client() as client:
         found = list(client.jobs.list(limit=limit, **wanted))
-    match shape:
-        case Form.JSON:
-            print_json([job.model_dump(mode="json") for job in found])
-        case Form.CSV:
-            print_csv((record(job) for job in found), COLUMNS)
-        case Form.TABLE if found:
-            _print_jobs(found)
-        case Form.TABLE if any(wanted.values()):
-            out().print("no jobs like that; `pace jobs` lists all")
-        case Form.TABLE:
-            out().print("no jobs; `pace submit --recipe vtab-mini --row PACE --task digits` makes one")
+    print_as(
+        shape,
+        data=[job.model_dump(mode="json") for job in found],
+        rows=map(record, found),
+        columns=COLUMNS,
+        show=lambda: _print_jobs(found, narrowed=any(wanted.values()), of_one_task=task is not None),
+    )
 
 
 COLUMNS = (
@@ -90,12 +87,15 @@ def record(job: Job) -> dict[str, object]:
     return {name: known.get(name) for name in COLUMNS} | measured
 
 
-def _print_jobs(found: list[Job]) -> None:
-    named = any(job.name for job in found)
-    shown = table("job", "~task", "~row", ">seed", "~~state", "~owner", ">age", *(["~name"] if named else []))
+def _print_jobs(found: list[Job], narrowed: bool, of_one_task: bool) -> None:
+    if not found:
+        made = "`pace submit --recipe vtab-mini --row PACE --task digits` makes one"
+        return out().print("no jobs like that; `pace jobs` lists all" if narrowed else f"no jobs; {made}")
+    shown = table("job", "~task", "~row", ">seed", "~~state", "~owner", ">age", "~name")
     for job in found:
-        cells = [job.id, cell(job.task), cell(job.row), str(job.seed), _state(job), cell(job.owner)]
-        shown.add_row(*cells, age(job.created_at), *([cell(job.name)] if named else []))
+        task = "" if of_one_task else cell(job.task)  # a column of the same word would cost the others their room
+        row = (job.id, task, cell(job.row), str(job.seed), _state(job), cell(job.owner))
+        shown.add_row(*row, age(job.created_at), cell(job.name))
     print_table(shown)
 
 
@@ -194,7 +194,7 @@ def download(
 def standing(job: Job) -> str:
     """Says in a few words what a job is doing."""
     if job.state.ended:
-        return job.reason if job.reason and job.state is not State.SUCCEEDED else ""
+        return job.reason if job.reason and job.state is State.FAILED else ""  # else it is the state's own word
     asked = "cancel asked" if job.cancel_requested else "pause asked" if job.pause_requested else ""
     if job.state is State.QUEUED:
         return f"waits for {job.waiting_for}" if job.waiting_for else ""

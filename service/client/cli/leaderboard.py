@@ -7,22 +7,9 @@ import typer
 from pace_core.spec.benchmarks import load_benchmarks
 from service.client import Client, Leaderboard
 from service.client.cli import filters
-from service.client.cli.output import (
-    AsCsv,
-    AsJson,
-    Form,
-    cell,
-    form,
-    out,
-    plain,
-    print_csv,
-    print_json,
-    print_table,
-    print_text,
-    table,
-)
+from service.client.cli.output import AsCsv, AsJson, cell, form, out, plain, print_as, print_table, print_text, table
 from service.client.comparison import Phase
-from service.leaderboards.schemas import CellView, MeanView, RowView
+from service.leaderboards.schemas import CellView, GroupView, MeanView, RowView
 
 _WORDS = {"pending": "…", "failed": "failed", "refused": "refused"}
 
@@ -43,13 +30,13 @@ def leaderboard(
     shape = form(as_json, as_csv)
     with Client() as client:
         board = client.leaderboard(benchmark, phase=phase, project=project)
-    match shape:
-        case Form.JSON:
-            print_json(board.model_dump(mode="json"))
-        case Form.CSV:
-            print_csv(_records(board), _COLUMNS)
-        case Form.TABLE:
-            print_leaderboard(board)
+    print_as(
+        shape,
+        data=board.model_dump(mode="json"),
+        rows=_records(board),
+        columns=_COLUMNS,
+        show=lambda: print_leaderboard(board),
+    )
 
 
 _COLUMNS = ("row", "kind", "task", "status", "mean", "std", "runs", "seeds", "published", "jobs")
@@ -87,19 +74,23 @@ def print_leaderboard(board: Leaderboard) -> None:
         console.print(f"no runs in phase {board.phase}; --phase {other} shows the others")
         return
     notes: list[str] = []
-    columns = [] if len(board.tasks) == 1 else [">mean"]
-    for group in reversed(board.groups):
-        mean = [] if len(board.tasks) == 1 else [f">[italic]{plain(group.title)}[/]"]
-        columns = [*(f">{cell(task)}" for task in group.tasks), *mean, *columns]
-    shown = table("row", *columns)
+    groups = _with_something(board)
+    columns: list[str] = []
+    for group in groups:
+        columns += [f">{cell(task)}" for task in group.tasks]
+        columns += [f">[italic]{plain(group.title)}[/]"] if _has_mean(group, groups) else []
+    shown = table("row", *columns, *([">mean"] if _has_total(groups) else []))
     measured = [row for row in board.rows if row.kind == "measured"]
     published = [row for row in board.rows if row.kind == "published"]
     for rows in (measured, published):
         for row in rows:
-            shown.add_row(*_row(board, row, notes, counted=len(counts) > 1))
+            shown.add_row(*_row(groups, row, notes, counted=len(counts) > 1))
         if rows is measured and published:
             shown.add_section()
     print_table(shown)
+    tasks = [task for group in groups for task in group.tasks]
+    if unseen := [task.name for task in board.tasks if task.name not in tasks]:
+        print_text(f"  no runs yet: {', '.join(unseen)}")
     for number, note in enumerate(notes, 1):
         print_text(f"  {number}) {note}")
     for note in board.notes:
@@ -121,14 +112,31 @@ def _over(counts: set[int]) -> str:
             return ", mean ± std (runs)"
 
 
-def _row(board: Leaderboard, row: RowView, notes: list[str], counted: bool) -> list[str]:
+def _with_something(board: Leaderboard) -> list[GroupView]:
+    """Returns the groups with those of their tasks that some row has anything of."""
+    known = {task for row in board.rows for task in row.cells}
+    groups = [
+        group.model_copy(update={"tasks": [task for task in group.tasks if task in known]}) for group in board.groups
+    ]
+    return [group for group in groups if group.tasks]
+
+
+def _has_total(groups: list[GroupView]) -> bool:
+    return sum(len(group.tasks) for group in groups) > 1
+
+
+def _has_mean(group: GroupView, groups: list[GroupView]) -> bool:
+    """Tells whether the mean of the group would say anything that its tasks and the total do not."""
+    return len(group.tasks) > 1 and len(groups) > 1
+
+
+def _row(groups: list[GroupView], row: RowView, notes: list[str], counted: bool) -> list[str]:
     label = cell(row.label) + (" [dim](published)[/]" if row.kind == "published" else "")
     texts = [label + _marks(row.notes, notes)]
-    for group in board.groups:
+    for group in groups:
         texts += [_cell(row.cells.get(task), notes, counted) for task in group.tasks]
-        if len(board.tasks) > 1:
-            texts.append(_mean(row.groups.get(group.name)))
-    return [*texts, _mean(row.mean)] if len(board.tasks) > 1 else texts
+        texts += [_mean(row.groups.get(group.name))] if _has_mean(group, groups) else []
+    return [*texts, _mean(row.mean)] if _has_total(groups) else texts
 
 
 def _cell(view: CellView | None, notes: list[str], counted: bool) -> str:

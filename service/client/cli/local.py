@@ -20,6 +20,7 @@ from service.client.cli.output import (
     ago,
     failed,
     form,
+    going_on,
     out,
     plain,
     print_csv,
@@ -36,6 +37,7 @@ from service.local.record import Folder, Record, read_client, write_private
 from service.local.started_with import not_taken
 
 _STYLES = {"ok": "green", "failing": "red", "silent": "red", "unknown": "yellow"}
+_STARTING = "the stack goes on starting; `pace status` shows it, `pace down` stops it"
 _RUNS = "  (its runs: Model training, at the top left)"  # a browser that is new to it opens its pages for chats
 
 
@@ -85,9 +87,11 @@ def up(
     else:
         _require("uvicorn", "ray", "mlflow", "torch", extra="all")
         # here and not above: it needs the service's packages, which a client has not
-        record = importlib.import_module("service.local.stack").start_detached(folder)
+        with going_on(_STARTING):
+            record = importlib.import_module("service.local.stack").start_detached(folder)
     if wait_ready:
-        wait_for_parts(record.url, folder.read_client()["key"], record.started_at, out().print)
+        with going_on(_STARTING):
+            wait_for_parts(record.url, folder.read_client()["key"], record.started_at, out().print)
     _print_addresses(folder, record, stop="pace down")
 
 
@@ -95,7 +99,8 @@ def down() -> None:
     """Stop what `pace up` started; the data stay."""
     _require("psycopg", extra="all")
     folder = find_stack()
-    ran = importlib.import_module("service.local.stack").stop(folder)
+    with going_on("the stack goes on stopping; `pace down` waits for it again"):
+        ran = importlib.import_module("service.local.stack").stop(folder)
     out().print("stopped" if ran else f"no stack runs on {plain(folder.path)}")
 
 
@@ -111,7 +116,8 @@ def status(
     if wait:
         address = find_address(record.url if record else None)
         since = record.started_at if record else datetime.fromtimestamp(0, UTC)
-        wait_for_parts(address.url, address.key, since, out().print)
+        with going_on(_STARTING):
+            wait_for_parts(address.url, address.key, since, out().print)
     with Client() as client:
         ready = client.ready()
         url, mlflow_url = client.address.url, client.address.mlflow_url

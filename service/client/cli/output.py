@@ -5,12 +5,14 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
+from pydantic import BaseModel
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -20,9 +22,12 @@ from rich.text import Text
 
 from pace_core.spec.lifecycle import State
 
+M = TypeVar("M", bound=BaseModel)
+
 WIDTH = 100
-"""Columns that tables and errors fit; a wider terminal is used whole."""
-_SHORTEST = 8  # columns that are left of a text, however long its neighbours are
+"""Columns that tables and errors fit where they are piped; tables take the whole width of a terminal."""
+_NARROWEST = 40
+_SHORTEST = 7  # columns that are left of a text, however long its neighbours are
 
 _STYLES = {
     State.QUEUED: "yellow",
@@ -53,21 +58,59 @@ def form(as_json: bool, as_csv: bool) -> Form:
     return Form.JSON if as_json else Form.CSV if as_csv else Form.TABLE
 
 
+def print_as(
+    shape: Form,
+    *,
+    data: object,
+    rows: Iterable[Mapping[str, object]],
+    columns: Sequence[str],
+    show: Callable[[], None],
+) -> None:
+    """Prints `data` as JSON, `rows` under a line of columns as CSV, or what `show` prints for people."""
+    match shape:
+        case Form.JSON:
+            print_json(data)
+        case Form.CSV:
+            print_csv(rows, columns)
+        case Form.TABLE:
+            show()
+
+
+def print_models(shape: Form, kind: type[M], found: Sequence[M], show: Callable[[], None]) -> None:
+    """Prints what the service said as JSON or CSV with all its fields, or what `show` prints for people."""
+    data = [model.model_dump(mode="json") for model in found]
+    rows = ({name: json.dumps(v) if isinstance(v, dict) else v for name, v in record.items()} for record in data)
+    print_as(shape, data=data, rows=rows, columns=tuple(kind.model_fields), show=show)
+
+
+@contextmanager
+def going_on(what: str) -> Generator[None]:
+    """Says what goes on when Ctrl-C ends the command's own waiting; the exit code is then 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err().print(f"\n{plain(_folded(what, indent='  '))}")
+        raise typer.Exit(130) from None
+
+
 def print_json(value: object) -> None:
     """Prints plain data as JSON, keys in their order."""
     write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def print_csv(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
-    """Prints rows under a line of column names; what is not there is an empty field."""
+    """Prints rows under a line of column names, each as it comes; what is not there is an empty field."""
     out = csv.DictWriter(sys.stdout, columns, restval="", extrasaction="ignore", lineterminator="\n")
     out.writeheader()
-    out.writerows(rows)
+    for row in rows:
+        out.writerow(row)
+        sys.stdout.flush()
 
 
 def write(text: str) -> None:
-    """Prints text as it is."""
+    """Prints text as it is, at once."""
     sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def out() -> Console:
@@ -102,10 +145,10 @@ def print_text(text: str) -> None:
 
 
 def _folded(text: str, indent: str, before: int = 0) -> str:
-    """Folds the text into lines of at most WIDTH columns, of which `before` are taken on the first one."""
+    """Folds the text into lines that fit, of whose first one `before` columns are taken."""
     return textwrap.fill(
         one_line(text),
-        WIDTH,
+        min(WIDTH, _room(out())),
         initial_indent=" " * before,
         subsequent_indent=indent,
         break_long_words=False,
@@ -132,16 +175,21 @@ def table(*columns: str) -> Table:
 
 
 def print_table(made: Table) -> None:
-    """Prints the table within WIDTH columns, or the terminal's width where that is more.
+    """Prints the table within the width of the terminal, or within WIDTH columns where there is none.
 
-    Texts are shortened first; what is then still too wide is printed in parts one below the other, each with the
-    first column. Ids and numbers are never cut.
+    A column that is empty in every row is left out. Texts are shortened first; what is then still too wide is printed
+    in parts one below the other, each with the first column. Ids and numbers are never cut.
     """
     console = out()
-    width = max(WIDTH, console.width if console.is_terminal else 0)
+    width = _room(console)
+    made = _of_columns(made, [index for index, column in enumerate(made.columns) if not made.rows or any(column.cells)])
     _shorten(made, width, console)
     for part in _parts(made, width, console):
         Console(highlight=False, emoji=False, width=max(_width(part, console), 1)).print(part, crop=False)
+
+
+def _room(console: Console) -> int:
+    return max(console.width, _NARROWEST) if console.is_terminal else WIDTH
 
 
 def _width(made: Table, console: Console) -> int:
@@ -168,19 +216,19 @@ def _shorten(made: Table, width: int, console: Console) -> None:
 def _parts(made: Table, width: int, console: Console) -> list[Table]:
     if _width(made, console) <= width or len(made.columns) < 3:
         return [made]
-    rows = [[str(cell) for cell in row] for row in zip(*(column.cells for column in made.columns), strict=True)]
     first, *others = range(len(made.columns))
     parts: list[Table] = []
     chosen = [first]
     for index in others:
-        if len(chosen) > 1 and _width(_of_columns(made, rows, [*chosen, index]), console) > width:
-            parts.append(_of_columns(made, rows, chosen))
+        if len(chosen) > 1 and _width(_of_columns(made, [*chosen, index]), console) > width:
+            parts.append(_of_columns(made, chosen))
             chosen = [first]
         chosen.append(index)
-    return [*parts, _of_columns(made, rows, chosen)]
+    return [*parts, _of_columns(made, chosen)]
 
 
-def _of_columns(made: Table, rows: list[list[str]], chosen: list[int]) -> Table:
+def _of_columns(made: Table, chosen: list[int]) -> Table:
+    rows = [[str(cell) for cell in row] for row in zip(*(column.cells for column in made.columns), strict=True)]
     part = Table(box=made.box, pad_edge=False, padding=made.padding)
     for index in chosen:
         column = made.columns[index]

@@ -122,7 +122,7 @@ def _show_check(client: Client, request: JobRequest) -> None:
     found = inspected(client, check.spec)
     if found:
         print_inspection(found)
-    out().print(MEASURED[check.spec["task"]["phase"]])
+    print_text(MEASURED[check.spec["task"]["phase"]])
     said = check.estimate
     images = found.data.images.get("train") if found else None
     if said.cpu_seconds_per_1000_images is not None and images is not None:
@@ -134,11 +134,6 @@ def _show_check(client: Client, request: JobRequest) -> None:
     if said.epochs != check.spec["training"]["epochs"]:
         out().print(f"all stages together about {said.epochs:.0f} epochs")
     _show_notices(check.notices)
-    if check.spec["task"]["phase"] == "final":
-        print_text(
-            "phase final: it trains on all but the test images and is measured on those. Choose settings with "
-            "--set task.phase=search, which measures on validation images, and test what you chose once"
-        )
     if check.waiting_for:
         out().print(f"[yellow]would wait[/] for {plain(check.waiting_for)}")
 

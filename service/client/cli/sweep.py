@@ -15,7 +15,7 @@ from pace_core.spec.validate import validate
 from service.client import Client, Job, JobRequest
 from service.client.cli.compare import print_comparison
 from service.client.cli.inspection import inspected
-from service.client.cli.output import cell, duration, failed, out, print_text
+from service.client.cli.output import cell, duration, failed, going_on, out, print_text
 from service.client.cli.submit import chosen_recipe, pair, raw_spec
 from service.client.cli.watch import watch_until_ended
 from service.client.comparison import Phase, compare
@@ -79,12 +79,14 @@ def sweep(
             )
         if dry_run:
             return
-        jobs = [earlier.get(index) or client.jobs.submit(one.request) for index, one in enumerate(planned)]
+        with going_on("what is submitted goes on; the same command submits the rest"):
+            jobs = [earlier.get(index) or client.jobs.submit(one.request) for index, one in enumerate(planned)]
         table = f"pace compare {planned[0].check.spec['task']['name']} --phase {phase} --tag 'sweep={named}'"
         if not wait:
             out().print(f"  {cell(table)}    the table, as it fills\n  pace watch    progress")
             return
-        ended = asyncio.run(watch_until_ended([job.id for job in jobs]))
+        with going_on(f"the jobs go on. {table} is their table; the same command waits for them again"):
+            ended = asyncio.run(watch_until_ended([job.id for job in jobs]))
         if any(job.state == "succeeded" for job in ended):
             print_comparison(compare(ended, phase=phase))
     if bad := sum(job.state != "succeeded" for job in ended):

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from rich.cells import cell_len
+from rich.text import Text
 
 from service.client.cli.submit import parse_overrides
 from tests.service.api import CPU, SPEC, Api, log, result
@@ -152,6 +154,7 @@ async def test_a_list_is_narrowed(pace: Pace, api: Api, wanted: tuple[str, ...],
     job = await api.submit(row="mine", tags={"sheet": "2"})
     assert [found["id"] for found in json.loads((await pace("jobs", *wanted, "--json")).out)] == [job]
     assert json.loads((await pace("jobs", *other, "--json")).out) == []
+    assert ("digits" in (await pace("jobs", *wanted)).out) == (wanted[0] != "--task"), "said once is enough"
     assert (await pace("jobs", *other)).out == "no jobs like that; `pace jobs` lists all\n"
 
 
@@ -227,7 +230,64 @@ async def test_logs_are_followed_until_the_job_has_ended(pace: Pace, api: Api) -
     assert said.code == 0
     assert "first words" in said.out
     assert said.out.count("0.25") == 1  # an epoch is told by its line in the log alone
-    assert said.out.splitlines()[-1].endswith(" succeeded The run finished.")
+    assert said.out.splitlines()[-1].endswith(" succeeded (The run finished.)")
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+async def test_a_followed_log_comes_as_json_and_csv_with_the_same_lines_as_afterwards(
+    pace: Pace, api: Api, form: str
+) -> None:
+    job = await api.submit()
+    following = asyncio.create_task(pace("logs", job, "--follow", form))
+    name, attempt = await api.take()
+    await api.report(name, attempt, log('says "this"\nand that'), ("stage", {"name": "train"}))
+    await api.end(name, attempt, "succeeded", result=result())
+    said = await following
+    assert said.code == 0
+    assert "and that" in said.out
+    assert said.out == (await pace("logs", job, form)).out
+
+
+@pytest.mark.parametrize("command", ["logs -f", "watch"])
+async def test_ctrl_c_ends_the_waiting_and_says_what_goes_on(pace: Pace, api: Api, command: str) -> None:
+    job = await api.submit()
+    code = "from service.pace import main; main()"
+    waiting = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code, *command.split(), job), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert waiting.stdout
+    assert waiting.stderr
+    assert b"queued" in await waiting.stdout.readline()
+    waiting.send_signal(signal.SIGINT)
+    err = (await waiting.stderr.read()).decode()
+    assert (await waiting.wait(), "Traceback" in err) == (130, False), err
+    assert "go on" in err.replace("goes", "go")
+    assert f"pace {command}" in err
+    assert (await api.job(job))["state"] == "queued"
+
+
+async def test_jobs_that_are_watched_come_in_their_order(pace: Pace, api: Api) -> None:
+    jobs = [await api.submit(seed=seed) for seed in range(5)]
+    for job in jobs:
+        await api.act(job, "cancel")
+    said = await pace("watch", *jobs)
+    assert [line.split()[0] for line in said.out.splitlines()] == jobs
+    assert "cancelled cancelled" not in said.out
+
+
+async def test_a_narrow_terminal_gets_whole_ids_in_lines_that_fit(
+    pace: Pace, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    job = await api.submit(row="a row with a long label", name="a long name " * 9)
+    said = await pace("jobs")
+    lines = [Text.from_ansi(line).plain for line in said.out.splitlines()]
+    assert any(job in line for line in lines)
+    assert any("queued" in line for line in lines)
+    assert max(cell_len(line.rstrip()) for line in lines) <= 40
+    told = await pace("show", "job_none")
+    assert max(cell_len(Text.from_ansi(line).plain) for line in told.err.splitlines()) <= 40
 
 
 async def test_a_search_is_counted_in_generations_and_its_supernet_in_epochs(pace: Pace, api: Api) -> None:
@@ -267,7 +327,8 @@ async def test_a_leaderboard_is_printed_with_its_best_and_its_notes(pace: Pace, 
     assert "50.0 ± 14.1 (2)*" in said.out
     assert "30.0 (1)" in said.out
     assert "30.0 (1)*" not in said.out
-    assert max(len(line) for line in said.out.splitlines()) > 80
+    assert "no runs yet: glyphs, " in said.out
+    assert "–" not in said.out, "no column that nothing is in"
     assert "mean ± std (runs)" in said.out
     unknown = await pace("leaderboard", "vtab-maxi")
     assert unknown.code == 1

@@ -28,7 +28,11 @@ async def test_which_job_runs_how_far_it_is_and_how_long_the_others_take(
             await api.report(job, attempt, ("progress", {"epoch": 2, "epochs": 3, "step": 9, "steps": 60}))
             while "epoch 2/3" not in said.getvalue():
                 await asyncio.sleep(0.02)
-            assert "digits / LoRA_add / seed 0: running epoch 2/3" in said.getvalue()
+            assert "digits / LoRA_add / seed 0: running epoch 2/3, step 9 of 60" in said.getvalue()
+            await api.report(job, attempt, ("progress", {"epoch": 2, "epochs": 3, "step": 10, "steps": 60}))
+            while "step 10 of 60" not in said.getvalue():
+                await asyncio.sleep(0.02)
+            assert said.getvalue().count("step 9 of 60") == 1, "what did not change is not said again"
             await api.end(job, attempt, "succeeded", result=result(0.5))
             while "1 of 2 jobs done" not in said.getvalue():
                 await asyncio.sleep(0.02)
