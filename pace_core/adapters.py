@@ -16,10 +16,11 @@ from pace_core import methods, storage
 from pace_core.adapter_content import NAME, adapter_content
 from pace_core.backbones import vision
 from pace_core.decoding import decode
-from pace_core.network.parts import head_prefix, network_family
+from pace_core.network.parts import block_linears, head_prefix, network_family
 from pace_core.network.residual import NoisedHead, plain_linear, residuals
 from pace_core.preprocessing import Preprocessing
 from pace_core.spec import RESULTS_VERSION, RunError, RunSpec
+from pace_core.spec.conflicts import rank_above_width
 from pace_core.spec.text import shown
 from pace_core.tensors import pack, unpack
 from pace_core.training.optimizer import trainable
@@ -118,16 +119,20 @@ def _require_same_meaning(method: str, made: int, uri: str) -> None:
 
 
 def adapt(model: nn.Module, spec: RunSpec, rng: torch.Generator) -> None:
-    """Puts the spec's method into the model, in place. Raises RunError `spec_invalid` where it does not fit the family.
+    """Puts the spec's method into the model, in place. Raises RunError `spec_invalid` where the two do not fit.
 
-    The catalogue refuses what it knows; a backbone from a hub or a file it does not.
+    The catalogue refuses what it knows at submission; it does not know the family and widths of every network of timm.
     """
     method, family = methods.find(spec.method.name), network_family(model)
     if family not in method.fits:
         fits = ", ".join(sorted(method.fits))
         message = f"method.name: {method.name} cannot adapt {spec.backbone.name} ({family}); it fits {fits}"
         raise RunError("spec_invalid", message)
-    method.adapt(model, method.params.model_validate(spec.method.params), rng)
+    params = method.params.model_validate(spec.method.params)
+    sides = {name: (layer.weight.shape[1], layer.weight.shape[0]) for name, layer in block_linears(model).items()}
+    if too_wide := rank_above_width(params.model_dump(), method.params.model_json_schema()["properties"], sides):
+        raise RunError("spec_invalid", f"method.rank: {too_wide}")
+    method.adapt(model, params, rng)
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
 """The tiny networks that the core's tests adapt, the same at every call, and images for them."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import timm
 import torch
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
@@ -13,6 +14,7 @@ from transformers import (
     ViTForImageClassification,
 )
 
+from pace_core.backbones._swin_v2 import join_biases
 from pace_core.training.optimizer import trainable
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -30,6 +32,16 @@ def tiny_swin() -> SwinTransformer:
     torch.manual_seed(1)
     sizes = {"img_size": 32, "patch_size": 4, "window_size": 4, "embed_dim": 16, "depths": (1, 2), "num_heads": (2, 4)}
     return _with_biases(SwinTransformer(**sizes, num_classes=5, drop_path_rate=0.0))
+
+
+def tiny_timm(name: str, **settings: Any) -> Any:
+    """A network of timm's by its name, without its weights: what is odd about its blocks stays, their sizes shrink."""
+    torch.manual_seed(1)
+    swin = {"img_size": 32, "patch_size": 4, "window_size": 4, "embed_dim": 16, "depths": (1, 2), "num_heads": (2, 4)}
+    vit = {"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
+    model = timm.create_model(name, **{**(swin if name.startswith("swin") else vit), "num_classes": 5, **settings})
+    join_biases(model)
+    return _with_biases(model)
 
 
 def tiny_roberta(**settings: object) -> RobertaForSequenceClassification:
@@ -69,6 +81,8 @@ def _with_biases(model: Network) -> Network:
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.normal_(std=0.1)
+        elif not parameter.any():
+            parameter.fill_(0.5)  # the norms behind a SwinV2's branches begin at zero, which would cut these off
     return model
 
 

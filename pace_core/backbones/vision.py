@@ -13,6 +13,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
 from pace_core.backbones import mini
+from pace_core.backbones._swin_v2 import join_biases
 from pace_core.backbones._weights import fill_from_file, fill_from_hub, hash_of, require_file, require_hub_weights
 from pace_core.backbones.build import Family, Triple, build, input_of, timm_family
 from pace_core.roots import weights_path
@@ -94,10 +95,13 @@ def _pretrained(
     with _seeded():
         model = build(name, image_size, drop_path)
     if isinstance(origin, Path):
-        return model, fill_from_file(model, name, origin)
-    if origin == "hub":
-        return model, fill_from_hub(model, name, image_size)
-    return model, hash_of(model.state_dict())
+        weights_hash = fill_from_file(model, name, origin)
+    elif origin == "hub":
+        weights_hash = fill_from_hub(model, name, image_size)
+    else:
+        weights_hash = hash_of(model.state_dict())
+    join_biases(model)
+    return model, weights_hash
 
 
 @contextmanager

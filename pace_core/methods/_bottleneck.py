@@ -40,7 +40,7 @@ class Bottleneck(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, size: int | None = None) -> Tensor:
-        """(…, width) → (…, width), with the first `size` of the hidden units or all of them."""
+        """Maps (…, width) → (…, width) through the first `size` of the hidden units, or all of them."""
         b1 = None if self.b1 is None else self.b1[:size]
         hidden = self.activation(F.linear(x, self.W1[:size], b1))
         return F.linear(self.dropout(hidden), self.W2[:, :size], self.b2)

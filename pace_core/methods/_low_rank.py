@@ -22,11 +22,11 @@ class LowRank(nn.Module):
         self.A, self.B = (nn.ParameterList(side) for side in zip(*pairs, strict=True))
 
     def matrix(self) -> Tensor:
-        """The whole matrix, shape (out, in)."""
+        """Returns the matrix, shape (out, in)."""
         return self._placed([self._scaled(b) @ a for a, b in zip(self.A, self.B, strict=True)], dim=0)
 
     def product(self, x: Tensor) -> Tensor:
-        """x times the matrix transposed, (…, in) → (…, out), without forming it."""
+        """Multiplies x by the transposed matrix, (…, in) → (…, out), without forming it."""
         products = [F.linear(F.linear(x, a), self._scaled(b)) for a, b in zip(self.A, self.B, strict=True)]
         return self._placed(products, dim=-1)
 
@@ -66,6 +66,6 @@ def factors(
 
 
 def output_parts(name: str, targets: str, out: int) -> list[tuple[int, int]]:
-    """Row ranges of a layer with an A and B of their own: q and v of a fused qkv, else the whole layer."""
+    """Returns the row ranges of a layer that have an A and B each: q and v of a fused qkv, else the whole layer."""
     third = out // 3
     return [(0, third), (2 * third, out)] if targets == "q,v" and name.endswith("qkv") else [(0, out)]

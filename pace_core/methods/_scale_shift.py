@@ -33,7 +33,7 @@ class ScaleShift(Residual):
         return super().noise(delta)
 
     def plain_module(self) -> nn.Module:
-        """The operation with gamma and beta folded into its weight and bias."""
+        """Returns the operation with gamma and beta folded into its weight and bias."""
         folded = copy.deepcopy(self.op)
         gamma, beta = 1 + self.scale.detach(), self.shift.detach()
         weight = self.op.weight.detach()

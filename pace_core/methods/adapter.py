@@ -54,7 +54,7 @@ class Norm(Residual):
         return self.base(x), self.delta(x)
 
     def plain_module(self) -> nn.Module:
-        """The norm with the changes added to its weight and bias."""
+        """Returns the norm with the changes added to its weight and bias."""
         changed = copy.deepcopy(self.op)
         for own, change in ((changed.weight, self.weight), (changed.bias, self.bias)):
             if change is not None:

@@ -7,12 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pace_core.methods._inject import freeze
+from pace_core.methods._inject import find_linears, freeze
 from pace_core.methods._input_change import InputChange
 from pace_core.methods._method import Method
 from pace_core.methods._parameters import xavier_uniform
 from pace_core.methods._shared import register_shared
-from pace_core.network.parts import block_linears
 from pace_core.spec import ParamsModel
 
 
@@ -68,11 +67,8 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     if params.positions == "both":
         starts["mlp.fc1"] = lambda: nn.Parameter(xavier_uniform((1, params.rank), rng).detach().squeeze(0))
     projections: dict[tuple[str, int], Projection] = {}
-    for name, linear in block_linears(model).items():
+    for name, linear in find_linears(model, lambda name: name.endswith(tuple(starts))).items():
         place = ".".join(name.split(".")[-2:])
-        if place not in starts:
-            continue
-        assert isinstance(linear, nn.Linear)
         layer = Layer(linear, name, params, starts[place]())
         key = (place, linear.in_features)
         first = key not in projections

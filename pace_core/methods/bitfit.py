@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pace_core.methods._inject import freeze
 from pace_core.methods._method import Method
-from pace_core.network.parts import head_prefix
+from pace_core.network.parts import head_prefix, takes_tokens
 from pace_core.network.residual import Residual, ResidualLinear
 from pace_core.spec import ParamsModel
 
@@ -61,7 +61,7 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     """Freezes the backbone and lets its biases move."""
     freeze(model, rng)
     for name, module in list(model.named_modules()):
-        if f"{name}.".startswith(head_prefix(model)) or getattr(module, "bias", None) is None:
+        if f"{name}.".startswith(head_prefix(model)) or getattr(module, "bias", None) is None or not takes_tokens(name):
             continue
         if isinstance(module, nn.Linear):
             model.set_submodule(name, Layer(module, name))

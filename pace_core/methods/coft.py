@@ -16,6 +16,7 @@ from pace_core.methods._lora_params import TargetParams
 from pace_core.methods._method import Method
 from pace_core.methods._rotation import cayley, skew, turned
 from pace_core.network.residual import ResidualLinear
+from pace_core.spec import RunError
 
 
 class Params(TargetParams):
@@ -71,9 +72,23 @@ def divisor(number: int, at_most: int) -> int:
 
 
 def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
-    """Freezes the backbone and puts adapted layers in the place of the targeted ones."""
+    """Freezes the backbone and puts adapted layers in the place of the targeted ones.
+
+    Raises RunError `spec_invalid` where the blocks of a layer would have one channel each, which nothing can rotate.
+    """
     freeze(model, rng)
-    adapt_linears(model, params.targets, lambda base, name: Layer(base, name, params))
+
+    def layer(base: nn.Linear, name: str) -> Layer:
+        made = Layer(base, name, params)
+        if made.size == 1:
+            field = "blocks" if params.block_size is None else "block_size"
+            message = f"method.{field}: {getattr(params, field)} leaves blocks of one channel in {name}"
+            raise RunError(
+                "spec_invalid", f"{message}, whose {base.in_features} inputs have no such divisor; change it"
+            )
+        return made
+
+    adapt_linears(model, params.targets, layer)
 
 
 METHOD = Method(

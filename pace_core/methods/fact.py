@@ -7,11 +7,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pace_core.methods._inject import freeze
+from pace_core.methods._inject import find_linears, freeze
 from pace_core.methods._method import Method
 from pace_core.methods._parameters import uniform
 from pace_core.methods._shared import register_shared
-from pace_core.network.parts import block_linears
 from pace_core.network.residual import ResidualLinear
 from pace_core.spec import ParamsModel, RunError
 
@@ -84,8 +83,8 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     Raises RunError `spec_invalid` where a layer does not consist of square matrices of the network's width.
     """
     freeze(model, rng)
-    linears = block_linears(model)
-    width = next(linear.weight.shape[1] for name, linear in linears.items() if name.endswith("attn.qkv"))
+    linears = find_linears(model, lambda _: True)
+    width = next(iter(find_linears(model, lambda name: name.endswith("attn.qkv")).values())).in_features
     for name, linear in linears.items():
         sides = tuple(linear.weight.shape)
         if any(side % width for side in sides):
@@ -94,7 +93,6 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     matrices = sum(linear.weight.numel() // width**2 for linear in linears.values())
     factors = Factors(width, params, rng)
     for position, (name, linear) in enumerate(linears.items()):
-        assert isinstance(linear, nn.Linear)
         layer = Layer(linear, name, width, matrices, params, rng)
         register_shared(layer, "factors", factors, owned=position == 0)
         model.set_submodule(name, layer)

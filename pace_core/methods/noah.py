@@ -154,9 +154,14 @@ def space(model: VisionTransformer, params: Params) -> Space:
 def adapt(model: VisionTransformer, params: Params, rng: torch.Generator) -> None:
     """Freezes the backbone and puts in what the architecture says, or the largest of everything for a supernet.
 
-    Raises RunError `spec_invalid` for an architecture of another number of blocks.
+    Raises RunError `spec_invalid` for an architecture of another number of blocks, and for blocks without the modules
+    that it changes.
     """
     freeze(model, rng)
+    for name in ("attn.qkv", "drop_path2"):
+        if name not in dict(model.blocks[0].named_modules()):
+            message = f"method.name: noah cannot adapt blocks such as {type(model.blocks[0]).__name__}, without {name}"
+            raise RunError("spec_invalid", f"{message}; use another method, such as lora_add")
     depth, largest = len(model.blocks), max(params.sizes)
     given = params.architecture or Sizes(**{module: (largest,) * depth for module in MODULES})
     for module in MODULES:

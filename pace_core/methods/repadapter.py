@@ -6,11 +6,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pace_core.methods._inject import freeze
+from pace_core.methods._inject import find_linears, freeze
 from pace_core.methods._input_change import InputChange
 from pace_core.methods._method import Method
 from pace_core.methods._parameters import xavier_uniform
-from pace_core.network.parts import block_linears
 from pace_core.spec import ParamsModel, RunError
 
 
@@ -61,10 +60,7 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     """
     freeze(model, rng)
     places = ("attn.qkv", "mlp.fc1") if params.positions == "block" else ("attn.qkv",)
-    for name, linear in block_linears(model).items():
-        if not name.endswith(places):
-            continue
-        assert isinstance(linear, nn.Linear)
+    for name, linear in find_linears(model, lambda name: name.endswith(places)).items():
         for width, of in ((params.width, "method.width"), (linear.in_features, name)):
             if width % params.groups:
                 message = f"method.groups: {params.groups} does not divide {of} ({width}); use a divisor, such as 1"

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from pace_core.methods._inject import freeze
 from pace_core.methods._method import Method
 from pace_core.methods._scale_shift import ScaleShift, start
+from pace_core.network.parts import takes_tokens
 from pace_core.network.residual import ResidualLinear
 from pace_core.spec import ParamsModel
 
@@ -50,7 +51,7 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     """Freezes the backbone and puts a scale and shift behind its operations."""
     freeze(model, rng)
     for name, module in list(model.named_modules()):
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and takes_tokens(name):
             model.set_submodule(name, Layer(module, name, rng))
         elif isinstance(module, nn.LayerNorm | nn.Conv2d) and module.weight is not None:
             # a LayerNorm without weight and bias is left out: there would be nothing to fold scale and shift into

@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from pace_core.methods._inject import freeze, is_target
+from pace_core.methods._inject import find_linears, freeze, is_target
 from pace_core.methods._lora_params import TargetParams
 from pace_core.methods._low_rank import output_parts
 from pace_core.methods._method import Method
 from pace_core.methods._shared import register_shared
-from pace_core.network.parts import block_linears
 from pace_core.network.residual import ResidualLinear
 
 
@@ -41,10 +40,10 @@ class Projections(nn.Module):
     A: Tensor
     B: Tensor
 
-    def __init__(self, wide: int, out: int, params: Params) -> None:
+    def __init__(self, in_features: int, out_features: int, params: Params) -> None:
         super().__init__()
         rng = torch.Generator().manual_seed(params.projection_seed)
-        for name, shape in (("A", (params.rank, wide)), ("B", (out, params.rank))):
+        for name, shape in (("A", (params.rank, in_features)), ("B", (out_features, params.rank))):
             bound = math.sqrt(6 / shape[1])
             self.register_buffer(name, torch.empty(shape).uniform_(-bound, bound, generator=rng), persistent=False)
 
@@ -85,13 +84,12 @@ class Layer(ResidualLinear):
 def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     """Freezes the backbone and puts adapted layers in the place of the targeted ones."""
     freeze(model, rng)
-    layers = {name: m for name, m in block_linears(model).items() if is_target(name, params.targets)}
-    parts = {name: output_parts(name, params.targets, m.weight.shape[0]) for name, m in layers.items()}
-    wide = max(linear.weight.shape[1] for linear in layers.values())
-    out = max(stop - start for ranges in parts.values() for start, stop in ranges)
-    projections = Projections(wide, out, params)
+    layers = find_linears(model, lambda name: is_target(name, params.targets))
+    parts = {name: output_parts(name, params.targets, linear.out_features) for name, linear in layers.items()}
+    in_features = max(linear.in_features for linear in layers.values())
+    out_features = max(stop - start for ranges in parts.values() for start, stop in ranges)
+    projections = Projections(in_features, out_features, params)
     for position, (name, linear) in enumerate(layers.items()):
-        assert isinstance(linear, nn.Linear)
         layer = Layer(linear, name, params, parts[name])
         register_shared(layer, "projections", projections, owned=position == 0)
         model.set_submodule(name, layer)

@@ -20,6 +20,7 @@ _BLOCK = re.compile(
     r"|(?!data2vec)\w+\.encoder\.layer|(?:vit|deit|beit|ijepa)\.layers)\.\d+(?=\.)"
 )
 _PATCH_MERGING = re.compile(r"^((?:swin\.encoder\.)?layers)\.(\d+)\.downsample\.")
+_POSITION_BIAS = ".cpb_mlp."
 HEADS = ("head", "head.fc", "classifier", "classifier.out_proj")
 
 
@@ -57,12 +58,23 @@ def network_family(model: nn.Module) -> Family:
 
 
 def block_linears(model: nn.Module) -> dict[str, nn.Module]:
-    """Returns every linear layer of the blocks, a Swin's patch merging and adapted ones included, in order of depth."""
+    """Returns every linear layer that tokens go through in the blocks, in order of depth.
+
+    A Swin's patch merging and layers that are adapted already are included.
+    """
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | ResidualLinear) and block_of(name)
+        if isinstance(module, nn.Linear | ResidualLinear) and block_of(name) and takes_tokens(name)
     }
+
+
+def takes_tokens(name: str) -> bool:
+    """Returns False for a layer that computes SwinV2's position bias: it sees a table of distances, not the image.
+
+    Its output has no rows of samples, so no noise can differ between them.
+    """
+    return _POSITION_BIAS not in name
 
 
 def head_name(model: nn.Module) -> str:

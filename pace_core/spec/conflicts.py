@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pace_core.spec.catalogue import BackboneEntry, Catalogue, MethodEntry
+from pace_core.spec.catalogue import Catalogue
 from pace_core.spec.errors import Fault
 from pace_core.spec.run_spec import WEIGHT_FILES
 from pace_core.spec.suggest import did_you_mean
@@ -98,19 +98,25 @@ def _method_fits(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
         fits = ", ".join(method.fits)
         message = f"{method.name} cannot adapt {backbone.name} ({backbone.family}); it fits {fits}"
         yield _conflict("/method/name", message)
-    yield from _rank_fits(sections.method, method, backbone)
+    if too_wide := rank_above_width(sections.method, method.params["properties"], backbone.layers):
+        yield _conflict("/method/rank", too_wide)
 
 
-def _rank_fits(given: Section, method: MethodEntry, backbone: BackboneEntry) -> Iterator[Fault]:
+def rank_above_width(given: Section, properties: Section, layers: Mapping[str, tuple[int, int]]) -> str:
+    """Returns what is wrong with a method's rank, or nothing.
+
+    properties: JSON Schemas of the method's parameters by name. layers: (inputs, outputs) of a network's linear layers.
+    """
     rank = given.get("rank")
-    if not isinstance(rank, int) or method.params["properties"]["rank"].get("above_width"):
-        return
+    if not isinstance(rank, int) or properties["rank"].get("above_width"):
+        return ""
     qkv_only = given.get("targets", "all") in ("qkv", "q,v")
-    widths = {name: min(sides) for name, sides in backbone.layers.items() if not qkv_only or name.endswith("qkv")}
-    narrowest = min(widths, key=lambda name: widths[name])
-    if rank > widths[narrowest]:
-        limit = widths[narrowest]
-        yield _conflict("/method/rank", f"{rank} is wider than {narrowest} ({limit}); use at most {limit}")
+    widths = {name: min(sides) for name, sides in layers.items() if not qkv_only or name.endswith("qkv")}
+    narrowest = min(widths, key=lambda name: widths[name], default="")
+    if not narrowest or rank <= widths[narrowest]:
+        return ""
+    limit = widths[narrowest]
+    return f"{rank} is wider than {narrowest} ({limit}); use at most {limit}"
 
 
 def _training_fits(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
