@@ -28,7 +28,7 @@ errors = Console(stderr=True)
 
 
 class Bars:
-    """Shows a run's events as progress bars and lines; Ctrl-C ends the run after its step, with a checkpoint."""
+    """Progress bars and lines of a run's events; Ctrl-C ends the run after its step, with a checkpoint."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -62,7 +62,14 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew over the run in the folder.")] = False,
 ) -> None:
-    """Train one spec here and print its result. Paths in the spec count from the working folder."""
+    """Train one spec here and print its result. Paths in the spec count from the working folder.
+
+    task.phase says what is measured. final (the default): the test images,
+    once, to report. search: validation images, after every epoch, to choose
+    settings by; test images stay closed. Where there are no validation images,
+    a search sets a share of the training images aside. A final run trains on
+    training and validation images, unless the data source says otherwise.
+    """
     try:
         spec = validate(with_absolute_paths(read_spec_file(spec_file)))
     except SpecError as error:

@@ -12,7 +12,7 @@ from service.jobs.queries import find
 from service.jobs.schemas import JobView
 from service.jobs.submission import again
 from service.jobs.tables import Job
-from service.jobs.views import views
+from service.jobs.views import view
 from service.keys.auth import User
 from service.limits.queries import check_room
 from service.problems import Conflict
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 
 @router.post("/cancel", summary="Cancel a job")
 async def cancel(request: Request, session: Transaction, caller: User, job_id: str) -> JobView:
-    """At once where no worker holds it; else it is stopped after the step that runs."""
+    """Cancels a job: at once where no worker holds it, else after the step that runs."""
     job = await find(session, job_id, caller, lock=True)
     if State(job.state).leased:
         await ledger.request(session, job.id, cancel=True)
@@ -38,7 +38,7 @@ async def cancel(request: Request, session: Transaction, caller: User, job_id: s
 
 @router.post("/pause", summary="Pause a job")
 async def pause(request: Request, session: Transaction, caller: User, job_id: str) -> JobView:
-    """At once where it waits; else after the step that runs, with a checkpoint from which it goes on."""
+    """Pauses a job: at once where it waits, else after the step that runs, with a checkpoint from which it resumes."""
     job = await find(session, job_id, caller, lock=True)
     if State(job.state).leased:
         if job.cancel_requested_at is not None:
@@ -68,7 +68,7 @@ async def resume(request: Request, session: Transaction, caller: User, job_id: s
 
 @router.post("/retry", status_code=202, summary="Run an ended job again, as a new job")
 async def retry(request: Request, session: Transaction, caller: User, response: Response, job_id: str) -> JobView:
-    """The new job names the old one in `retry_of`. While it has not ended, retrying again answers the same one."""
+    """Makes a new job that names the old one in `retry_of`. Until it has ended, retrying again answers the same."""
     old = await find(session, job_id, caller, lock=True)
     if not State(old.state).ended:
         raise Conflict(f"the job is {old.state}; it can be retried when it has ended")
@@ -89,4 +89,5 @@ async def retry(request: Request, session: Transaction, caller: User, response: 
 
 async def _now(request: Request, session: AsyncSession, job: Job) -> JobView:
     await session.refresh(job)
-    return (await views(session, [job], request.app.state.settings))[0]
+    state = request.app.state
+    return await view(session, job, state.settings, state.catalogue())

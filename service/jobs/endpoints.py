@@ -25,7 +25,7 @@ from service.jobs.schemas import (
 )
 from service.jobs.submission import earlier_answer, keep_answer, new_job, resolve, start_of, submit
 from service.jobs.tables import Job
-from service.jobs.views import views
+from service.jobs.views import view, views
 from service.keys.auth import Reader, Tracking, User, still_valid
 from service.keys.secrets import topic
 from service.limits.queries import check_priority, check_tags, of_project
@@ -78,8 +78,7 @@ async def post_job(
             return _made(content, status, replayed=True)
     job = await submit(session, body, caller, catalogue, state.settings)
     log.record(session, request, caller, "job.submit", job.id, job.project, priority=job.priority)
-    content = (await views(session, [job], state.settings))[0].model_dump(mode="json")
-    content["notices"] = notices(content["spec"], content["row"], catalogue)
+    content = (await view(session, job, state.settings, catalogue)).model_dump(mode="json")
     if idempotency_key is not None:
         await keep_answer(session, caller, "POST /v1/jobs", idempotency_key, 202, content)
     return _made(content, 202, replayed=False)
@@ -104,7 +103,7 @@ async def list_jobs(
 async def get_job(
     request: Request, caller: Reader, job_id: str, wait: Annotated[float, Query(ge=0, le=60)] = 0.0
 ) -> JobView:
-    """With `wait`, the answer comes when the job has ended, or after that many seconds."""
+    """Returns a job. With `wait`, the answer comes when the job has ended, or after that many seconds."""
     database: Database = request.app.state.database
     wakes: Wakes = request.app.state.wakes
 
@@ -167,4 +166,5 @@ async def put_tracking(
 
 
 async def _view(request: Request, session: Transaction, job: Job) -> JobView:
-    return (await views(session, [job], request.app.state.settings))[0]
+    state = request.app.state
+    return await view(session, job, state.settings, state.catalogue())

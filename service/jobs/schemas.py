@@ -29,7 +29,7 @@ class RecipeChoice(BaseModel):
 
 
 class JobRequest(BaseModel):
-    """Asks for one run: by a spec, or by a recipe's row with overrides."""
+    """A request for one run: by a spec, or by a recipe's row with overrides."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -74,7 +74,7 @@ class JobRequest(BaseModel):
 
 
 class JobPatch(BaseModel):
-    """What can be changed of a job; what is left out stays."""
+    """Changes to a job; what is left out stays."""
 
     model_config = _INPUT
 
@@ -130,8 +130,8 @@ class JobView(BaseModel):
     """The suite that submitted it."""
     mlflow_url: str | None
     notices: list[str] = []
-    """Said when it is submitted, of a published benchmark: where the spec departs from the protocol, and what is
-    inferred."""
+    """For a task of a published benchmark: where the spec departs from the protocol, and what is inferred. Empty in
+    lists."""
 
 
 class JobPage(BaseModel):
@@ -146,7 +146,7 @@ class JobPage(BaseModel):
 
 
 class Validated(BaseModel):
-    """What a submission would run."""
+    """The run that a submission would start."""
 
     model_config = _OUTPUT
 
@@ -180,7 +180,7 @@ class AttemptView(BaseModel):
 
 
 class TrackingLink(BaseModel):
-    """Where the tracking shows the job."""
+    """Address of the job's page in the tracking."""
 
     model_config = _INPUT
 

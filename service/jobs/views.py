@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import State
+from pace_core.spec import Catalogue, State
+from pace_core.spec.departures import notices
 from service.clusters.fit import Slots, seen_slots
 from service.jobs.needs import Needs
 from service.jobs.schemas import JobView
@@ -33,6 +34,12 @@ async def views(session: AsyncSession, jobs: Sequence[Job], settings: Settings) 
         )
         for job in jobs
     ]
+
+
+async def view(session: AsyncSession, job: Job, settings: Settings, catalogue: Catalogue) -> JobView:
+    """Returns one job as clients see it, with what a reader of its number should know of its spec."""
+    (seen,) = await views(session, [job], settings)
+    return seen.model_copy(update={"notices": notices(job.spec, job.row, catalogue)})
 
 
 async def _full_suites(session: AsyncSession) -> dict[str, int]:

@@ -169,3 +169,9 @@ def test_paths_in_the_spec_count_from_the_working_folder(
     assert done.exit_code == 0, done.stderr
     said = json.loads((tmp_path / "elsewhere" / "run" / "spec.json").read_text())
     assert said["task"]["path"] == str(tmp_path / "elsewhere" / "photos")
+
+
+def test_the_help_says_what_a_phase_measures() -> None:
+    said = " ".join(CliRunner(env={"COLUMNS": "200"}).invoke(app, ["train", "--help"]).output.split())
+    assert "task.phase says what is measured. final (the default): the test images" in said
+    assert "search: validation images, after every epoch" in said

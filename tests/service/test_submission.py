@@ -130,7 +130,9 @@ async def test_a_run_of_a_published_benchmark_says_where_it_departs_before_it_ru
     body = {"spec": spec, "row": "Linear"}
     said = "not the benchmark's protocol: backbone.normalization is 'weights', recipe vtab-1k says 'imagenet'"
     assert (await api.call("POST", "/v1/jobs?validate_only=true", json=body)).json()["notices"] == [said]
-    assert (await api.call("POST", "/v1/jobs", json=body)).json()["notices"] == [said]
+    job = (await api.call("POST", "/v1/jobs", json=body)).json()
+    assert job["notices"] == [said]
+    assert (await api.call("GET", f"/v1/jobs/{job['id']}")).json()["notices"] == [said]
     assert (await api.call("POST", "/v1/jobs", json={"spec": SPEC})).json()["notices"] == []
 
 
