@@ -46,7 +46,7 @@ def inspect(spec: RunSpec) -> Inspection:
 
 
 def as_text(found: Inspection) -> str:
-    """The table of the data, the warnings and the steps, a line each."""
+    """Returns the table of the data, the warnings and the steps as lines of text."""
     memory = "" if found.memory_bytes is None else f", about {found.memory_bytes / 2**30:.1f} GiB of memory"
     steps = f"{found.steps_per_epoch:,} steps an epoch, {found.epochs:,} epochs, {found.steps:,} steps{memory}"
     return "\n".join([table(found.data), *(f"warning: {warning}" for warning in found.warnings), steps])

@@ -219,7 +219,7 @@ class _Update:
         return output
 
     def gradient_scale(self, one: Tensor) -> Tensor:
-        """The term's factor in the gradient; called in the backward pass, whose layers are noised from here on."""
+        """Returns the term's factor in the gradient; called in the backward pass, noised from here on."""
         self._backward_passes += 1
         self._current.again()
         scale = _times(self._params.weight * one, self._term_share)
@@ -231,7 +231,7 @@ def _times(value: Tensor, share: Fraction) -> Tensor:
 
 
 class _AddTerm(torch.autograd.Function):
-    """Hands on logits, and in the backward pass their gradient, beside which the term gets one of its own.
+    """Identity of the logits; in the backward pass the term gets a gradient of its own beside theirs.
 
     So the term enters the gradient of any loss of the logits without being a part of that loss.
     """

@@ -29,20 +29,20 @@ _allowed: Roots | None = None
 
 
 def roots(data: Iterable[str], weights: Iterable[str], closed: Iterable[str] = ()) -> Roots:
-    """The roots at these paths; `~` is the home of this process's user."""
+    """Returns the roots at these paths; `~` is the home of this process's user."""
     return Roots(
         *(tuple(os.path.realpath(os.path.expanduser(path)) for path in some) for some in (data, weights, closed))
     )
 
 
 def allow(these: Roots | None) -> None:
-    """From now on, and in all threads, files of specs are read below these folders only; None: wherever they lie."""
+    """Restricts the files of specs to these folders, from now on and in all threads; None lifts the restriction."""
     global _allowed
     _allowed = these
 
 
 def data_path(path: Path, field: str = "") -> Path:
-    """Where the file or folder really lies, every link followed.
+    """Returns where the file or folder really is, every link followed.
 
     Raises RunError `data_missing` where that is not below a data root, without saying whether anything is there.
     """
@@ -50,7 +50,7 @@ def data_path(path: Path, field: str = "") -> Path:
 
 
 def weights_path(path: Path) -> Path:
-    """As `data_path`, for a file of weights; `weights_missing`."""
+    """Returns where a file of weights really is, as `data_path`; raises `weights_missing`."""
     roots = _allowed.weights if _allowed else None
     return _resolved(path, "backbone.weights", "weights_missing", "PACE_WEIGHTS_ROOTS", roots)
 

@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """How the API is served."""
+    """Returns the settings of the server."""
     return uvicorn.Config(
         app,
         settings.host,
@@ -56,7 +56,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """Lets requests that wait answer when the process is told to end, instead of waiting for them."""
+    """Server that has waiting requests answer when the process is told to end, instead of waiting for them."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)

@@ -188,7 +188,7 @@ def _blank(status: int, title: str, detail: str) -> dict[str, Any]:
 
 
 def answer(error: Problem) -> JSONResponse:
-    """The problem document."""
+    """Returns the problem document."""
     document = {
         "type": f"/problems/{error.type}",
         "title": error.title,

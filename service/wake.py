@@ -74,7 +74,7 @@ class Wakes:
 
     @contextmanager
     def waiter(self, *topics: str) -> Generator[Waiter]:
-        """A place among those whom the topics wake."""
+        """Registers a waiter that the topics wake."""
         waiter = Waiter(self._closing)
         for topic in topics:
             self._waiters[topic].add(waiter)

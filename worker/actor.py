@@ -30,7 +30,7 @@ _PREDECESSOR_S = 10.0
 
 
 class SlotActor:
-    """Lives longer than the dispatcher that made it; found again by its slot's name.
+    """The actor of a slot; it outlives the dispatcher that made it and is found again by its slot's name.
 
     Training runs in a thread of its own, so that no method call of a caller who dies can end it.
     """
@@ -66,7 +66,7 @@ class SlotActor:
         self._attempt = self._attempts.Attempt(wanted, greeting, self._device, self._threads)
 
     def exchange(self, acknowledged: int, directive: Directive, wait_s: float) -> dict[str, Any]:
-        """Events not yet acknowledged, as JSON; waits up to `wait_s` for one. `ended`: no more will come."""
+        """Returns events not yet acknowledged, as JSON; waits up to `wait_s` for one. `ended`: no more will come."""
         self._seen = time.monotonic()
         attempt = self._attempt
         if attempt is None:

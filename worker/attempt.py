@@ -21,7 +21,7 @@ TRACEBACK_LINES = 30
 
 
 class Attempt:
-    """Starts the lease's run at once. The reporter of that run, and the end of the wire that the dispatcher pulls."""
+    """An attempt at a lease, started at once: the reporter of its run, and what the dispatcher reads from."""
 
     def __init__(self, lease: Lease, greeting: str, device: str, threads: int = 1, run: Run = run) -> None:
         self.lease = lease

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Membership:
-    """Asks for the place, keeps it, and leaves it."""
+    """Membership of a cluster: asked for, kept, and left at the end."""
 
     def __init__(self, service: AsyncWorker) -> None:
         self.dispatcher = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex}"

@@ -8,7 +8,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory(device: str) -> int:
-    """Bytes: as the GPU counts them, other processes too; else the node's, or its container's where that is less."""
+    """Returns free bytes: as the GPU counts them, other processes too; else the node's, or its container's if less."""
     if device == "cuda":
         return int(importlib.import_module("torch").cuda.mem_get_info()[0])
     return min(_node(), _container())

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Runs:
-    """Finds a job's run by its tag and remembers it."""
+    """The MLflow runs of jobs, found by tag and remembered."""
 
     def __init__(self, client: MlflowClient) -> None:
         self._client = client

@@ -15,7 +15,7 @@ PROGRESS_WHEN_CROWDED_S = 10.0
 
 
 class Outbox:
-    """Numbers events 1, 2, 3… and forgets them when they are acknowledged. Thread-safe.
+    """Queue of events, numbered 1, 2, 3… and kept until they are acknowledged. Thread-safe.
 
     Progress is thinned by time: what comes too early is kept back and goes out with the next event, or when its time
     has come. Every other event is kept as it is.

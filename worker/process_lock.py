@@ -42,7 +42,7 @@ def hold(name: str, patience_s: float) -> int:
 
 
 def is_dead(name: str) -> bool:
-    """Whether a process of this machine held that lock and is gone; False where no such one is known here."""
+    """Tells whether a process of this machine held that lock and is gone; False where no such one is known here."""
     try:
         descriptor = os.open(_path(name), os.O_RDWR)
     except OSError:

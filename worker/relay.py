@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Relay:
-    """Carries one attempt from wherever it is to its end."""
+    """Relay of one attempt, from wherever it is to its end."""
 
     def __init__(self, service: AsyncWorker, actor: ActorHandle, holding: Holding, token: str) -> None:
         self.holding = holding

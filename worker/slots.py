@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Place:
-    """Where a slot is. Its name is its actor's name, the same after a restart of the dispatcher."""
+    """Place of a slot. Its name is its actor's name, the same after a restart of the dispatcher."""
 
     name: str
     node_id: str
@@ -160,7 +160,7 @@ def discard(actor: ActorHandle | None) -> None:
 
 
 async def memory(actor: ActorHandle) -> int:
-    """Bytes free for a job in the actor's slot now. Raises RayActorError or TimeoutError where the actor is gone."""
+    """Returns the bytes free for a job in the actor's slot. Raises RayActorError or TimeoutError where it is gone."""
     return (await asyncio.wait_for(_current(actor), ANSWER_S))["memory_bytes"]
 
 

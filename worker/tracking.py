@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Tracking:
-    """Reads events from the cursor on and writes them to MLflow, page by page.
+    """The tracking: it reads events from the cursor on and writes them to MLflow, page by page.
 
     `pages` is the address under which people see MLflow, for the links that jobs carry.
     """

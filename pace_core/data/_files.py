@@ -58,7 +58,7 @@ def of_phase(
     passed: Passed,
     params: UserParams,
 ) -> Listing:
-    """What the phase trains and measures on, out of all splits; `val` may be empty."""
+    """Returns what the phase trains and measures on, out of all splits; `val` may be empty."""
     if phase == "final" and params.final_trains_on_val:
         return Listing([*train, *val], test, class_names, passed, from_validation=len(val))
     if not val:

@@ -13,7 +13,7 @@ _LONGEST_PATH = 500
 
 @dataclass
 class Passed:
-    """Counts by reason, with a few examples of each; and by class."""
+    """Tally of what is passed over, by reason with a few examples of each, and by class."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Passed:
             examples.append(shown(str(path), _LONGEST_PATH))
 
     def by_reason(self) -> list[PassedOver]:
-        """The most frequent reasons first; the rest in one line."""
+        """Returns the most frequent reasons first, and the rest in one line."""
         ordered = self.counts.most_common()
         listed = [PassedOver(why=w, count=n, examples=self.examples[w]) for w, n in ordered[:NAMED_REASONS]]
         rest = sum(count for _, count in ordered[NAMED_REASONS:])

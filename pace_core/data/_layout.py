@@ -104,7 +104,7 @@ def refuse_no_classes(root: Path, classes: dict[str, list[Path]], passed: Passed
 
 
 def class_order(names: dict[str, list[Path]]) -> tuple[str, ...]:
-    """Code-point order, or that of numbers where all names are numbers."""
+    """Returns the names in code-point order, or in the order of numbers where all are numbers."""
     numbers = all(name.isdecimal() for name in names)
     return tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
 

@@ -14,7 +14,7 @@ _HEX = 64
 
 
 def report_of(listing: Listing, measured: str, hashes: Sequence[str] | None = None) -> DataReport:
-    """Of the listed files; `hashes`, of those to train on and then those to measure on, tell duplicates."""
+    """Returns the report of the listed files. Equal `hashes` (first of those to train on) are duplicates."""
     used = {"train": listing.train, measured: listing.measured}
     counts = {split: Counter(entry.label for entry in entries) for split, entries in used.items()}
     rows = [
@@ -46,7 +46,7 @@ def tell(report: DataReport, reporter: Reporter) -> None:
 
 
 def table(report: DataReport) -> str:
-    """The report as lines of text, of at most twenty classes."""
+    """Returns the report as lines of text, of at most twenty classes."""
     splits = ", ".join(f"{count:,} to {_verb(split)}" for split, count in report.images.items())
     joined = f" ({report.from_validation:,} of them validation images)" if report.from_validation else ""
     lines = [f"data: {report.classes:,} classes; images: {splits}{joined}"]
@@ -71,7 +71,7 @@ def table(report: DataReport) -> str:
 
 
 def warnings_of(report: DataReport) -> list[str]:
-    """What makes the result worth less than it seems."""
+    """Returns what makes the result worth less than it seems."""
     found: list[str] = []
     twice = report.duplicates
     measured = next(split for split in report.images if split != "train")

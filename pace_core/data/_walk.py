@@ -34,7 +34,7 @@ def subfolders(folder: Path, passed: Passed | None = None) -> list[Path]:
 
 
 def loose_images(folder: Path) -> list[Path]:
-    """Image files directly in the folder."""
+    """Returns the image files directly in the folder."""
     none = Passed()
     return [
         Path(entry.path)
@@ -44,12 +44,12 @@ def loose_images(folder: Path) -> list[Path]:
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether there is an image in the folder or below."""
+    """Tells whether there is an image in the folder or below."""
     return next(_walk(folder, Passed(), None), None) is not None
 
 
 def images_below(folder: Path, passed: Passed, class_name: str) -> list[Path]:
-    """Every image file in the folder and below, in the order of their paths."""
+    """Returns every image file in the folder and below, in the order of their paths."""
     return sorted(_walk(folder, passed, class_name), key=lambda path: path.parts)
 
 

@@ -69,7 +69,7 @@ def load(
 
 
 def survey(params: Params, *, phase: Phase, num_classes: int | None = None) -> DataReport:
-    """What a run would use and pass over, without opening an image."""
+    """Reports what a run would use and pass over, without opening an image."""
     return report_of(listed(params, phase=phase, num_classes=num_classes), "val" if phase == "search" else "test")
 
 

@@ -66,7 +66,7 @@ def load(
 
 
 def survey(params: Params, *, phase: Phase, num_classes: int | None = None) -> DataReport:
-    """How many pictures a run would use."""
+    """Reports how many pictures a run would use."""
     classes, measured = len(TASKS[params.task].class_names), "val" if phase == "search" else "test"
     train = SIZES["train"] if phase == "search" else SIZES["train"] + SIZES["val"]
     used = min(train, params.train_images or train)

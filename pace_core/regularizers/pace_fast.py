@@ -11,7 +11,7 @@ from pace_core.regularizers._step import Batch, Step, StepContext, accumulate, c
 
 
 class Params(NoiseParams):
-    """Needs a larger sigma and a smaller lambda than PACE."""
+    """Noise and weight; sigma should be larger and lambda smaller than under PACE."""
 
     weight: float = Field(default=0.2, ge=0, alias="lambda")
     """Weight of the consistency term."""

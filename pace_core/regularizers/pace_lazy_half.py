@@ -10,7 +10,7 @@ from pace_core.regularizers._step import Batch, Stateless, Step, StepContext
 
 
 class Params(NoiseParams):
-    """Needs a larger lambda than PACE."""
+    """Noise, weight and interval; lambda should be larger than under PACE."""
 
     weight: float = Field(default=1.0, ge=0, alias="lambda")
     """Weight of the consistency term in the steps that have it."""

@@ -22,7 +22,7 @@ _VAL_SHARE = 0.25  # validation images for each training image, as in VTAB-1K
 
 
 class Estimate(BaseModel):
-    """What a run takes; None where the backbone's sizes are unknown. Times are orders of magnitude."""
+    """Resources that a run takes; None where the backbone's sizes are unknown. Times are orders of magnitude."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 

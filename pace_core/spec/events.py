@@ -35,14 +35,14 @@ class Log(_Data):
 
 
 class Stage(_Data):
-    """What the run does from now on."""
+    """The stage that a run enters."""
 
     name: str
     """data, backbone, supernet, search, train, evaluate or adapter."""
 
 
 class Progress(_Data):
-    """How far the run has come: in steps of training, or in parts (`done` of `total`) of another stage."""
+    """Progress of a run: in steps of training, or in parts (`done` of `total`) of another stage."""
 
     stage: str | None = None
     epoch: int | None = None
@@ -71,7 +71,7 @@ class CheckpointWritten(_Data):
 
 
 class Ended(_Data):
-    """How the attempt ended."""
+    """End of an attempt."""
 
     reason: str
     message: str | None = None

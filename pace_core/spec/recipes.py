@@ -92,7 +92,7 @@ def spec_of_recipe(recipe: str, row: str, task: str, overrides: Mapping[str, Any
 
 
 def origins(recipe: Recipe, row: RecipeRow, task: str) -> dict[str, Origin | None]:
-    """Where each field comes from that the recipe sets for that row and task, by its dotted name.
+    """Returns the origin of each field that the recipe sets for that row and task, by its dotted name.
 
     None: a recipe that is not wholly `ours` says nothing of the field.
     """

@@ -26,7 +26,7 @@ async def get_audit(
     before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditPage:
-    """`action` may be a noun alone (`key`) or whole (`key.revoke`). Go on with `before=next_cursor`."""
+    """Lists entries. `action` may be a noun alone (`key`) or whole (`key.revoke`). Go on with `before=next_cursor`."""
     query = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(limit + 1)
     for column, wanted in ((AuditEntry.actor, actor), (AuditEntry.target, target), (AuditEntry.project, project)):
         if wanted is not None:

@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1/catalogue", tags=["catalogue"])
 
 @router.get("/{kind}", summary="Everything of one kind that can be named")
 async def get_catalogue(request: Request, _: AnyCaller, kind: Kind) -> dict[str, list[dict[str, Any]]]:
-    """Methods, regularizers and sources carry the JSON Schema of their parameters, with defaults."""
+    """Lists the entries of one kind. Methods, regularizers and sources carry the JSON Schema of their parameters."""
     catalogue: Catalogue = request.app.state.catalogue()
     entries: dict[Kind, dict[str, Any]] = {
         Kind.METHODS: dict(catalogue.methods),

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What can be listed."""
+    """A kind of entry in the catalogue."""
 
     METHODS = "methods"
     REGULARIZERS = "regularizers"

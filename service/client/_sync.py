@@ -47,7 +47,7 @@ class Faced(Protocol[A_co]):
 
 
 class Face(Generic[A]):
-    """Stands in front of an asynchronous object."""
+    """A synchronous face of an asynchronous object."""
 
     def __init__(self, behind: A, loop: Loop) -> None:
         self.behind = behind

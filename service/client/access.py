@@ -87,7 +87,7 @@ class AsyncProjects:
 
 
 class AsyncAudit:
-    """Who changed what; for admins."""
+    """The record of who changed what; for admins."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

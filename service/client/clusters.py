@@ -13,7 +13,7 @@ class AsyncClusters:
         self._connection = connection
 
     async def list(self) -> list[ClusterView]:
-        """Every cluster with its slots, what runs there and why one takes nothing."""
+        """Returns every cluster with its slots, what runs there and why one takes nothing."""
         answer = await self._connection.json("GET", "/v1/clusters")
         return [ClusterView.model_validate(cluster) for cluster in answer["data"]]
 

@@ -17,7 +17,7 @@ PATIENCE_S = 20.0
 
 
 class Connection:
-    """Sends requests to one service."""
+    """A connection to one service."""
 
     def __init__(self, address: Address, transport: httpx2.AsyncBaseTransport | None = None) -> None:
         self.address = address

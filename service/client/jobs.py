@@ -224,7 +224,7 @@ class AsyncJobs:
         raise httpx2.ReadError("the stream broke off")
 
     async def list(self, limit: int | None = None, **filters: str | Sequence[str] | None) -> AsyncGenerator[Job]:
-        """Jobs, newest first, page after page as they are asked for.
+        """Yields jobs, newest first, page after page as they are asked for.
 
         Filters as in `GET /v1/jobs`: state, task, benchmark, row, tag, owner, project, suite, since, search.
         """

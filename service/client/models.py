@@ -17,7 +17,7 @@ class _Read(BaseModel):
 
 
 class Progress(_Read):
-    """How far training is."""
+    """Progress of training."""
 
     epoch: int = 0
     epochs: int = 0
@@ -88,7 +88,7 @@ class Artifact(_Read):
 
 
 class PartState(_Read):
-    """How a part of the stack is."""
+    """State of a part of the stack."""
 
     status: str
     detail: str = ""
@@ -96,7 +96,7 @@ class PartState(_Read):
 
 
 class Readiness(_Read):
-    """How the stack is."""
+    """State of the stack."""
 
     ready: bool
     """Whether jobs are taken."""

@@ -43,7 +43,7 @@ class AsyncSuites:
         return self._suite(await self._connection.json("GET", f"/v1/suites/{suite}"))
 
     async def list(self, limit: int | None = None, job: str | None = None) -> AsyncGenerator[SuiteView]:
-        """Suites, newest first, page after page as they are asked for; with `job` those that it is of."""
+        """Yields suites, newest first, page after page as they are asked for; with `job` those that have it."""
         after: str | None = None
         left = limit
         while left is None or left > 0:

@@ -6,7 +6,7 @@ from service.events.schemas import PlacedEvent
 
 
 class AsyncWorker:
-    """What dispatcher and tracking say to the service; leases and reports with a worker's key."""
+    """The calls of dispatcher and tracking to the service; leases and reports take a worker's key."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -49,12 +49,12 @@ class AsyncWorker:
         await self._connection.json("PUT", f"/v1/jobs/{job}/tracking", body={"url": url})
 
     async def events(self, after: int, limit: int = 1000) -> list[PlacedEvent]:
-        """Events of all jobs whose position is above `after`, oldest first."""
+        """Returns events of all jobs whose position is above `after`, oldest first."""
         answer = await self._connection.json("GET", "/v1/events", query={"after": after, "limit": limit})
         return [PlacedEvent.model_validate(event) for event in answer["data"]]
 
     async def cursor(self, name: str) -> int:
-        """Up to which position the reader `name` has come; 0 for a new one."""
+        """Returns the position of the reader `name`; 0 for a new one."""
         answer = await self._connection.json("GET", f"/v1/cursors/{name}")
         return int(answer["position"])
 

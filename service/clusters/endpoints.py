@@ -36,7 +36,7 @@ async def list_clusters(request: Request, session: Transaction, _: Admin) -> dic
 
 @router.post("/{name}/drain", summary="Let a cluster, a node or a slot take no more jobs")
 async def drain(request: Request, caller: Admin, name: _Name, body: Drain) -> ClusterView:
-    """What runs there comes to its end; with `now` it stops at a checkpoint and goes on elsewhere."""
+    """Drains a place: what runs there comes to its end; with `now` it stops at a checkpoint and goes on elsewhere."""
     database: Database = request.app.state.database
     async with database.transaction() as session:
         place = await _place(session, name, body)
@@ -54,7 +54,7 @@ async def drain(request: Request, caller: Admin, name: _Name, body: Drain) -> Cl
 async def undrain(
     request: Request, session: Transaction, caller: Admin, name: _Name, body: Place | None = None
 ) -> ClusterView:
-    """Also ends every quarantine in it. What was drained by itself within it stays so."""
+    """Ends a drain, and every quarantine in the place. What was drained by itself within it stays so."""
     body = body or Place()
     if await open_again(session, await _place(session, name, body)):
         log.record(session, request, caller, "cluster.undrain", name, **body.model_dump(exclude_none=True))
@@ -64,7 +64,7 @@ async def undrain(
 
 @router.post("/join", summary="Serve a cluster as its one dispatcher", tags=["workers"])
 async def post_join(request: Request, caller: Worker, body: Join) -> Joined:
-    """Said first of all, and again every few seconds. `cluster-taken` (409) while another dispatcher serves it."""
+    """Joins a cluster, first and again every few seconds. `cluster-taken` (409) while another dispatcher serves it."""
     state = request.app.state
     return await join(state.database, state.settings, cluster_of(caller), body)
 
@@ -76,14 +76,14 @@ async def post_leave(session: Transaction, caller: Worker, body: Leave) -> None:
 
 @router.post("/proofs", status_code=204, summary="Prove that a node reaches the storage", tags=["workers"])
 async def post_proof(request: Request, caller: Worker, body: Proof) -> None:
-    """`storage-unreachable` (409) where the node's copy is not in the service's storage."""
+    """Checks a node's proof: `storage-unreachable` (409) where the node's copy is not in the service's storage."""
     state = request.app.state
     await check_proof(state.database, state.settings, cluster_of(caller), body.node)
 
 
 @router.delete("/{name}", status_code=204, summary="Forget a cluster that is gone")
 async def forget(request: Request, session: Transaction, caller: Admin, name: _Name) -> None:
-    """One that is there would announce itself again: end its dispatcher first."""
+    """Forgets a cluster that is gone. One that is there would announce itself again: end its dispatcher first."""
     settings: Settings = request.app.state.settings
     found = await session.execute(
         select(Cluster, there(settings.worker_seen_s)).where(Cluster.name == name).with_for_update(of=Cluster)

@@ -88,5 +88,5 @@ async def open_slots(session: AsyncSession, seen_s: float) -> list[tuple[str, Sl
 
 
 def there(seen_s: float) -> ColumnElement[bool]:
-    """Whether the cluster was heard of within the last `seen_s`, by the database's clock."""
+    """Tells whether the cluster was heard of within the last `seen_s`, by the database's clock."""
     return Cluster.seen_at >= func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seen_s)

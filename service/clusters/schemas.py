@@ -31,7 +31,7 @@ class Place(BaseModel):
 
 
 class Drain(Place):
-    """Asks that a place takes no more jobs."""
+    """A request that a place take no more jobs."""
 
     reason: str = Field(default="", max_length=500)
     """For those who see why their jobs wait."""

@@ -26,7 +26,7 @@ async def get_events(
     limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
     wait: Annotated[float, Query(ge=0, le=60)] = 0.0,
 ) -> PlacedEventPage:
-    """A reader that goes on from `next_cursor` misses nothing. With `wait`, held open while there is nothing new."""
+    """Lists events; a reader that goes on from `next_cursor` misses nothing. With `wait`, waits until there is one."""
     database: Database = request.app.state.database
     wakes: Wakes = request.app.state.wakes
 
@@ -44,14 +44,14 @@ async def get_events(
 
 @router.get("/cursors/{name}", summary="How far a reader has come")
 async def get_cursor(session: Transaction, _: Tracking, name: _Name) -> CursorView:
-    """0 for a reader that never said."""
+    """Returns the reader's position; 0 for one that has set none."""
     found = await session.get(Cursor, name)
     return CursorView.model_validate(found) if found else CursorView(name=name, position=0)
 
 
 @router.put("/cursors/{name}", summary="Keep how far a reader has come")
 async def put_cursor(session: Transaction, _: Tracking, name: _Name, body: CursorUpdate) -> CursorView:
-    """A lower number makes the reader read again."""
+    """Sets the reader's position. A lower one makes it read again."""
     kept = insert(Cursor).values(name=name, position=body.position)
     await session.execute(kept.on_conflict_do_update(index_elements=[Cursor.name], set_={"position": body.position}))
     return CursorView(name=name, position=body.position)

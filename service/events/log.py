@@ -51,7 +51,7 @@ async def append(session: AsyncSession, job: str, events: Sequence[NewEvent]) ->
 
 
 async def store(session: AsyncSession, of_jobs: Sequence[tuple[str, int, Sequence[NewEvent]]]) -> None:
-    """`append` for jobs whose event_count the caller writes: of each, the number of its first event, and its events."""
+    """Appends events of jobs whose event_count the caller writes: (job, number of its first event, its events)."""
     rows = [
         {"job": job, "number": number, **event._asdict()}
         for job, first, events in of_jobs

@@ -20,6 +20,6 @@ async def of_job(
 
 
 async def of_all(session: AsyncSession, after: int, limit: int) -> Sequence[JobEvent]:
-    """Every job's numbered events whose position is above `after`, in that order."""
+    """Returns every job's numbered events whose position is above `after`, in that order."""
     query = select(JobEvent).where(JobEvent.position > after).order_by(JobEvent.position).limit(limit)
     return (await session.execute(query)).scalars().all()

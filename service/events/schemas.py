@@ -54,7 +54,7 @@ class PlacedEventPage(BaseModel):
 
 
 class CursorView(BaseModel):
-    """How far a reader of all events has come."""
+    """Position of a reader of all events."""
 
     model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
 

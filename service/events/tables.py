@@ -50,7 +50,7 @@ class EventLog(Base):
 
 
 class Cursor(Base):
-    """How far a reader of all events has come."""
+    """Position of a reader of all events."""
 
     __tablename__ = "cursors"
 

@@ -50,7 +50,7 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", summary="How each part is")
 async def readyz(request: Request, response: Response, known: MaybeCaller) -> Readiness:
-    """503 only where the database does not answer: without workers jobs are taken and wait.
+    """Answers 503 only where the database does not respond: without workers jobs are taken and wait.
 
     `parts` is empty for whoever shows no key.
     """
@@ -94,7 +94,7 @@ def _part(heartbeat: PartHeartbeat, now: datetime, seen_s: float) -> Part:
 
 @router.post("/v1/heartbeats", status_code=204, summary="Say how a part of the stack is", tags=["workers"])
 async def post_heartbeat(session: Transaction, caller: PartKey, body: Heartbeat) -> None:
-    """A worker's key speaks for its cluster's dispatcher and Ray, tracking's for tracking and MLflow."""
+    """Records how a part is. A worker's key speaks for its dispatcher and Ray, tracking's for tracking and MLflow."""
     if caller.role is not _SPEAKS[body.part]:
         raise Forbidden(f"a key of role {caller.role} does not speak for {body.part}; use one of {_SPEAKS[body.part]}")
     said = {"ok": body.ok, "detail": body.detail, "at": func.now()}

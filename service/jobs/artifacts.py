@@ -37,7 +37,7 @@ async def list_artifacts(request: Request, caller: Reader, job_id: str) -> dict[
 async def download(
     request: Request, caller: Reader, job_id: str, path: str, range: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
-    """The whole file or one range (`Range: bytes=0-1023`); the header `X-Checksum-Sha256` is the whole file's."""
+    """Sends the whole file or one range (`Range: bytes=0-1023`); the header `X-Checksum-Sha256` is the whole file's."""
     await _seen(request, caller, job_id)
     return await _send(request, job_id, path, range)
 
@@ -46,7 +46,7 @@ async def download(
 async def adapter(
     request: Request, caller: Reader, job_id: str, range: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
-    """What the job trained: a safetensors file with its spec, labels and preprocessing inside."""
+    """Sends what the job trained: a safetensors file with its spec, labels and preprocessing inside."""
     result = await _seen(request, caller, job_id)
     saved: dict[str, Any] = (result or {}).get("adapter") or {}
     uri: str | None = saved.get("uri")

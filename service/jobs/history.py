@@ -41,7 +41,7 @@ async def get_events(
     limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
     type: Annotated[list[EventType], Query(max_length=20)] = [],  # noqa: B006
 ) -> EventPage:
-    """Oldest first; go on with `after=next_cursor`."""
+    """Lists a job's events, oldest first; go on with `after=next_cursor`."""
     await find(session, job_id, caller)
     found = [EventView.model_validate(row) for row in await of_job(session, job_id, after, limit, type)]
     return EventPage(data=found, has_more=len(found) == limit, next_cursor=found[-1].number if found else after)
@@ -60,7 +60,7 @@ async def stream_events(
     after: Annotated[int, Query(ge=0, lt=2**31)] = 0,
     last_event_id: Annotated[int | None, Header(ge=0, lt=2**31)] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events: the id is the event's number, the event its type, the data the whole event.
+    """Streams server-sent events: the id is the event's number, the event its type, the data the whole event.
 
     Goes on after `Last-Event-ID` or `after`; closes with `event: end` when the job has ended, and without a word when
     the key has stopped working.
@@ -100,7 +100,7 @@ async def get_logs(
     format: Literal["text", "json"] | None = None,
     accept: Annotated[str, Header()] = "",
 ) -> Response:
-    """What the run and the service said, in order; text, or JSON by `format=json` or the Accept header."""
+    """Returns what the run and the service said, in order: as text, or JSON by `format=json` or the Accept header."""
     await find(session, job_id, caller)
     found = await of_job(session, job_id, after, limit, LOGGED)
     lines = [log_line(EventView.model_validate(event)) for event in found]
@@ -121,7 +121,7 @@ async def get_metrics(
     job_id: str,
     key: Annotated[list[Annotated[str, Field(max_length=200)]], Query(max_length=100)] = [],  # noqa: B006
 ) -> dict[str, dict[str, list[MetricPoint]]]:
-    """By key (`train/loss`, `val/accuracy`, …), in the order of steps.
+    """Returns measurements by key (`train/loss`, `val/accuracy`, …), in the order of steps.
 
     A step that a resumed attempt ran again stands once, as the newest attempt measured it.
     """

@@ -20,7 +20,7 @@ from service.wake import QUEUE, notify
 
 @dataclass(frozen=True)
 class End:
-    """How an attempt ended."""
+    """End of an attempt."""
 
     reason: str
     """Key of `lifecycle.REASONS`."""
@@ -55,7 +55,7 @@ def folder_of(storage_root: str, job: str, attempt: int) -> str:
 async def claim(
     session: AsyncSession, abouts: Mapping[str, dict[str, str]], lease_s: float, storage_root: str
 ) -> dict[str, int]:
-    """A cluster takes jobs: a new attempt of each, which fences the one before it. Job → attempt; lost ones are absent.
+    """Begins a new attempt of each job, which fences the one before it. Returns job → attempt; lost ones are absent.
 
     `abouts` says of each job by whom: cluster, slot, node, device, and the hash of the lease's token.
     """
@@ -92,12 +92,12 @@ async def claim(
 
 
 async def begin(session: AsyncSession, job: str, attempt: int) -> bool:
-    """The attempt's first event arrived."""
+    """Marks the attempt as running, at its first event."""
     return await _move(session, job, "begin", {}, attempt=attempt) is not None
 
 
 async def renew(session: AsyncSession, job: str, attempt: int, lease_s: float) -> bool:
-    """The attempt gave a sign of life. Moves nothing and writes no event."""
+    """Renews the attempt's lease, at a sign of life. Moves nothing and writes no event."""
     renewed = await session.execute(
         update(Job)
         .where(Job.id == job, Job.attempt == attempt, Job.state.in_(LEASED))
@@ -108,7 +108,7 @@ async def renew(session: AsyncSession, job: str, attempt: int, lease_s: float) -
 
 
 async def pause(session: AsyncSession, job: str, attempt: int, end: End, failed: bool = False) -> bool:
-    """The attempt stopped because it was asked to, or was lost (`failed`) while a pause was asked for."""
+    """Pauses a job whose attempt stopped as asked, or was lost (`failed`) while a pause was asked for."""
     values = {
         "pause_requested_at": None,
         "reason": end.reason,
@@ -121,7 +121,7 @@ async def pause(session: AsyncSession, job: str, attempt: int, end: End, failed:
 async def requeue(
     session: AsyncSession, job: str, attempt: int, end: End, failed: bool = True, delay_s: float = 0.0
 ) -> bool:
-    """The attempt ended and another one is due, after `delay_s`; `failed`: whether it counts against max_attempts."""
+    """Queues a job for another attempt after `delay_s`; `failed`: whether the last one counts against max_attempts."""
     values = {
         "reason": end.reason,
         "message": end.message,
@@ -143,7 +143,7 @@ async def succeed(
     cell: str | None,
     value: float | None = None,
 ) -> bool:
-    """The run finished; `value` is the number that tables show of it."""
+    """Ends a job whose run finished; `value` is the number that tables show of it."""
     values = {
         "reason": end.reason,
         "message": end.message,
@@ -156,14 +156,14 @@ async def succeed(
 
 
 async def fail(session: AsyncSession, job: str, attempt: int, end: End) -> bool:
-    """The attempt ended for a reason that no other attempt would help, or none is left."""
+    """Ends a job that another attempt would not help, or that has none left."""
     counted = Job.failures + (1 if REASONS[end.reason].retryable else 0)
     values = {"reason": end.reason, "message": end.message, "failures": counted, "ended_at": func.now()}
     return await _end_attempt(session, job, "fail", attempt, end, values)
 
 
 async def cancel(session: AsyncSession, job: str, attempt: int, end: End) -> bool:
-    """The attempt stopped because the job was to be cancelled."""
+    """Ends a job whose attempt stopped because it was to be cancelled."""
     values = {"reason": "cancelled", "message": end.message, "ended_at": func.now()}
     return await _end_attempt(session, job, "cancel", attempt, end, values)
 
@@ -205,7 +205,7 @@ async def hold(session: AsyncSession, job: str) -> bool:
 
 
 async def resume(session: AsyncSession, job: str) -> bool:
-    """A paused job queues again."""
+    """Queues a paused job again."""
     values = {"pause_requested_at": None, "reason": None, "message": None}
     if await _move(session, job, "resume", values) is None:
         return False
@@ -229,7 +229,7 @@ async def request(session: AsyncSession, job: str, **requests: bool) -> bool:
 
 
 async def request_all(session: AsyncSession, jobs: Collection[str], **requests: bool) -> int:
-    """`request` for many jobs; how many of them a worker holds."""
+    """Does `request` for many jobs; returns how many of them a worker holds."""
     values = {
         f"{name}_requested_at": func.coalesce(getattr(Job, f"{name}_requested_at"), func.now()) if wanted else None
         for name, wanted in requests.items()

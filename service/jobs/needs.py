@@ -9,7 +9,7 @@ from pace_core.spec.leases import Slot
 
 
 class Needs(NamedTuple):
-    """Jobs of equal needs stand in one lane of the queue: what fits one of them fits all."""
+    """The needs of a job; jobs of equal needs share a lane of the queue, since what fits one of them fits all."""
 
     device: str
     """cpu, cuda, or auto: either."""
@@ -22,7 +22,7 @@ class Needs(NamedTuple):
 
     @classmethod
     def of(cls, resources: Resources, estimated_bytes: float | None, suite: str = "") -> "Needs":
-        """The needs of a run with these resources, whose memory was estimated as that much."""
+        """Returns the needs of a run with these resources, whose memory was estimated as that much."""
         asked = resources.memory_gib
         memory = estimated_bytes if asked is None else asked * 2**30
         requires = tuple(sorted(resources.requires.items()))
@@ -36,13 +36,13 @@ class Needs(NamedTuple):
 
     @classmethod
     def of_lane(cls, lane: str) -> "Needs":
-        """The needs of a stored lane."""
+        """Returns the needs of a stored lane."""
         device, memory_bytes, *more = json.loads(lane)
         suite = more.pop() if more and isinstance(more[-1], str) else ""
         return cls(device, memory_bytes, tuple((label, value) for label, value in more), suite)
 
     def fit(self, slot: Slot, memory_bytes: int | None = None) -> bool:
-        """Whether the slot can run such a job, with that much free memory where it is not what the slot announced."""
+        """Tells whether the slot can run such a job. memory_bytes: free memory, where not what the slot announced."""
         free = slot.memory_bytes if memory_bytes is None else memory_bytes
         return (
             self.device in ("auto", slot.device)
@@ -52,7 +52,7 @@ class Needs(NamedTuple):
 
 
 def rounded(memory_bytes: float) -> int:
-    """The memory rounded up to an eighth of a power of two, so that there are few lanes: 5.1 GiB becomes 5.5."""
+    """Rounds memory up to an eighth of a power of two, so that there are few lanes: 5.1 GiB becomes 5.5."""
     if memory_bytes <= 0:
         return 0
     step = 2 ** max(math.floor(math.log2(memory_bytes)) - 3, 20)

@@ -88,7 +88,7 @@ async def submit(
 
 
 async def start_of(session: AsyncSession, request: JobRequest, spec: RunSpec, caller: Caller) -> str | None:
-    """fsspec URL of the adapter that the run starts from; None where it starts from the pretrained network.
+    """Returns the fsspec URL of the adapter that the run starts from; None where that is the pretrained network.
 
     Raises Invalid where `init_from` is anything else than a job that the caller sees and that has left an adapter.
     """

@@ -12,7 +12,7 @@ from service.migrate import migrate
 
 @dataclass(frozen=True)
 class Keys:
-    """What the local stack starts with: a key for each role."""
+    """The keys that the local stack starts with, one for each role."""
 
     admin: str
     """For the person at this machine, where keys, projects and clusters are managed."""

@@ -25,7 +25,7 @@ _Id = Annotated[str, Path(max_length=100)]
 
 @router.post("", status_code=201, summary="Make a key")
 async def post_key(request: Request, session: Transaction, caller: Admin, body: KeyRequest) -> NewKey:
-    """The answer holds the secret, this once."""
+    """Makes a key. The answer holds the secret, this once."""
     _check_place(body)
     project = None
     if body.role not in PARTS:
@@ -79,7 +79,7 @@ async def delete_key(request: Request, session: Transaction, caller: User, key_i
 async def delete_keys(
     request: Request, session: Transaction, caller: Admin, owner: Annotated[Name, Query()]
 ) -> Revoked:
-    """For somebody who leaves, or whose machine was lost."""
+    """Revokes all keys of somebody who leaves, or whose machine was lost."""
     found = await session.execute(select(ApiKey.id).where(ApiKey.owner == owner))
     await _keep_an_admin(session, set(found.scalars()))
     revoked = await secrets.revoke(session, ApiKey.owner == owner)
@@ -92,7 +92,7 @@ async def delete_keys(
 async def rotate_key(
     request: Request, session: Transaction, caller: User, key_id: _Id, body: Rotation | None = None
 ) -> NewKey:
-    """The new key may do what the old one may, which works for `overlap_s` more, so that nothing fails between."""
+    """Replaces a key. The new one may do what the old one may, which still works for `overlap_s`, so nothing fails."""
     body = body or Rotation()
     old = await _find(session, caller, key_id, working=True)
     if body.expires_in_s is not None and caller.role is not Role.ADMIN:

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a key may do."""
+    """The role of a key: what it may do."""
 
     USER = "user"
     """Its own project's jobs."""

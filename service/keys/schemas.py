@@ -17,7 +17,7 @@ LONGEST_S = 3_660 * DAY_S
 
 
 class KeyRequest(BaseModel):
-    """Asks for a new key."""
+    """A request for a new key."""
 
     model_config = _INPUT
 
@@ -35,7 +35,7 @@ class KeyRequest(BaseModel):
 
 
 class Rotation(BaseModel):
-    """Asks for a new key in the place of another."""
+    """A request for a new key in the place of another."""
 
     model_config = _INPUT
 

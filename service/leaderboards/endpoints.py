@@ -30,7 +30,7 @@ async def get_leaderboard(
     project: str | None = None,
     phase: Literal["search", "final"] = "final",
 ) -> Response:
-    """Mean and deviation over seeds, group means and the mean of group means, published rows beside measured ones.
+    """Returns mean and deviation over seeds, group means and their mean, with published rows beside measured ones.
 
     Only runs of equal cells (settings, data, weights) are averaged; whatever else there is to say stands in the notes.
     A task of your own, by its name, is a table of one column.

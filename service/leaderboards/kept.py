@@ -13,7 +13,7 @@ Key = tuple[str, str, str | None]
 
 
 class Version(NamedTuple):
-    """How far the jobs have come: tables made at equal versions are equal."""
+    """Version of the jobs: tables made at equal versions are equal."""
 
     moves: int
     last_moved: str | None
@@ -22,7 +22,7 @@ class Version(NamedTuple):
 
 
 async def state_of(session: AsyncSession) -> Version | None:
-    """The version now; None in the moment between a move and its numbering, in which nothing kept may be trusted."""
+    """Returns the version now; None between a move and its numbering, when nothing kept may be trusted."""
     found = await session.execute(
         text("""
             SELECT coalesce(position, 0), job, (SELECT coalesce(max(deletions), 0) FROM event_log),
@@ -44,7 +44,7 @@ class Kept:
         self._tables: OrderedDict[Key, tuple[Version, bytes]] = OrderedDict()
 
     def get(self, key: Key, version: Version | None) -> bytes | None:
-        """The table, where nothing has changed since."""
+        """Returns the table, where nothing has changed since."""
         found = self._tables.get(key)
         return found[1] if found and found[0] == version else None
 

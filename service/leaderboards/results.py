@@ -72,7 +72,7 @@ class Ended(TypedDict):
 
 @dataclass(frozen=True)
 class Cell:
-    """What is known of one row on one task."""
+    """The facts known of one row on one task."""
 
     spec: dict[str, Any] | None
     """Of the run that the cell shows; None where there is none."""
@@ -109,7 +109,7 @@ async def own_task(session: AsyncSession, name: str, phase: Phase, project: str 
 async def cells_of(
     session: AsyncSession, benchmark: Benchmark, phase: Phase, project: str | None
 ) -> dict[str, dict[str, Cell]]:
-    """Row → task → cell, for every row and task that has jobs in that phase. None as project: every project's."""
+    """Returns row → task → cell, for every row and task with jobs in that phase. None as project: every project's."""
     known = benchmark.name in load_benchmarks()
     query = _CELLS.format(
         of_benchmark="benchmark = :name" if known else "benchmark IS NULL AND task = :name",

@@ -17,14 +17,14 @@ _Attempt = Annotated[int, Path(ge=1, lt=2**31)]
 
 @router.post("", summary="Ask for work for the free slots")
 async def post_lease(request: Request, body: LeaseRequest, caller: Worker) -> LeaseResponse:
-    """Held open for `wait_s` while there is no work."""
+    """Gives work to a cluster. The request is held open for `wait_s` while there is none."""
     state = request.app.state
     return await lease(state.database, state.wakes, state.settings, caller, body, request.is_disconnected)
 
 
 @router.post("/{job}/{attempt}/reports", summary="Hand in an attempt's new events")
 async def post_report(request: Request, job: _Job, attempt: _Attempt, body: Report, caller: Worker) -> ReportResponse:
-    """An empty report renews the lease.
+    """Takes a report of an attempt. An empty one renews the lease.
 
     `lease-fenced` (409) answers an attempt that is no longer current, and whoever does not hold it: a report shows the
     token that came with the lease, by a key of the cluster that got it.

@@ -133,7 +133,7 @@ class _Load:
     """Memory of each node that no live attempt was promised, whether it has used it yet or not."""
 
     def memory(self, slot: Slot) -> int:
-        """Bytes for a job in that slot; a node's CPU slots share its memory."""
+        """Returns the bytes for a job in that slot; a node's CPU slots share its memory."""
         return min(slot.memory_bytes, self.node_memory[slot.node]) if slot.device == "cpu" else slot.memory_bytes
 
     def take(self, job: Waiting, slot: Slot, count: int = 1) -> None:
@@ -192,7 +192,7 @@ class _Broke:
     open_slots: Sequence[tuple[str, Slot]]
 
     def bars(self, job: Waiting, slot: Slot) -> bool:
-        """Whether the job broke on the slot's node, and a slot of another node could take it."""
+        """Tells whether the job broke on the slot's node, and a slot of another node could take it."""
         nodes = self.nodes.get(job.id, set())
         needs = Needs.of_lane(job.lane)
         return (self.cluster, slot.node) in nodes and any(

@@ -12,7 +12,7 @@ _PATIENCE = 10
 
 
 class BodyLimit:
-    """Counts what arrives, whether its length was announced or it comes in pieces."""
+    """Limit on request bodies; it counts what arrives, whether its length was announced or it comes in pieces."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app

@@ -13,7 +13,7 @@ router = APIRouter(prefix="/v1/limits", tags=["limits"])
 
 
 class ProjectLimits(BaseModel):
-    """What the key's project may have, and has."""
+    """Limits of the key's project, and what it has."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -45,7 +45,7 @@ class LimitsView(BaseModel):
 
 @router.get("", summary="What is allowed")
 async def get_limits(request: Request, session: Transaction, caller: AnyCaller) -> LimitsView:
-    """Request sizes, tags, and what the key's project may have and has."""
+    """Returns limits on request sizes and tags, and what the key's project may have and has."""
     settings: Settings = request.app.state.settings
     project = None
     if caller.project is not None:

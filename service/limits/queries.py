@@ -16,7 +16,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class Limits:
-    """What one project may have: its own limits, and the installation's where it has none of its own."""
+    """Limits of one project: its own, and the installation's where it has none."""
 
     max_queued: int
     max_running: int
@@ -26,14 +26,14 @@ class Limits:
 
 
 async def of_project(session: AsyncSession, settings: Settings, name: str) -> Limits:
-    """The project's limits."""
+    """Returns the project's limits."""
     project = await session.get(Project, name)
     own = {field: getattr(project, field, None) for field in Limits.__dataclass_fields__}
     return Limits(**{field: getattr(settings, field) if value is None else value for field, value in own.items()})
 
 
 async def used(session: AsyncSession, name: str) -> tuple[int, int]:
-    """Jobs of the project that are queued, and that are running."""
+    """Returns how many jobs of the project are queued, and how many are running."""
     counted = await session.execute(
         select(
             func.count().filter(Job.state == State.QUEUED), func.count().filter(Job.lease_expires_at.is_not(None))
@@ -43,7 +43,7 @@ async def used(session: AsyncSession, name: str) -> tuple[int, int]:
 
 
 async def most_running(session: AsyncSession, settings: Settings) -> dict[str, int]:
-    """How many jobs of each project may run."""
+    """Returns how many jobs of each project may run."""
     most = await session.execute(select(Project.name, func.coalesce(Project.max_running, settings.max_running)))
     return {name: count for name, count in most}
 
@@ -65,7 +65,7 @@ async def full_projects(session: AsyncSession, settings: Settings) -> dict[str, 
 
 
 async def check_room(session: AsyncSession, settings: Settings, name: str, more: int = 1) -> Limits:
-    """The project's limits, where it may queue so many more jobs. Raises TooMany."""
+    """Returns the project's limits where it may queue so many more jobs. Raises TooMany where it may not."""
     limits = await of_project(session, settings, name)
     waiting = select(Job.id).where(Job.project == name, Job.state == State.QUEUED).limit(limits.max_queued)
     queued = (await session.execute(select(func.count()).select_from(waiting.subquery()))).scalar_one()

@@ -14,7 +14,7 @@ _OBJECT_STORE_BYTES = 100_000_000  # nothing of size goes through Ray's object s
 
 @dataclass(frozen=True)
 class Command:
-    """How a part is started."""
+    """Command line of a part."""
 
     name: str
     arguments: list[str]

@@ -31,7 +31,7 @@ async def post_project(request: Request, session: Transaction, caller: Admin, bo
 
 @router.get("", summary="List projects")
 async def list_projects(session: Transaction, caller: Reader) -> dict[str, list[ProjectView]]:
-    """A user's and a reader's own one only."""
+    """Lists projects; for users and readers their own only."""
     query = select(Project).order_by(Project.name)
     if caller.bounded:
         query = query.where(Project.name == caller.project)

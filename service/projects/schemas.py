@@ -8,7 +8,7 @@ from service.keys.schemas import Name
 
 
 class ProjectRequest(BaseModel):
-    """Asks for a new project."""
+    """A request for a new project."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -16,7 +16,7 @@ class ProjectRequest(BaseModel):
 
 
 class ProjectPatch(BaseModel):
-    """Limits of a project's own. What is left out stays; null goes back to the settings'."""
+    """Changes to a project's own limits. What is left out stays; null goes back to the settings'."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 

@@ -32,8 +32,8 @@ class Cost(NamedTuple):
 async def costs(
     session: AsyncSession, project: str, plan: Plan, catalogue: Catalogue
 ) -> Mapping[tuple[str, str], Cost]:
-    """Row and task → what one run takes: as the newest runs of the project with that method and regularizer on that
-    task, else on any task, else as estimated.
+    """Returns row and task → what one run takes: as the newest runs of the project with that method and regularizer on
+    that task, else on any task, else as estimated.
     """
     rates: dict[tuple[str | None, ...], float] = {
         tuple(key): rate for *key, rate in await session.execute(_RATES, {"project": project})

@@ -100,8 +100,8 @@ async def get_table(
     suite_id: str,
     format: Literal["json", "csv", "md", "latex", "svg"] = "json",
 ) -> Response:
-    """Rows × tasks: mean ± std over seeds, group means, published rows, and what rows differ by. What failed or was
-    refused stands there with its reason. JSON, CSV, Markdown, LaTeX, or a picture."""
+    """Returns rows × tasks: mean ± std over seeds, group means, published rows, and what rows differ by. What failed or
+    was refused stands there with its reason. JSON, CSV, Markdown, LaTeX, or a picture."""
     table = await table_of(session, await find(session, suite_id, caller), request.app.state.catalogue())
     if format == "json":
         return Response(table.model_dump_json(), media_type="application/json")

@@ -37,7 +37,7 @@ _Seeds = Annotated[list[_Seed], Field(max_length=1_000)]
 
 
 class SuiteRequest(BaseModel):
-    """Asks for every row on every task with every seed."""
+    """A request for every row on every task with every seed."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -86,7 +86,7 @@ class SuiteRequest(BaseModel):
 
 
 class SuiteExtension(BaseModel):
-    """What a suite is to have besides; what it has already is not run again."""
+    """Additions to a suite; what it has already is not run again."""
 
     model_config = _INPUT
 
@@ -115,7 +115,7 @@ class PlannedRun(BaseModel):
 
 
 class SuitePlan(BaseModel):
-    """What a suite would do."""
+    """The runs that a suite would make."""
 
     model_config = _OUTPUT
 

@@ -10,7 +10,7 @@ from service.suites.tables import Suite
 
 
 async def stop_if_all_fail(session: AsyncSession, job: Job) -> None:
-    """After a failed job: cancels what waits of its suite, where the last ones of it that ended failed for one reason.
+    """Cancels, after a failed job, what waits of its suite, where the last ones of it that ended failed for one reason.
 
     Waits for nobody: where another transaction holds the suite, the next failure looks again.
     """

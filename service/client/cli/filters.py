@@ -23,7 +23,7 @@ Since = Annotated[str | None, typer.Option("--since", metavar="2h|3d|date", help
 
 @dataclass(frozen=True)
 class Filters:
-    """What `GET /v1/jobs` takes, as a person gives it."""
+    """The filters of `GET /v1/jobs`, as a person gives them."""
 
     state: list[State]
     tag: list[str]

@@ -58,7 +58,7 @@ def _records(board: Leaderboard) -> list[dict[str, object]]:
 
 
 def print_leaderboard(board: Leaderboard) -> None:
-    """Percentages, mean ± standard deviation; `*` marks the best of a column, notes stand below.
+    """Prints percentages, mean ± standard deviation; `*` marks the best of a column, notes stand below.
 
     The number of runs stands behind every mean, or once at the top where it is the same for all.
     """

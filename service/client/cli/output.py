@@ -44,7 +44,7 @@ AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, with a line of co
 
 
 class Form(StrEnum):
-    """How a list is printed."""
+    """The format in which a list is printed."""
 
     TABLE = "table"
     JSON = "json"
