@@ -1,9 +1,9 @@
 """From lists of image files to a phase's splits: what all sources that read files share."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,13 +11,16 @@ from pydantic import Field
 from torch import Tensor
 
 from pace_core.data._found import Passed
-from pace_core.data._listing import Listed, Listing, cut, hashes_of, in_one_message
+from pace_core.data._listing import Listed, Listing, content_hash, cut, hashes_of, in_one_message
 from pace_core.data._report import report_of, tell
+from pace_core.data._source import Source
 from pace_core.data._splits import ImageSet, Phase, Splits, StreamedImages
 from pace_core.data._threads import in_order
 from pace_core.decoding import Decoded, decode
 from pace_core.preprocessing import Preprocessing
+from pace_core.registry import P
 from pace_core.spec import ParamsModel, Reporter, RunError
+from pace_core.spec.data_report import DataReport
 
 HELD_BYTES = 256 * 2**20
 """Images to measure on are held in memory up to this; more are decoded again whenever they are measured on."""
@@ -47,6 +50,35 @@ class UserParams(FileParams):
     final_trains_on_val: bool = True
     """Whether a final run trains on the validation images too, as VTAB-1K does and few-shot benchmarks do not; where
     there are none, whether on the share that a search would choose by."""
+
+
+def file_source(
+    *, listed: Callable[..., Listing], params: type[P], load: Callable[..., Splits] | None = None, **declared: Any
+) -> Source[P]:
+    """Declares a source by what lists its files: listed(params, *, phase, num_classes).
+
+    load: in the place of decoding every listed file. declared: the other fields of Source.
+    """
+
+    def load_listed(
+        given: P, *, phase: Phase, num_classes: int | None, preprocessing: Preprocessing, reporter: Reporter
+    ) -> Splits:
+        listing = listed(given, phase=phase, num_classes=num_classes)
+        unreadable = given.on_unreadable if isinstance(given, UserParams) else "fail"
+        return splits(listing, phase=phase, preprocessing=preprocessing, on_unreadable=unreadable, reporter=reporter)
+
+    def survey(given: P, *, phase: Phase, num_classes: int | None = None) -> DataReport:
+        return report_of(listed(given, phase=phase, num_classes=num_classes), _measured(phase))
+
+    def fingerprint(given: P, *, phase: Phase, num_classes: int | None = None) -> str:
+        return content_hash(listed(given, phase=phase, num_classes=num_classes))
+
+    return Source(params=params, load=load or load_listed, survey=survey, fingerprint=fingerprint, **declared)
+
+
+def _measured(phase: Phase) -> str:
+    """Returns the split that the phase measures on."""
+    return "val" if phase == "search" else "test"
 
 
 def of_phase(
@@ -84,7 +116,7 @@ def splits(
 
     Training images are held in memory, and those to measure on where they are few.
     """
-    measured = "val" if phase == "search" else "test"
+    measured = _measured(phase)
     _refuse_empty(listing.train, listing.measured, measured)
     held = len(listing.measured) * 3 * (preprocessing.resize_to or preprocessing.image_size) ** 2 <= HELD_BYTES
     reading = _Reading(preprocessing, reporter, len(listing.train) + len(listing.measured))

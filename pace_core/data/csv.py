@@ -13,13 +13,9 @@ from pathlib import Path
 
 from pace_core.data import _files
 from pace_core.data._found import Passed
-from pace_core.data._listing import Listed, Listing, content_hash, in_one_message, text
-from pace_core.data._report import report_of
-from pace_core.data._source import Source
-from pace_core.data._splits import Phase, Splits
-from pace_core.preprocessing import Preprocessing
-from pace_core.spec import Reporter, RunError
-from pace_core.spec.data_report import DataReport
+from pace_core.data._listing import Listed, Listing, in_one_message, text
+from pace_core.data._splits import Phase
+from pace_core.spec import RunError
 from pace_core.spec.text import shown
 
 SPLIT_WORDS = {
@@ -58,28 +54,11 @@ class Row:
     origin: str
 
 
-def load(
-    params: Params, *, phase: Phase, num_classes: int | None, preprocessing: Preprocessing, reporter: Reporter
-) -> Splits:
-    """Loads the phase's images; in a search no image of the test split is opened, nor a test file."""
-    listing = listed(params, phase=phase, num_classes=num_classes)
-    return _files.splits(
-        listing, phase=phase, preprocessing=preprocessing, on_unreadable=params.on_unreadable, reporter=reporter
-    )
-
-
-def survey(params: Params, *, phase: Phase, num_classes: int | None = None) -> DataReport:
-    """Reports what a run would use and pass over, without opening an image."""
-    return report_of(listed(params, phase=phase, num_classes=num_classes), "val" if phase == "search" else "test")
-
-
-def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:
-    """Returns the SHA-256 of the class names, labels and file contents of what the phase may open."""
-    return content_hash(listed(params, phase=phase, num_classes=num_classes))
-
-
 def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
-    """Lists the files of the phase. Raises RunError with all faulty rows at once, each with file and line."""
+    """Lists the files of the phase; in a search it opens no file of test rows.
+
+    Raises RunError with all faulty rows at once, each with file and line.
+    """
     rows = _rows(params, Path(params.path), "path", "train")
     if params.val_path:
         rows += _rows(params, Path(params.val_path), "val_path", "val")
@@ -201,12 +180,10 @@ def _label_fault(row: Row, class_names: tuple[str, ...]) -> str:
     return f"{row.origin}: label {row.label!r} is none of the {len(class_names)} classes of the training rows"
 
 
-SOURCE = Source(
+SOURCE = _files.file_source(
     name="csv",
     title="CSV of paths and labels",
     doc=__doc__,
     params=Params,
-    load=load,
-    survey=survey,
-    fingerprint=fingerprint,
+    listed=listed,
 )

@@ -19,13 +19,9 @@ from pace_core.data._layout import (
     refuse_no_classes,
     refuse_strange,
 )
-from pace_core.data._listing import Listed, Listing, content_hash, cut, folder
-from pace_core.data._report import report_of
-from pace_core.data._source import Source
-from pace_core.data._splits import Phase, Splits
-from pace_core.preprocessing import Preprocessing
-from pace_core.spec import Reporter, RunError
-from pace_core.spec.data_report import DataReport
+from pace_core.data._listing import Listed, Listing, cut, folder
+from pace_core.data._splits import Phase
+from pace_core.spec import RunError
 
 
 class Params(_files.UserParams):
@@ -35,26 +31,6 @@ class Params(_files.UserParams):
     """Folder on the worker's machine: path/<class>/*.jpg, or path/train|val|test/<class>/*.jpg."""
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
     """Share of each class's images to test on, where there are no split folders."""
-
-
-def load(
-    params: Params, *, phase: Phase, num_classes: int | None, preprocessing: Preprocessing, reporter: Reporter
-) -> Splits:
-    """Loads the phase's images; in a search no file of the test split is opened."""
-    listing = listed(params, phase=phase, num_classes=num_classes)
-    return _files.splits(
-        listing, phase=phase, preprocessing=preprocessing, on_unreadable=params.on_unreadable, reporter=reporter
-    )
-
-
-def survey(params: Params, *, phase: Phase, num_classes: int | None = None) -> DataReport:
-    """Reports what a run would use and pass over, without opening an image."""
-    return report_of(listed(params, phase=phase, num_classes=num_classes), "val" if phase == "search" else "test")
-
-
-def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:
-    """Returns the SHA-256 of the class names, labels and file contents of what the phase may open."""
-    return content_hash(listed(params, phase=phase, num_classes=num_classes))
 
 
 def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
@@ -97,12 +73,10 @@ def _listed(classes: dict[str, list[Path]], class_names: tuple[str, ...]) -> lis
     ]  # fmt: skip
 
 
-SOURCE = Source(
+SOURCE = _files.file_source(
     name="image_folder",
     title="Image folder",
     doc=__doc__,
     params=Params,
-    load=load,
-    survey=survey,
-    fingerprint=fingerprint,
+    listed=listed,
 )

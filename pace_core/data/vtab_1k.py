@@ -7,13 +7,10 @@ path relative to the task's folder, a space, and a label from 0; the path may co
 from pathlib import Path
 
 from pace_core.data import _files
-from pace_core.data._listing import Listed, Listing, content_hash, folder, in_one_message, text
-from pace_core.data._report import report_of
-from pace_core.data._source import Source
+from pace_core.data._listing import Listed, Listing, folder, in_one_message, text
 from pace_core.data._splits import Phase, Splits
 from pace_core.preprocessing import Preprocessing
 from pace_core.spec import Reporter, RunError, load_benchmarks
-from pace_core.spec.data_report import DataReport
 
 LISTS: dict[Phase, tuple[str, str]] = {
     "search": ("train800.txt", "val200.txt"),
@@ -57,16 +54,6 @@ def load(
     return _files.splits(listing, phase=phase, preprocessing=preprocessing, reporter=reporter)
 
 
-def survey(params: Params, *, phase: Phase, num_classes: int | None = None) -> DataReport:
-    """Reports what a run would use and pass over, without opening an image."""
-    return report_of(listed(params, phase=phase, num_classes=num_classes), "val" if phase == "search" else "test")
-
-
-def fingerprint(params: Params, *, phase: Phase, num_classes: int | None = None) -> str:
-    """Returns the SHA-256 of the labels and file contents of what the phase may open."""
-    return content_hash(listed(params, phase=phase, num_classes=num_classes))
-
-
 def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
     """Lists the files of the phase. The benchmark gives the number of classes, as the lists miss some classes.
 
@@ -105,13 +92,12 @@ def _read(home: Path, name: str, num_classes: int, faults: list[str]) -> list[Li
     return entries
 
 
-SOURCE = Source(
+SOURCE = _files.file_source(
     name="vtab_1k",
     title="VTAB-1K folders",
     doc=__doc__,
     params=Params,
     paper="Zhai et al. 2019, arXiv 1910.04867",
     load=load,
-    survey=survey,
-    fingerprint=fingerprint,
+    listed=listed,
 )

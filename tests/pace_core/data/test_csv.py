@@ -11,7 +11,7 @@ from tests.pace_core.data.writing import Silent, squashed, write_image
 
 def load(path: Path, phase: str = "search", num_classes: int | None = None, **params):
     given = csv.Params(path=str(path), **params)
-    return csv.load(given, phase=phase, num_classes=num_classes, preprocessing=squashed(8), reporter=Silent())
+    return csv.SOURCE.load(given, phase=phase, num_classes=num_classes, preprocessing=squashed(8), reporter=Silent())
 
 
 def write(path: Path, rows: list[str], header: str = "path,label") -> Path:

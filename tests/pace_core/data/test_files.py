@@ -28,7 +28,7 @@ def load(
     root: Path, phase: str = "final", how: Preprocessing | None = None, told: Silent | None = None, **params
 ) -> Splits:
     given = image_folder.Params(path=str(root), **params)
-    return image_folder.load(
+    return image_folder.SOURCE.load(
         given, phase=phase, num_classes=None, preprocessing=how or squashed(8), reporter=told or Silent()
     )
 
@@ -77,7 +77,7 @@ def test_by_default_every_unreadable_file_is_listed_before_training(greys: Path)
 def test_where_unreadable_files_are_skipped_the_rest_keeps_its_labels(greys: Path) -> None:
     for name in ("train/a/0.png", "train/b/1.png", "test/a/2.png"):
         (greys / name).write_bytes(b"")
-    before = image_folder.fingerprint(image_folder.Params(path=str(greys)), phase="final")
+    before = image_folder.SOURCE.fingerprint(image_folder.Params(path=str(greys)), phase="final")
     for how in (squashed(8), CROPPED):
         splits = load(greys, on_unreadable="skip", how=how)
         assert splits.train.labels.tolist() == [0] * 9 + [1] * 9
@@ -85,7 +85,7 @@ def test_where_unreadable_files_are_skipped_the_rest_keeps_its_labels(greys: Pat
         values = [int(image[0, 0, 0]) for image in splits.train.images]
         assert values == [5 * i for i in range(1, 10)] + [100 + 5 * i for i in range(10) if i != 1]
     write_image(greys / "train" / "a" / "0.png", 1)
-    assert image_folder.fingerprint(image_folder.Params(path=str(greys)), phase="final") != before
+    assert image_folder.SOURCE.fingerprint(image_folder.Params(path=str(greys)), phase="final") != before
 
 
 def test_nothing_is_left_where_all_files_of_a_split_are_unreadable(greys: Path) -> None:

@@ -11,7 +11,9 @@ from tests.pace_core.data.writing import Silent, squashed, write_image
 
 def load(root: Path, phase: str = "search", num_classes: int | None = None, **params):
     given = image_folder.Params(path=str(root), **params)
-    return image_folder.load(given, phase=phase, num_classes=num_classes, preprocessing=squashed(8), reporter=Silent())
+    return image_folder.SOURCE.load(
+        given, phase=phase, num_classes=num_classes, preprocessing=squashed(8), reporter=Silent()
+    )
 
 
 def write_classes(root: Path, classes: dict[str, int], per_class: int = 10) -> Path:
@@ -34,12 +36,12 @@ def test_classes_are_folders_in_code_point_order(flowers: Path) -> None:
 
 
 def test_hidden_folders_and_folders_named_like_images_are_passed_over(flowers: Path) -> None:
-    before = image_folder.fingerprint(image_folder.Params(path=str(flowers)), phase="final")
+    before = image_folder.SOURCE.fingerprint(image_folder.Params(path=str(flowers)), phase="final")
     write_image(flowers / "rose" / ".ipynb_checkpoints" / "0-checkpoint.png", 3)
     (flowers / "daisy" / "folder.png").mkdir()
-    assert image_folder.fingerprint(image_folder.Params(path=str(flowers)), phase="final") == before
+    assert image_folder.SOURCE.fingerprint(image_folder.Params(path=str(flowers)), phase="final") == before
     write_image(flowers / "rose" / "more" / "0.png", 3)
-    assert image_folder.fingerprint(image_folder.Params(path=str(flowers)), phase="final") != before
+    assert image_folder.SOURCE.fingerprint(image_folder.Params(path=str(flowers)), phase="final") != before
 
 
 def test_folders_whose_numbers_are_equal_are_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -124,7 +126,7 @@ def test_a_number_of_classes_that_contradicts_the_folders_is_refused(flowers: Pa
 
 def test_the_fingerprint_follows_the_contents_not_the_place(flowers: Path) -> None:
     def of(root: Path, phase: str = "search") -> str:
-        return image_folder.fingerprint(image_folder.Params(path=str(root)), phase=phase)
+        return image_folder.SOURCE.fingerprint(image_folder.Params(path=str(root)), phase=phase)
 
     moved = flowers.rename(flowers.parent / "moved")
     before = of(moved)

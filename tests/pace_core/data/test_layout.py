@@ -15,7 +15,7 @@ from tests.pace_core.data.writing import write_image
 
 
 def survey(root: Path, phase: str = "final", **params) -> DataReport:
-    return image_folder.survey(image_folder.Params(path=str(root), **params), phase=phase, num_classes=None)
+    return image_folder.SOURCE.survey(image_folder.Params(path=str(root), **params), phase=phase, num_classes=None)
 
 
 def refusal(root: Path, phase: str = "final") -> str:
@@ -201,7 +201,7 @@ def test_file_names_need_not_be_utf_8_but_class_names_do(tmp_path: Path) -> None
     file = os.fsencode(tmp_path / "disc") + b"/Pl\xe4tze.png"
     os.rename(tmp_path / "disc" / "0.png", os.fsdecode(file))
     assert per_class(survey(tmp_path)) == {"disc": 4, "square": 4}
-    image_folder.fingerprint(image_folder.Params(path=str(tmp_path)), phase="final")
+    image_folder.SOURCE.fingerprint(image_folder.Params(path=str(tmp_path)), phase="final")
     os.rename(tmp_path / "disc", os.fsdecode(os.fsencode(tmp_path) + b"/Pl\xe4tze"))
     assert r"the name of the class folder Pl\xe4tze is not UTF-8; rename it" in refusal(tmp_path)
 

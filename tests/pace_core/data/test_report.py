@@ -27,7 +27,7 @@ def loaded(root: Path, **params) -> tuple[DataReport, str, list[str]]:
     """The report, the table in the log, and the warnings."""
     told = Silent()
     given = image_folder.Params(path=str(root), **params)
-    splits = image_folder.load(given, phase="final", num_classes=None, preprocessing=squashed(8), reporter=told)
+    splits = image_folder.SOURCE.load(given, phase="final", num_classes=None, preprocessing=squashed(8), reporter=told)
     logs = [data for kind, data in told.events if kind == "log"]
     return splits.report, logs[0]["message"], [log["message"] for log in logs if log["level"] == "warning"]
 
@@ -126,7 +126,7 @@ def test_labels_that_differ_in_capitals_are_warned_of(tmp_path: Path) -> None:
     (tmp_path / "all.csv").write_text("\n".join(["path,label", *rows]))
     told = Silent()
     params = csv.Params(path=str(tmp_path / "all.csv"))
-    csv.load(params, phase="search", num_classes=None, preprocessing=squashed(8), reporter=told)
+    csv.SOURCE.load(params, phase="search", num_classes=None, preprocessing=squashed(8), reporter=told)
     said = [data["message"] for kind, data in told.events if kind == "log" and data["level"] == "warning"]
     assert said == ["classes differ in capitals or blanks only: DISC and disc; if they are one class, give it one name"]
 
@@ -137,7 +137,7 @@ def test_a_thousand_classes_make_no_long_result(tmp_path: Path) -> None:
             (tmp_path / f"class {label}").mkdir(exist_ok=True)
             (tmp_path / f"class {label}" / f"{i}.png").touch()
             (tmp_path / f"class {label}" / f"{i}.x{label}").touch()
-    report = image_folder.survey(image_folder.Params(path=str(tmp_path)), phase="final", num_classes=None)
+    report = image_folder.SOURCE.survey(image_folder.Params(path=str(tmp_path)), phase="final", num_classes=None)
     assert report.classes == 1000
     assert sum(report.images.values()) == 2999
     assert len(report.per_class) == 100

@@ -19,7 +19,7 @@ def kitti(tmp_path: Path) -> Path:
 
 def load(root: Path, phase: str = "search", task: str = "kitti", num_classes: int | None = 4, reporter=None):
     params = vtab_1k.Params(path=str(root), task=task)
-    return vtab_1k.load(
+    return vtab_1k.SOURCE.load(
         params, phase=phase, num_classes=num_classes, preprocessing=squashed(8), reporter=reporter or Silent()
     )
 
@@ -45,7 +45,7 @@ def test_a_search_works_with_every_test_file_gone(kitti: Path) -> None:
     (kitti / "train800val200.txt").unlink()
     assert len(load(kitti.parent).train) == 4
     params = vtab_1k.Params(path=str(kitti.parent), task="kitti")
-    assert len(vtab_1k.fingerprint(params, phase="search")) == 64
+    assert len(vtab_1k.SOURCE.fingerprint(params, phase="search")) == 64
 
 
 def test_the_number_of_classes_is_the_benchmarks_whatever_the_lists_hold(kitti: Path) -> None:
