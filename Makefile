@@ -32,6 +32,7 @@ lint: $(READY) ## style, types, and which package may import which
 perf: $(READY) ## speed, each figure as a ratio within one run
 	$(BIN)/python -m perf.step
 	$(BIN)/python -m perf.start_latency
+	$(BIN)/python -m perf.predict_start
 	$(BIN)/python -m perf.submissions
 	$(BIN)/python -m perf.suites
 

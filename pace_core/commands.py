@@ -16,7 +16,7 @@ from rich.table import Table
 
 from pace_core import prediction, storage
 from pace_core.adapter_content import adapter_content
-from pace_core.quick_start import without_compiler
+from pace_core.quick_start import networks_only
 from pace_core.run_folder import RESULT, FolderRefused, run_folder
 from pace_core.spec import Directive, Interrupted, RunError, RunResult, SpecError, validate
 from pace_core.spec.spec_file import read_spec_file, with_absolute_paths
@@ -116,7 +116,8 @@ def inspect(
         spec = validate(with_absolute_paths(read_spec_file(spec_file)))
     except SpecError as error:
         raise _failed("\n".join(str(fault) for fault in error.faults)) from error
-    inspection = importlib.import_module("pace_core.inspection")
+    with networks_only():
+        inspection = importlib.import_module("pace_core.inspection")
     try:
         found = inspection.inspect(spec)
     except RunError as error:
@@ -144,7 +145,7 @@ def predict(
         if all(isinstance(file, prediction.Answer) for file in found):
             answers = [file for file in found if isinstance(file, prediction.Answer)]
         else:
-            with without_compiler():
+            with networks_only():
                 inference = importlib.import_module("pace_core.inference")
             answers = inference.answers(content, adapter, found, top)
     except RunError as error:

@@ -1,40 +1,66 @@
-"""Loading the networks without torch's compiler, for commands that are over in seconds."""
+"""Loading the networks without what a prediction never calls, for commands that are over in seconds."""
 
+import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+_COMPILER = "torch._dynamo"
+_TORCHVISION = (
+    "torchvision",
+    *(f"torchvision.{name}" for name in ("datasets", "models", "ops", "transforms")),
+    *(f"torchvision.{name}" for name in ("models.feature_extraction", "ops.misc", "transforms.functional")),
+)
+
 
 @contextmanager
-def without_compiler() -> Iterator[None]:
-    """Keeps torchvision and timm from importing torch's compiler, which takes longer to load than all the rest.
+def networks_only() -> Generator[None]:
+    """Keeps timm from importing torch's compiler and torchvision, which take longer to load than all the rest of it.
 
-    They ask for two of its functions at import and call neither when a model predicts. Afterwards the name is free
-    again, so that whoever does need the compiler gets the real one. Does nothing where it is loaded already.
+    timm asks for a few of their names at import and calls none when a model predicts. Afterwards the names are free
+    again, so that whoever does need them gets the real ones; what is loaded already stays. The garbage collector, which
+    would walk all that is imported again and again, waits until the end.
     """
-    names = ("torch._dynamo", "torch._dynamo.utils")
-    if names[0] in sys.modules:
-        yield
-        return
-    compiler, utils = (_StandIn(name) for name in names)
-    compiler.utils = utils
-    compiler.disable = _disable
-    utils.is_compile_supported = lambda device: False
-    sys.modules.update(zip(names, (compiler, utils), strict=True))
+    absent: dict[str, ModuleType] = {}
+    if _COMPILER not in sys.modules:
+        absent[_COMPILER] = _Compiler(_COMPILER)
+    if _TORCHVISION[0] not in sys.modules:
+        absent |= {name: _Absent(name) for name in _TORCHVISION}
+    collecting = gc.isenabled()
+    gc.disable()
+    sys.modules.update(absent)
     try:
         yield
     finally:
-        for name in names:
+        for name in absent:
             sys.modules.pop(name, None)
+        if collecting:
+            gc.enable()
 
 
-class _StandIn(ModuleType):
-    disable: Callable[..., Any]
-    is_compile_supported: Callable[[str], bool]
-    utils: ModuleType
+class _Compiler(ModuleType):
+    """Leaves functions as they are."""
+
+    @staticmethod
+    def disable(function: Callable[..., Any] | None = None, *_: Any, **__: Any) -> Callable[..., Any]:
+        return (lambda inner: inner) if function is None else function
 
 
-def _disable(function: Callable[..., Any] | None = None, *_: Any, **__: Any) -> Callable[..., Any]:
-    return (lambda inner: inner) if function is None else function
+class _Absent(ModuleType):
+    """A module with a class of any name that begins as classes do, of which there are no instances."""
+
+    def __getattr__(self, name: str) -> type:
+        if not name[0].isupper():
+            raise AttributeError(name)
+        return _AnyMember(name, (), {})
+
+
+class _AnyMember(type):
+    """The type of a class that has every member, as of an enumeration."""
+
+    def __getattr__(cls, name: str) -> str:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return name

@@ -1,6 +1,7 @@
 """A registry is a folder: every module in it without a leading underscore declares one entry."""
 
 import importlib
+import importlib.util
 import pkgutil
 from dataclasses import dataclass
 from functools import cache
@@ -46,19 +47,33 @@ def load(folder: ModuleType, kind: type[E]) -> dict[str, E]:
     return _load(folder.__name__, kind)
 
 
+def find(folder: ModuleType, kind: type[E], name: str) -> E:
+    """Returns the declaration of that name. Loads its file alone where the file is called so. Raises KeyError."""
+    own = f"{folder.__name__}.{name}"
+    if name.isidentifier() and not name.startswith("_") and importlib.util.find_spec(own):
+        entry = _declared(importlib.import_module(own), kind)
+        if entry.name == name:
+            return entry
+    return load(folder, kind)[name]
+
+
 @cache
 def _load(package: str, kind: type[Any]) -> dict[str, Any]:
     entries: dict[str, Any] = {}
     files: dict[str, str | None] = {}
     for module in _modules(package):
-        declared = [value for value in vars(module).values() if isinstance(value, kind)]
-        if len(declared) != 1:
-            raise TypeError(f"{module.__file__} declares {len(declared)} entries of type {kind.__name__}, not one")
-        (entry,) = declared
+        entry = _declared(module, kind)
         if entry.name in entries:
             raise ValueError(f"{entry.name!r} is claimed by both {files[entry.name]} and {module.__file__}")
         entries[entry.name], files[entry.name] = entry, module.__file__
     return entries
+
+
+def _declared(module: ModuleType, kind: type[E]) -> E:
+    declared = [value for value in vars(module).values() if isinstance(value, kind)]
+    if len(declared) != 1:
+        raise TypeError(f"{module.__file__} declares {len(declared)} entries of type {kind.__name__}, not one")
+    return declared[0]
 
 
 def _modules(package: str) -> list[ModuleType]:

@@ -17,7 +17,9 @@ def entries() -> dict[str, Method[Any]]:
 
 def find(name: str) -> Method[Any]:
     """Returns a method by its name. Raises KeyError for an unknown one."""
-    return peft_tuners()[name] if name.startswith("peft:") else entries()[name]
+    if name.startswith("peft:"):
+        return peft_tuners()[name]
+    return registry.find(sys.modules[__name__], Method, name)
 
 
 def peft_tuners() -> dict[str, Method[Any]]:

@@ -144,7 +144,17 @@ finally:
     assert "Traceback" not in done.stderr
 
 
-USELESS = ("torch._dynamo", "sympy", "peft", "transformers", "ray", "sklearn")
+USELESS = (
+    "torch._dynamo",
+    "torchvision",
+    "torch.onnx",
+    "sympy",
+    "pace_core.methods.noah",
+    "peft",
+    "transformers",
+    "ray",
+    "sklearn",
+)
 
 
 def test_it_loads_nothing_that_a_prediction_has_no_use_for(adapter: str, photos: Path) -> None:

@@ -64,3 +64,13 @@ def test_a_file_that_declares_nothing_is_named(folder: Callable[..., ModuleType]
 def test_a_field_that_does_not_exist_is_an_error_where_it_is_written() -> None:
     with pytest.raises(TypeError, match="give"):
         Method(**vars(methods.find("lora_add")), give=frozenset({"delta"}))
+
+
+def test_one_entry_is_found_without_loading_the_others_and_by_its_own_name(folder: Callable[..., ModuleType]) -> None:
+    package = folder("several", first=DECLARED.format(name="first"), second=DECLARED.format(name="elsewhere"))
+    assert registry.find(package, Method, "first").name == "first"
+    assert "several.second" not in sys.modules
+    assert registry.find(package, Method, "elsewhere").name == "elsewhere"
+    for name in ("second", "none", "__init__", "several.first"):
+        with pytest.raises(KeyError):
+            registry.find(package, Method, name)
