@@ -13,6 +13,7 @@ from PIL import Image
 from pace_core.spec import RunResult, estimate, load_catalogue, merged, validate
 
 TINY = {"name": "vit_tiny_patch16_224.augreg_in21k", "weights": "none"}
+SWIN = {"name": "swin_tiny_patch4_window7_224.ms_in22k", "weights": "none"}
 BUNDLED = {"name": "vtab-mini/digits", "train_images": 200}
 LORA = {"method": {"name": "lora_add"}, "training": {"epochs": 1, "batch_size": 64}}
 SPECS: dict[str, dict[str, Any]] = {
@@ -20,6 +21,12 @@ SPECS: dict[str, dict[str, Any]] = {
     "adapters under PACE": {"task": BUNDLED, **LORA, "regularizer": {"name": "pace"}},
     "full, a large batch": {"task": BUNDLED, "method": {"name": "full"}, "training": {"epochs": 1, "batch_size": 200}},
     "a larger network": {"backbone": TINY, **merged(LORA, {"training": {"batch_size": 16}})},
+    "a Swin": {"backbone": SWIN, **merged(LORA, {"training": {"batch_size": 16}})},
+    "a Swin under PACE": {
+        "backbone": SWIN,
+        **merged(LORA, {"training": {"batch_size": 12}}),
+        "regularizer": {"name": "pace"},
+    },
     "many images": {"backbone": TINY, "method": {"name": "linear"}, "training": {"epochs": 0}},
 }
 
