@@ -59,5 +59,5 @@ def find_linears(model: nn.Module, wanted: Callable[[str], bool]) -> dict[str, n
 
 def is_target(name: str, targets: str) -> bool:
     """Tells whether `all`, `qkv` or `q,v` includes this layer of a block; a fused qkv layer counts for both."""
-    apart = ("self.query", "self.value", "self.key")
-    return targets == "all" or name.endswith(("attn.qkv", *(apart if targets == "qkv" else apart[:2])))
+    separate = ("self.query", "self.value", "self.key")
+    return targets == "all" or name.endswith(("attn.qkv", *(separate if targets == "qkv" else separate[:2])))

@@ -9,10 +9,10 @@ from pace_core.methods._parameters import xavier_uniform
 class Prompt(nn.Module):
     """The trained prompt p of shape (in,), zero at the start: P q with P zero and q Xavier-uniform, or plain."""
 
-    def __init__(self, wide: int, rank: int, form: str, rng: torch.Generator) -> None:
+    def __init__(self, in_features: int, rank: int, form: str, rng: torch.Generator) -> None:
         super().__init__()
         self.factored = form == "factored"
-        self.P = nn.Parameter(torch.zeros(wide, rank if self.factored else 1))
+        self.P = nn.Parameter(torch.zeros(in_features, rank if self.factored else 1))
         if self.factored:
             self.q = xavier_uniform((rank, 1), rng)
 

@@ -14,10 +14,10 @@ def skew(entries: Tensor, size: int) -> Tensor:
 
 def cayley(angles: Tensor) -> Tensor:
     """Returns (I - S)(I + S)⁻¹ of skew-symmetric S (blocks, size, size): orthogonal, the identity for S = 0."""
-    wide = angles if angles.dtype == torch.float64 else angles.float()  # there is no solver in half precision
-    identity = torch.eye(wide.shape[-1], dtype=wide.dtype, device=wide.device)
+    precise = angles if angles.dtype == torch.float64 else angles.float()  # there is no solver in half precision
+    identity = torch.eye(precise.shape[-1], dtype=precise.dtype, device=precise.device)
     # I + S has no eigenvalue below 1, so there is nothing to check, for which a GPU's host would have to wait
-    rotations, _ = torch.linalg.solve_ex(identity + wide, identity - wide, left=False)
+    rotations, _ = torch.linalg.solve_ex(identity + precise, identity - precise, left=False)
     return rotations.to(angles.dtype)
 
 

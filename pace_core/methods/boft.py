@@ -71,10 +71,10 @@ class Layer(ResidualLinear):
         return cayley(skew(self.entries[number], self.size))
 
 
-def exchange(wide: int, size: int, number: int, device: torch.device) -> Tensor:
+def exchange(channels: int, size: int, number: int, device: torch.device) -> Tensor:
     """Returns the order of the channels in factor `number`: of 2^number blocks all left halves, then all right ones."""
-    channels = torch.arange(wide, device=device)
-    return channels if number == 0 else channels.view(-1, 2**number, 2, size // 2).transpose(1, 2).flatten()
+    order = torch.arange(channels, device=device)
+    return order if number == 0 else order.view(-1, 2**number, 2, size // 2).transpose(1, 2).flatten()
 
 
 def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:

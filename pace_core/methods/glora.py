@@ -68,10 +68,10 @@ class Layer(ResidualLinear):
 
     def __init__(self, base: nn.Linear, name: str, rank: int, forms: Forms, rng: torch.Generator) -> None:
         super().__init__(base, name)
-        out, wide = base.out_features, base.in_features
+        matrix, row, column = (base.out_features, base.in_features), (base.in_features, 1), (base.out_features, 1)
         a, b, c, d, e = forms
         forms = (a, b, c, d if base.bias is not None else "none", e)  # D scales a bias
-        sides = ((out, wide), (out, wide), (wide, 1), (out, 1), (out, 1))
+        sides = (matrix, matrix, row, column, column)
         supports = [Support(*side, rank, form, rng) for side, form in zip(sides, forms, strict=True)]
         self.A, self.B, self.C, self.D, self.E = supports
 

@@ -33,12 +33,12 @@ class Layer(InputChange):
 
     def __init__(self, base: nn.Linear, name: str, params: Params, rng: torch.Generator) -> None:
         super().__init__(base, name)
-        wide, groups = self.in_features, params.groups
+        in_features, groups = self.in_features, params.groups
         self.scale = params.scale
-        self.down = xavier_uniform((params.width, wide), rng)
+        self.down = xavier_uniform((params.width, in_features), rng)
         self.down_bias = nn.Parameter(torch.zeros(params.width))
-        self.up = nn.Parameter(torch.zeros(groups, wide // groups, params.width // groups))
-        self.up_bias = nn.Parameter(torch.zeros(wide))
+        self.up = nn.Parameter(torch.zeros(groups, in_features // groups, params.width // groups))
+        self.up_bias = nn.Parameter(torch.zeros(in_features))
         self.dropout = nn.Dropout(params.dropout)
 
     def change(self, u: Tensor) -> Tensor:

@@ -36,9 +36,9 @@ class Pretrained:
 def starting_values(model: nn.Module) -> dict[str, Tensor]:
     """Copies what is trained in place: all trained weights but the head's and those of modules that can be disabled."""
     switched = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, Switched))
-    apart = (*switched, head_prefix(model))
+    left_out = (*switched, head_prefix(model))
     with torch.no_grad():
-        return {n: p.clone() for n, p in model.named_parameters() if p.requires_grad and not n.startswith(apart)}
+        return {n: p.clone() for n, p in model.named_parameters() if p.requires_grad and not n.startswith(left_out)}
 
 
 @contextmanager

@@ -21,8 +21,8 @@ class WeightChange:
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         in_layers = _reached([change for layer in self._layers for change in _of(layer)], list(trained.values()))
         head = head_prefix(model)
-        apart = [p for n, p in trained.items() if not n.startswith(head) and id(p) not in in_layers]
-        self._others = [(parameter, parameter.detach().clone()) for parameter in apart]
+        in_place = [p for n, p in trained.items() if not n.startswith(head) and id(p) not in in_layers]
+        self._others = [(parameter, parameter.detach().clone()) for parameter in in_place]
 
     def __iter__(self) -> Iterator[Tensor]:
         for layer in self._layers:

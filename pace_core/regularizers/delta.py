@@ -46,10 +46,10 @@ class Regularizer(Stateless):
             with self.maps.caught(leaves=True) as theirs:
                 rise = F.cross_entropy(self.context.forward(images, self.pretrained), labels, reduction="sum")
             slopes = torch.autograd.grad(rise, theirs)
-            apart = torch.stack([self._distance(*maps) for maps in zip(ours, theirs, slopes, strict=True)]).sum()
+            distance = torch.stack([self._distance(*maps) for maps in zip(ours, theirs, slopes, strict=True)]).sum()
             terms = {
                 "loss_classification": classification(logits, labels, len(batch)),
-                "loss_features": apart / len(batch),
+                "loss_features": distance / len(batch),
             }
             return {"loss": terms["loss_classification"] + self.weight * terms["loss_features"], **terms}, logits
 

@@ -29,9 +29,9 @@ class Regularizer(Stateless):
 
         def passing(samples: slice):
             loss, squared_norm, logits = penalty.passing(samples)
-            apart = self.alignment.distance(batch, samples, logits)
-            whole = loss + self.params.weight * apart + self.params.gradient_weight * squared_norm
-            terms = {"loss_classification": loss, "loss_alignment": apart, "loss_gradient": squared_norm}
+            distance = self.alignment.distance(batch, samples, logits)
+            whole = loss + self.params.weight * distance + self.params.gradient_weight * squared_norm
+            terms = {"loss_classification": loss, "loss_alignment": distance, "loss_gradient": squared_norm}
             return {"loss": whole, **terms}, logits
 
         return accumulate(batch, self.context.micro_batch, passing)
