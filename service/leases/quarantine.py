@@ -28,7 +28,7 @@ async def judge(session: AsyncSession, job: str) -> None:
     slots = select(Attempt.cluster, Attempt.node, Attempt.slot).where(
         Attempt.job == job, Attempt.reason.in_(INFRASTRUCTURE), Attempt.last_seq > 0
     )
-    for cluster, node, slot in sorted((await session.execute(slots.distinct())).tuples()):
+    for cluster, node, slot in sorted(tuple(row) for row in await session.execute(slots.distinct())):
         place = cluster, node, slot
         broken = await _broken_in_a_row(session, cluster, node, slot)
         if broken < IN_A_ROW:

@@ -103,6 +103,9 @@ ALLOWED = {
     ("GET", "/v1/audit"): {"admin"},
     ("GET", "/v1/clusters"): {"admin"},
     ("POST", "/v1/clusters/local/drain"): {"admin"},
+    ("POST", "/v1/clusters/join"): {"worker"},
+    ("POST", "/v1/clusters/leave"): {"worker"},
+    ("POST", "/v1/clusters/proofs"): {"worker"},
     ("POST", "/v1/clusters/local/undrain"): {"admin"},
 }
 
