@@ -4,7 +4,7 @@ BIN = .venv/bin
 UV = $(BIN)/uv
 READY = .venv/.ready
 
-.PHONY: demo up down test test-slow lint perf compare methods defaults theory catalogue backbone backbone-table lock clean
+.PHONY: demo up down test test-slow chaos lint perf compare methods defaults theory catalogue backbone backbone-table lock clean
 
 demo: $(READY) ## the whole product on real data, in minutes; leaves it running
 	$(BIN)/pace up --detach
@@ -23,6 +23,9 @@ test: $(READY) ## the product's description, checked: under ten minutes on two c
 test-slow: $(READY) ## the long ones
 	$(BIN)/python -m pytest -m slow
 
+chaos: $(READY) ## kill -9 of every part at random moments while jobs run, SEEDS of them; nothing may be lost
+	$(BIN)/python -m tests.chaos --seeds $(or $(SEEDS),20)
+
 lint: $(READY) ## style, types, and which package may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,7 +36,7 @@ perf: $(READY) ## speed, each figure as a ratio within one run
 	$(BIN)/python -m perf.step
 	$(BIN)/python -m perf.start_latency
 	$(BIN)/python -m perf.predict_start
-	$(BIN)/python -m perf.submissions
+	$(BIN)/python -m perf.rates
 	$(BIN)/python -m perf.suites
 
 compare: $(READY) ## PACE against the same method without it: all of vtab-mini, three seeds, over a running service

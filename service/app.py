@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from pace_core.spec import Catalogue, load_catalogue
-from service import postgres, problems, requests
+from service import openapi, postgres, problems, requests
 from service.audit import endpoints as audit
 from service.catalogue import endpoints as catalogue_endpoints
 from service.clusters import endpoints as clusters
@@ -25,10 +25,12 @@ from service.leases import endpoints as leases
 from service.leases.reaper import reap_for_ever
 from service.limits import endpoints as limits
 from service.limits.body import BodyLimit
-from service.limits.storage import measure_for_ever
 from service.migrate import migrate
 from service.projects import endpoints as projects
+from service.retention import forget_for_ever
 from service.settings import Settings
+from service.storage.root import Health, opened, probe_for_ever
+from service.storage.upkeep import look_after_for_ever
 from service.suites import endpoints as suites
 from service.wake import Wakes
 
@@ -47,6 +49,8 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        opened(settings.storage_root)  # tells at once where its client is missing
+        app.state.storage = Health()
         url = settings.database_url or await asyncio.to_thread(postgres.start, settings.state_dir / "postgres")
         await migrate(url)
         app.state.leaderboards = Kept()
@@ -59,8 +63,15 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
             asyncio.create_task(
                 reap_for_ever(app.state.database, settings.reap_every_s, settings.reap_grace_s, settings.retry_after_s)
             ),
+            asyncio.create_task(forget_for_ever(app.state.database, settings.keep_audit_s)),
+            asyncio.create_task(probe_for_ever(settings.storage_root, settings.min_free_bytes, app.state.storage)),
             asyncio.create_task(
-                measure_for_ever(app.state.database, settings.storage_root, settings.storage_measured_every_s)
+                look_after_for_ever(
+                    app.state.database,
+                    settings.storage_root,
+                    settings.storage_measured_every_s,
+                    settings.keep_checkpoints_s,
+                )
             ),
         ]
         yield
@@ -77,10 +88,12 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
         version="1",
         lifespan=lifespan,
         responses=problems.RESPONSES,
+        generate_unique_id_function=openapi.name_of,
     )
     app.state.settings = settings
     app.state.catalogue = catalogue
-    problems.install(app)
+    openapi.install(app)
+    problems.install(app, openapi.allowed(app))
     app.add_middleware(BodyLimit, settings=settings)
     requests.install(app)
     for module in _ROUTERS:

@@ -1,17 +1,22 @@
 """The database as the service uses it: one engine, one transaction a request."""
 
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from sqlalchemy import DateTime, MetaData, Text
+from sqlalchemy import DateTime, MetaData, Text, event
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 _CONNECT_S = 10
+_RESTED_S = 1.0
 # Nothing that a request asks takes this long in a database that is well; what hangs is ended and answered with 503.
 _TIMEOUTS = "-c statement_timeout=30s -c lock_timeout=20s -c idle_in_transaction_session_timeout=120s"
 _NAMES = {
@@ -50,12 +55,16 @@ class Database:
             sqlalchemy_url(url),
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_pre_ping=True,
             connect_args={"connect_timeout": _CONNECT_S, "options": _TIMEOUTS},
         )
+        event.listen(self._engine.sync_engine, "checkin", _rested)
+        event.listen(self._engine.sync_engine, "checkout", _still_alive)
         # guarded UPDATEs are the truth; what was read before them is not patched up behind our back
         self._sessions = async_sessionmaker(
             self._engine, expire_on_commit=False, execution_options={"synchronize_session": False}
+        )
+        self._lone = async_sessionmaker(
+            self._engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False
         )
 
     @asynccontextmanager
@@ -67,8 +76,34 @@ class Database:
         if topics:
             self._on_commit(topics)
 
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[AsyncSession]:
+        """Opens a session whose statements each stand for themselves, which saves the round trips of a transaction."""
+        async with self._lone() as session:
+            yield session
+
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+def _rested(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info["at"] = time.monotonic()
+
+
+def _still_alive(connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
+    """Asks a connection that was not used for a while whether Postgres is still there; the pool opens another if not.
+
+    One that answered a moment ago needs no question: a request would pay a round trip for it.
+    """
+    if time.monotonic() - record.info.get("at", float("inf")) < _RESTED_S:
+        return
+    try:
+        cursor = connection.cursor()
+        cursor.execute("SELECT 1")
+        cursor.close()
+        connection.rollback()
+    except Exception as error:
+        raise DisconnectionError from error
 
 
 def sqlalchemy_url(url: str) -> str:

@@ -1,5 +1,6 @@
 """Everything that can go wrong because of a caller, as RFC 9457 problem documents."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import structlog
@@ -77,6 +78,14 @@ class LeaseFenced(Problem):
     status, type, title = 409, "lease-fenced", "The attempt is no longer the job's current one"
 
 
+class WrongProtocol(Problem):
+    status, type, title = 409, "wrong-protocol", "Worker and service do not understand each other"
+
+
+class CursorHeld(Problem):
+    status, type, title = 409, "cursor-held", "Another process reads here"
+
+
 class ReportGap(Problem):
     status, type, title = 409, "report-gap", "Events are missing before the first new one"
 
@@ -119,13 +128,16 @@ class Unavailable(Problem):
 _TYPES: dict[str, type[Problem]] = {cls.type: cls for cls in Problem.__subclasses__()} | {Problem.type: Problem}
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    "default": {"description": "A problem document", "content": {_MEDIA: {"schema": ProblemView.model_json_schema()}}}
+    "default": {
+        "description": "A problem document",
+        "content": {_MEDIA: {"schema": {"$ref": "#/components/schemas/ProblemView"}}},
+    }
 }
 """For OpenAPI: what every endpoint may answer."""
 
 
-def install(app: FastAPI) -> None:
-    """Makes every error of the app a problem document."""
+def install(app: FastAPI, allowed: Callable[[str], list[str]]) -> None:
+    """Makes every error of the app a problem document; `allowed` gives the methods of a path."""
 
     async def problem(_: Request, error: Exception) -> JSONResponse:
         return answer(cast(Problem, error))
@@ -145,14 +157,17 @@ def install(app: FastAPI) -> None:
         problem = Unavailable("the database does not answer; send the request again in a few seconds", retry_after_s=2)
         return answer(problem)
 
-    async def http(_: Request, error: Exception) -> JSONResponse:
+    async def http(request: Request, error: Exception) -> JSONResponse:
         error = cast(HTTPException, error)
         if error.status_code == 413:
             return answer(TooLarge(error.detail))
         if error.status_code == 400:  # what no parser could take in, such as nesting beyond all bounds
             return answer(Invalid(f"the request cannot be read: {error.detail}"))
         document = _blank(error.status_code, error.detail, error.detail)
-        return JSONResponse(document, error.status_code, headers=error.headers, media_type=_MEDIA)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # the router names the methods of one route only
+            headers["Allow"] = ", ".join(allowed(request.url.path))
+        return JSONResponse(document, error.status_code, headers=headers, media_type=_MEDIA)
 
     async def bug(request: Request, _: Exception) -> JSONResponse:
         detail = "a fault of the service; its log has more under this request's id"

@@ -55,7 +55,13 @@ class Settings(BaseSettings):
     max_stored_bytes: int = Field(default=1_000_000_000_000, ge=0)
     """Files of a project's jobs."""
     storage_measured_every_s: float = Field(default=600.0, gt=0)
-    """Seconds between two measurements of what projects store."""
+    """Seconds between two measurements of what projects store; what nobody needs any more is removed then."""
+    min_free_bytes: int = Field(default=1_000_000_000, ge=0)
+    """With less room in a local storage, `/readyz` says so."""
+    keep_checkpoints_s: float = Field(default=7 * 86_400.0, ge=0, allow_inf_nan=False)
+    """So long the newest checkpoint of a job that failed or was cancelled is kept; one that succeeded needs none."""
+    keep_audit_s: float = Field(default=400 * 86_400.0, gt=0, allow_inf_nan=False)
+    """So long an entry of the audit is kept."""
     pool_size: int = Field(default=10, ge=1)
     """Database connections kept by this process; twice as many under load."""
 

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pace_core.spec.leases import Holding, Lease, LeaseRequest, LeaseResponse, Slot
+from service.client import ProblemError
 from service.client.worker import AsyncWorker
 from worker.code_version import code_version
 from worker.patience import until_answered
 
 POLL_S = 20.0
 ANNOUNCE_S = 2 * POLL_S
+REFUSED_S = 30.0
+"""Between two requests of a worker whose version the service does not understand: one of them is being updated."""
 TOGETHER_S = 0.01
 """Slots that become free within this time ask in one request."""
 
@@ -87,7 +90,14 @@ class Claims:
         async def ask() -> LeaseResponse | None:
             return await self._service.lease(request) if request is self._newest else None
 
-        response = await until_answered(ask)
+        try:
+            response = await until_answered(ask)
+        except ProblemError as problem:
+            if problem.code != "wrong-protocol":
+                raise
+            log.error("no work is given to this worker: %s", problem.detail)  # what runs here goes on meanwhile
+            await asyncio.sleep(REFUSED_S)
+            response = LeaseResponse(leases=[], lost=[], lease_s=0.0)
         if response is None:
             return
         self._lost.update(response.lost)  # their relays learn of it by their next report

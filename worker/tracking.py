@@ -7,7 +7,11 @@ without a job noticing, and everything may be sent twice.
 import logging
 import os
 import signal
+import socket
 import threading
+import uuid
+from collections import Counter
+from contextlib import suppress
 from itertools import groupby
 
 from mlflow import MlflowClient
@@ -23,6 +27,9 @@ CURSOR = "mlflow"
 IDLE_S = 0.5
 AWAY_S = 3.0
 BEAT_S = 5.0
+HOLD_S = 30.0
+STUMBLES = 5
+"""So often MLflow may fail at one job before the job is passed over, if it answers otherwise."""
 PAGE = 1000
 
 log = logging.getLogger(__name__)
@@ -43,6 +50,9 @@ class Tracking:
         self._jobs: dict[str, Job] = {}
         self.trouble = ""
         """Why the last step failed; empty where it did not."""
+        self.passed_over: dict[str, str] = {}
+        """Job → why something that it said is not in MLflow."""
+        self._stumbles: Counter[str] = Counter()
 
     def step(self) -> bool:
         """Writes one page; whether there was one. Raises MlflowException while MLflow is away; nothing is lost then."""
@@ -72,15 +82,44 @@ class Tracking:
                 self._write_suites(job)
         except ProblemError as problem:
             if problem.status != 404:
-                raise
+                raise  # the service's trouble
             log.info("%s was deleted; its events are passed over", job_id)
         except MlflowException as error:
             if missing(error):
                 self._runs.forget()
                 log.warning("MLflow has lost runs; `pace tracking rebuild` fills them again")
-            if not refused(error):
+            if not refused(error) and not self._stumbles_alone(job_id):
                 raise
-            log.warning("MLflow refuses what %s says: %s", job_id, error.message)
+            self._pass_over(job_id, error)
+        except (NoService, MemoryError):
+            raise
+        except Exception as error:  # something in what this job says, which another try does not mend
+            if isinstance(error, OSError) and not self._stumbles_alone(job_id):  # unless it is this machine's disk
+                raise
+            self._pass_over(job_id, error)
+        else:
+            self._stumbles.pop(job_id, None)
+
+    def _stumbles_alone(self, job_id: str) -> bool:
+        """Whether MLflow fails at this job again and again, though it answers otherwise."""
+        self._stumbles[job_id] += 1
+        if self._stumbles[job_id] < STUMBLES:
+            return False
+        self._runs.any()  # raises where MLflow is away: then it is not the job
+        return True
+
+    def _pass_over(self, job_id: str, error: Exception) -> None:
+        """One job's trouble is its own: all other jobs' events go on."""
+        self.passed_over[job_id] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        log.error("%s: some of its events are not in MLflow: %s", job_id, self.passed_over[job_id], exc_info=error)
+
+    @property
+    def standing(self) -> str:
+        """How far it is, in a sentence."""
+        if not self.passed_over:
+            return f"at event {self.position}"
+        newest, why = list(self.passed_over.items())[-1]
+        return f"at event {self.position}; passed over {len(self.passed_over)} job(s), the last {newest}: {why}"
 
     def _write_suites(self, job: Job) -> None:
         """Writes the tables of the suites that ended with this job."""
@@ -119,10 +158,11 @@ def main(rebuild: bool) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ended.set())
         tracking = Tracking(client, MlflowClient(uri), Settings().mlflow_url or uri)
-        threading.Thread(target=_beat, args=(client, MlflowClient(uri), tracking, ended), daemon=True).start()
+        hold = Hold(client)
+        threading.Thread(target=_beat, args=(client, MlflowClient(uri), tracking, hold, ended), daemon=True).start()
         while not ended.is_set():
             try:
-                busy = tracking.step()
+                busy = hold.renew() and tracking.step()
                 tracking.trouble = ""
             except Exception as error:
                 # whatever it was, events wait in the service; /readyz shows it
@@ -130,20 +170,50 @@ def main(rebuild: bool) -> int:
                 log.warning("%s", tracking.trouble)
                 ended.wait(AWAY_S)
             if not busy:
-                ended.wait(IDLE_S)
+                ended.wait(IDLE_S if hold.ours else AWAY_S)
+        hold.let_go()
     return 0
 
 
-def _beat(client: Client, mlflow: MlflowClient, tracking: Tracking, ended: threading.Event) -> None:
-    """Says how tracking and MLflow are; in a thread, since a call to a slow MLflow takes its time."""
+class Hold:
+    """The right to be the one process that fills MLflow: two would make a run twice. Another one stands by."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._me = f"{socket.gethostname()}/{uuid.uuid4().hex[:8]}"
+        self.ours = False
+
+    def renew(self) -> bool:
+        """Takes or keeps the right; whether it is ours."""
+        ours = self._client.worker.hold_cursor(CURSOR, self._me, HOLD_S)
+        if not ours and self.ours is not ours:
+            log.warning("another process fills MLflow now; this one stands by")
+        self.ours = ours
+        return ours
+
+    def let_go(self) -> None:
+        """Lets the next one begin at once."""
+        with suppress(NoService, ProblemError):
+            if self.ours:
+                self._client.worker.hold_cursor(CURSOR, self._me, 0)
+
+
+def _beat(client: Client, mlflow: MlflowClient, tracking: Tracking, hold: Hold, ended: threading.Event) -> None:
+    """Says how tracking and MLflow are; in a thread, since a call to a slow MLflow takes its time.
+
+    A process that only stands by says nothing.
+    """
     while not ended.wait(BEAT_S):
+        if not hold.ours:
+            continue
         try:
             mlflow.search_experiments(max_results=1)
             answer = ""
         except MlflowException as error:
             answer = error.message.splitlines()[0][:300]
-        detail = tracking.trouble or f"at event {tracking.position}"
+        detail = tracking.trouble or tracking.standing
         try:
+            hold.renew()  # also while a page is written, which may take longer than the right lasts
             client.worker.heartbeat(Heartbeat(part="mlflow", ok=not answer, detail=answer))
             client.worker.heartbeat(Heartbeat(part="tracking", ok=not tracking.trouble, detail=detail))
         except (NoService, ProblemError) as error:

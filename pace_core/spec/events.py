@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -90,6 +90,11 @@ SHAPES: dict[EventType, type[BaseModel]] = {
 """Event type → the form of its data. More fields are allowed, so that a newer worker can say more."""
 
 
+NewerType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$", max_length=50)]
+"""A type that a newer worker knows and we do not: such events are stored and shown as they are."""
+AnyType = Annotated[EventType | NewerType, Field(union_mode="left_to_right")]
+
+
 class Event(BaseModel):
     """One event of an attempt, numbered 1, 2, 3… by the actor that runs it."""
 
@@ -98,7 +103,7 @@ class Event(BaseModel):
     seq: int = Field(ge=1, lt=2**31)
     at: datetime
     """When it happened, UTC."""
-    type: EventType
+    type: AnyType
     data: dict[str, Any]
 
 

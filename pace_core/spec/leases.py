@@ -10,13 +10,18 @@ from pace_core.spec.events import Directive, Event
 Name = Annotated[str, Field(max_length=300)]
 """Of slots, nodes, tasks, versions."""
 
-_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+PROTOCOL = 1
+"""Version of what dispatcher and service say to each other. It is raised where one side could no longer understand the
+other; a field that the other side may pass over does not raise it."""
+
+# Read tolerantly in both directions: the one that was updated first says more than the other knows.
+_READ = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
 class Slot(BaseModel):
     """A place that runs one job at a time: a GPU, or a share of a node's CPUs."""
 
-    model_config = _STRICT
+    model_config = _READ
 
     name: Name
     device: Literal["cpu", "cuda"]
@@ -32,7 +37,7 @@ class Slot(BaseModel):
 class Holding(BaseModel):
     """An attempt that an adopted actor still runs."""
 
-    model_config = _STRICT
+    model_config = _READ
 
     job: Name
     attempt: int = Field(ge=1, lt=2**31, strict=True)
@@ -42,7 +47,7 @@ class Holding(BaseModel):
 class Join(BaseModel):
     """A dispatcher asks to serve its key's cluster; said again every few seconds, for as long as it does."""
 
-    model_config = _STRICT
+    model_config = _READ
 
     dispatcher: Annotated[str, Field(min_length=1, max_length=300)]
     """Id of this start of it."""
@@ -54,7 +59,7 @@ class Join(BaseModel):
 class Joined(BaseModel):
     """The dispatcher serves the cluster."""
 
-    model_config = _STRICT
+    model_config = _READ
 
     cluster: str
     namespace: str
@@ -66,7 +71,7 @@ class Joined(BaseModel):
 class Leave(BaseModel):
     """A dispatcher says that it ends: another one may take its place at once."""
 
-    model_config = _STRICT
+    model_config = _READ
 
     dispatcher: Name
 
@@ -74,7 +79,7 @@ class Leave(BaseModel):
 class Proof(BaseModel):
     """A node has copied the file of `Joined.proof` to `copy_of(proof, node)`."""
 
-    model_config = _STRICT
+    model_config = _READ
 
     node: Name
 
@@ -87,8 +92,10 @@ def copy_of(proof: str, node: str) -> str:
 class LeaseRequest(BaseModel):
     """Request for work for the slots that are free now."""
 
-    model_config = _STRICT
+    model_config = _READ
 
+    protocol: int = Field(default=PROTOCOL, strict=True)
+    """Another number than the service's is refused before anything is leased."""
     dispatcher: Name
     """Id of this start of the cluster's one dispatcher. Which cluster it is, the key says."""
     slots: list[Slot] = Field(max_length=10_000)
@@ -107,7 +114,7 @@ class LeaseRequest(BaseModel):
 class Lease(BaseModel):
     """One attempt of one job, for one slot."""
 
-    model_config = _STRICT
+    model_config = _READ
 
     job: str
     attempt: int
@@ -128,7 +135,7 @@ class Lease(BaseModel):
 
 
 class LeaseResponse(BaseModel):
-    model_config = _STRICT
+    model_config = _READ
 
     leases: list[Lease]
     lost: list[Holding]
@@ -140,7 +147,7 @@ class LeaseResponse(BaseModel):
 class Report(BaseModel):
     """New events of one attempt, oldest first; an empty report renews the lease."""
 
-    model_config = _STRICT
+    model_config = _READ
 
     token: Name
     """The lease's."""
@@ -148,7 +155,7 @@ class Report(BaseModel):
 
 
 class ReportResponse(BaseModel):
-    model_config = _STRICT
+    model_config = _READ
 
     acknowledged: int
     """Highest seq up to which every event is stored; the actor may forget those."""
@@ -158,7 +165,7 @@ class ReportResponse(BaseModel):
 class Heartbeat(BaseModel):
     """A part of the stack says how it is; `/readyz` shows the newest one of each part."""
 
-    model_config = _STRICT
+    model_config = _READ
 
     part: Literal["dispatcher", "ray", "mlflow", "tracking"]
     ok: bool

@@ -12,8 +12,10 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _numbers_are_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, bool | str):
+            return value
         kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
-        if isinstance(value, bool | str) and kinds & {int, float} and type(value) not in kinds:
+        if kinds & {int, float} and type(value) not in kinds:
             what = "a whole number" if int in kinds else "a number"
             raise PydanticCustomError("number_type", "Input should be {what}", {"what": what})
         return value

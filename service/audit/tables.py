@@ -13,7 +13,11 @@ class AuditEntry(Base):
     """One change that somebody asked for and got. It names its subjects by text, so that it outlives them."""
 
     __tablename__ = "audit"
-    __table_args__ = (Index("ix_audit_target", "target", "id"), Index("ix_audit_actor", "actor", "id"))
+    __table_args__ = (
+        Index("ix_audit_target", "target", "id"),
+        Index("ix_audit_actor", "actor", "id"),
+        Index("ix_audit_at", "at"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     at: Mapped[datetime] = mapped_column(server_default=func.now())

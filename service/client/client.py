@@ -118,6 +118,7 @@ class Worker(Face[AsyncWorker]):
     events = call(AsyncWorker.events)
     cursor = call(AsyncWorker.cursor)
     set_cursor = call(AsyncWorker.set_cursor)
+    hold_cursor = call(AsyncWorker.hold_cursor)
 
 
 class Keys(Face[AsyncKeys]):

@@ -2,6 +2,7 @@
 
 from pace_core.spec.leases import Heartbeat, Join, Joined, LeaseRequest, LeaseResponse, Report, ReportResponse
 from service.client.connection import Connection
+from service.client.problems import ProblemError
 from service.events.schemas import PlacedEvent
 
 
@@ -57,6 +58,17 @@ class AsyncWorker:
         """Returns the position of the reader `name`; 0 for a new one."""
         answer = await self._connection.json("GET", f"/v1/cursors/{name}")
         return int(answer["position"])
+
+    async def hold_cursor(self, name: str, holder: str, for_s: float) -> bool:
+        """Takes the cursor for this process alone, or lets it go after 0 seconds; whether it is held now."""
+        body = {"holder": holder, "for_s": for_s}
+        try:
+            await self._connection.json("PUT", f"/v1/cursors/{name}/holder", body=body)
+        except ProblemError as problem:
+            if problem.code != "cursor-held":
+                raise
+            return False
+        return True
 
     async def set_cursor(self, name: str, position: int) -> None:
         """Keeps how far the reader `name` has come; a lower number makes it read again."""

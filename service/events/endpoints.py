@@ -3,14 +3,16 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
+from sqlalchemy import func, or_
 from sqlalchemy.dialects.postgresql import insert
 
 from service.db import Database, Transaction
 from service.events.queries import of_all
-from service.events.schemas import CursorUpdate, CursorView, PlacedEvent, PlacedEventPage
+from service.events.schemas import CursorHold, CursorUpdate, CursorView, PlacedEvent, PlacedEventPage
 from service.events.tables import Cursor
 from service.keys.auth import Tracking, still_valid
 from service.keys.secrets import topic
+from service.problems import CursorHeld
 from service.wake import EVENTS, Wakes
 
 router = APIRouter(prefix="/v1", tags=["tracking"])
@@ -19,7 +21,7 @@ _Name = Annotated[str, Path(pattern=r"^[a-z0-9_.-]{1,100}$")]
 
 
 @router.get("/events", summary="Events of all jobs, in one order")
-async def get_events(
+async def get_all_events(
     request: Request,
     caller: Tracking,
     after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
@@ -47,6 +49,24 @@ async def get_cursor(session: Transaction, _: Tracking, name: _Name) -> CursorVi
     """Returns the reader's position; 0 for one that has set none."""
     found = await session.get(Cursor, name)
     return CursorView.model_validate(found) if found else CursorView(name=name, position=0)
+
+
+@router.put("/cursors/{name}/holder", summary="Be the one process that reads")
+async def hold_cursor(session: Transaction, _: Tracking, name: _Name, body: CursorHold) -> CursorView:
+    """Takes or renews the cursor for `for_s` seconds; 409 while another process holds it."""
+    until = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, body.for_s)
+    held = insert(Cursor).values(name=name, position=0, holder=body.holder, held_until=until)
+    free = or_(Cursor.holder.is_(None), Cursor.holder == body.holder, Cursor.held_until < func.now())
+    taken = held.on_conflict_do_update(
+        index_elements=[Cursor.name], set_={"holder": body.holder, "held_until": until}, where=free
+    )
+    found = (await session.execute(taken.returning(Cursor.position))).scalar_one_or_none()
+    if found is None:
+        other = await session.get_one(Cursor, name)
+        raise CursorHeld(
+            f"{other.holder} fills {name} already; only one process may. Should it have ended, wait a minute"
+        )
+    return CursorView(name=name, position=found)
 
 
 @router.put("/cursors/{name}", summary="Keep how far a reader has come")

@@ -21,7 +21,7 @@ class NewEvent(NamedTuple):
     attempt: int
     seq: int | None
     at: datetime
-    type: EventType
+    type: EventType | str
     data: dict[str, Any]
 
 

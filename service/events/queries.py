@@ -5,12 +5,11 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import EventType
 from service.events.tables import JobEvent
 
 
 async def of_job(
-    session: AsyncSession, job: str, after: int = 0, limit: int | None = None, types: Collection[EventType] = ()
+    session: AsyncSession, job: str, after: int = 0, limit: int | None = None, types: Collection[str] = ()
 ) -> Sequence[JobEvent]:
     """Lists a job's events whose number is above `after`, oldest first."""
     query = select(JobEvent).where(JobEvent.job == job, JobEvent.number > after).order_by(JobEvent.number).limit(limit)

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pace_core.spec import EventType, State
+from pace_core.spec.events import AnyType
 
 
 class EventView(BaseModel):
@@ -20,7 +21,7 @@ class EventView(BaseModel):
     seq: int | None
     """1, 2, 3… within the attempt; null for what the service wrote."""
     at: datetime
-    type: EventType
+    type: AnyType
     data: dict[str, Any]
 
 
@@ -60,6 +61,17 @@ class CursorView(BaseModel):
 
     name: str
     position: int
+
+
+class CursorHold(BaseModel):
+    """A process says that it is the one that reads."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    holder: str = Field(min_length=1, max_length=200)
+    """Name of this start of the process."""
+    for_s: float = Field(ge=0, le=600, allow_inf_nan=False)
+    """How long it holds the cursor if it says nothing more; 0 lets it go."""
 
 
 class CursorUpdate(BaseModel):

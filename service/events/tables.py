@@ -57,3 +57,6 @@ class Cursor(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     position: Mapped[int] = mapped_column(BigInteger)
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+    holder: Mapped[str | None]
+    """The process that reads now, until `held_until`; others stand by."""
+    held_until: Mapped[datetime | None]

@@ -1,6 +1,6 @@
 """Whether the service lives, and how each part of the stack is."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, get_args
 
 import structlog
@@ -19,6 +19,7 @@ from service.keys.auth import Part as PartKey
 from service.keys.roles import Role
 from service.problems import Forbidden
 from service.settings import Settings
+from service.storage.root import Health
 
 router = APIRouter(tags=["health"])
 
@@ -66,6 +67,12 @@ async def readyz(request: Request, response: Response, known: MaybeCaller) -> Re
         parts = {"postgres": Part(status="failing", detail="does not answer; the log has more", at=None)}
         return Readiness(ready=False, complete=False, parts=parts)
     parts = {"postgres": Part(status="ok", detail="", at=now)}
+    storage: Health = request.app.state.storage
+    if storage.at is None:
+        parts["storage"] = Part(status="unknown", detail=storage.detail, at=None)
+    else:  # its probes are this process's own, and so is their clock
+        probed = PartHeartbeat(ok=storage.ok, detail=storage.detail, at=storage.at)
+        parts["storage"] = _part(probed, datetime.now(UTC), settings.part_silent_s)
     for name in _PARTS:
         said = {beat.cluster: _part(beat, now, settings.part_silent_s) for beat in heartbeats if beat.part == name}
         parts[name] = _together(said)

@@ -53,7 +53,7 @@ async def adapter(
     folder = f"{request.app.state.settings.storage_root}/jobs/{job_id}/"
     if uri is None or not uri.removeprefix("file://").startswith(folder):
         raise NotFound(f"job {job_id} has left no adapter in this service's storage")
-    return await _send(request, job_id, uri.removeprefix("file://").removeprefix(folder), range)
+    return await _send(request, job_id, uri.removeprefix("file://").removeprefix(folder), range, saved.get("sha256"))
 
 
 async def _seen(request: Request, caller: Reader, job_id: str) -> dict[str, Any] | None:
@@ -62,8 +62,10 @@ async def _seen(request: Request, caller: Reader, job_id: str) -> dict[str, Any]
         return (await find(session, job_id, caller)).result
 
 
-async def _send(request: Request, job_id: str, path: str, range: str | None) -> StreamingResponse:
-    file = await files.open_file(request.app.state.settings.storage_root, job_id, path)
+async def _send(
+    request: Request, job_id: str, path: str, range: str | None, known: str | None = None
+) -> StreamingResponse:
+    file = await files.open_file(request.app.state.settings.storage_root, job_id, path, known)
     part = file.part(range)
     headers = {
         "Accept-Ranges": "bytes",

@@ -24,7 +24,7 @@ from service.jobs.schemas import (
     Validated,
 )
 from service.jobs.submission import earlier_answer, keep_answer, new_job, resolve, start_of, submit
-from service.jobs.tables import Job
+from service.jobs.tables import DeletedJob, Job
 from service.jobs.views import view, views
 from service.keys.auth import Reader, Tracking, User, still_valid
 from service.keys.secrets import topic
@@ -142,6 +142,7 @@ async def delete_job(request: Request, caller: User, job_id: str) -> None:
             raise Conflict(f"the job is {job.state}; cancel it first")
         await count_deletion(session)  # before the events go: the sequencer locks in this order too
         await session.delete(job)
+        session.add(DeletedJob(id=job_id))  # should this process not come to the files, another one does
         said = {"name": job.name, "task": job.task, "state": job.state, "owner": job.owner}
         log.record(session, request, caller, "job.delete", job.id, job.project, **said)
     # after the commit: files without a row are only waste, a row without its files would be a lie

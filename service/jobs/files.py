@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, cast
 
@@ -55,9 +56,12 @@ async def list_files(storage_root: str, job: str) -> list[tuple[str, int]]:
     return await asyncio.to_thread(_list, storage_root, job)
 
 
-async def open_file(storage_root: str, job: str, path: str) -> File:
-    """Opens a file by its path within the job. Raises NotFound, also for a path that leads out of the job's folder."""
-    return await asyncio.to_thread(_open, storage_root, job, path)
+async def open_file(storage_root: str, job: str, path: str, known: str | None = None) -> File:
+    """Opens a file by its path within the job; `known` is its SHA-256 where that is stored.
+
+    Raises NotFound, also for a path that leads out of the job's folder.
+    """
+    return await asyncio.to_thread(_open, storage_root, job, path, known)
 
 
 async def delete_files(storage_root: str, job: str) -> None:
@@ -75,17 +79,25 @@ def _list(storage_root: str, job: str) -> list[tuple[str, int]]:
     )
 
 
-def _open(storage_root: str, job: str, path: str) -> File:
+def _open(storage_root: str, job: str, path: str, known: str | None) -> File:
     filesystem, folder = _folder(storage_root, job)
     full = f"{folder}/{path}"
     if ".." in PurePosixPath(path).parts or not filesystem.isfile(full) or _leads_out(filesystem, full, folder):
         raise NotFound(f"job {job} has no file {path!r}")
-    digest, size = hashlib.sha256(), 0
-    with filesystem.open(full, "rb") as source:
+    info = filesystem.info(full)
+    written = info.get("mtime") or info.get("LastModified") or info.get("ETag")
+    return File(filesystem, full, int(info["size"]), known or _checksum(storage_root, full, info["size"], str(written)))
+
+
+@lru_cache(maxsize=10_000)
+def _checksum(storage_root: str, path: str, size: int, written: str) -> str:
+    """The file's SHA-256; computed once for each content, however often and in how many ranges it is downloaded."""
+    filesystem, _ = cast(tuple[Any, str], url_to_fs(storage_root))
+    digest = hashlib.sha256()
+    with filesystem.open(path, "rb") as source:
         while piece := source.read(_CHUNK):
             digest.update(piece)
-            size += len(piece)
-    return File(filesystem, full, size, digest.hexdigest())
+    return digest.hexdigest()
 
 
 def _leads_out(filesystem: Any, path: str, folder: str) -> bool:

@@ -10,6 +10,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 
 from pace_core.spec import EventType, State
+from pace_core.spec.events import AnyType
 from service.db import Database, Transaction
 from service.events.queries import of_job
 from service.events.schemas import LOGGED, EventPage, EventView, log_line
@@ -39,7 +40,7 @@ async def get_events(
     job_id: str,
     after: Annotated[int, Query(ge=0, lt=2**31)] = 0,
     limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
-    type: Annotated[list[EventType], Query(max_length=20)] = [],  # noqa: B006
+    type: Annotated[list[AnyType], Query(max_length=20)] = [],  # noqa: B006
 ) -> EventPage:
     """Lists a job's events, oldest first; go on with `after=next_cursor`."""
     await find(session, job_id, caller)

@@ -29,6 +29,7 @@ from service.keys.roles import Role
 from service.limits.queries import check_priority, check_room, check_tags
 from service.problems import Invalid, KeyReused
 from service.projects.queries import open_project
+from service.projects.tables import Project
 from service.settings import Settings
 
 
@@ -77,7 +78,8 @@ async def submit(
     spec, row = resolve(request, catalogue)
     job = new_job(spec, catalogue)
     job.init_uri = await start_of(session, request, spec, caller)
-    job.project = await project_of(session, request.project, caller)
+    project = await project_of(session, request.project, caller)  # kept, so that the limits' look at it asks no more
+    job.project = project.name
     job.owner, job.name, job.row, job.tags = caller.owner, request.name, row, dict(request.tags)
     limits = await check_room(session, settings, job.project)
     check_priority(limits, caller, request.priority)
@@ -146,7 +148,7 @@ _ASKED = ("project", "owner", "name", "row", "tags", "priority", "max_attempts",
 """What else than the spec was asked for."""
 
 
-async def project_of(session: AsyncSession, asked: str | None, caller: Caller) -> str:
+async def project_of(session: AsyncSession, asked: str | None, caller: Caller) -> Project:
     """Returns the project that the caller submits to. Raises Invalid where it is not theirs, or takes no jobs."""
     name = asked or caller.project
     assert name is not None, "users and admins have a project"

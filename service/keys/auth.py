@@ -52,7 +52,7 @@ async def authenticated(database: Database, secret: str | None) -> Caller:
     """Returns the holder of that key. Raises Unauthorized where it is unknown, revoked or expired."""
     if secret is None:
         raise Unauthorized("send your API key as `Authorization: Bearer pace_…`; `pace up` and `pace status` name it")
-    async with database.transaction() as session:  # its own, short: a long poll holds no connection
+    async with database.reading() as session:  # its own, short: a long poll holds no connection
         late = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _USED_S)
         found = await session.execute(
             select(ApiKey, or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < late).label("say")).where(

@@ -29,7 +29,9 @@ async def post_key(request: Request, session: Transaction, caller: Admin, body: 
     _check_place(body)
     project = None
     if body.role not in PARTS:
-        project = await open_project(session, body.project or caller.project or secrets.DEFAULT_PROJECT, "/project")
+        project = (
+            await open_project(session, body.project or caller.project or secrets.DEFAULT_PROJECT, "/project")
+        ).name
     key, secret = await secrets.make_key(
         session,
         body.role,

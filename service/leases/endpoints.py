@@ -1,13 +1,14 @@
 """The two calls of dispatchers."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 
-from pace_core.spec.leases import LeaseRequest, LeaseResponse, Report, ReportResponse
+from pace_core.spec.leases import PROTOCOL, LeaseRequest, LeaseResponse, Report, ReportResponse
 from service.keys.auth import Worker, cluster_of
 from service.leases.claim import lease
 from service.leases.reports import take_report
+from service.problems import WrongProtocol
 
 router = APIRouter(prefix="/v1/leases", tags=["workers"])
 
@@ -15,9 +16,24 @@ _Job = Annotated[str, Path(max_length=100)]
 _Attempt = Annotated[int, Path(ge=1, lt=2**31)]
 
 
+async def _same_protocol(request: Request) -> None:
+    """Looks at the number alone: of another protocol the rest may be anything."""
+    body: Any = await request.json()
+    theirs = body.get("protocol", PROTOCOL) if isinstance(body, dict) else PROTOCOL  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if isinstance(theirs, int) and theirs != PROTOCOL:
+        older = "service" if theirs > PROTOCOL else "worker"
+        raise WrongProtocol(
+            f"the worker speaks protocol {theirs}, this service {PROTOCOL}: update the {older}. "
+            "What runs already goes on and can still be reported.",
+            protocol=PROTOCOL,
+        )
+
+
 @router.post("", summary="Ask for work for the free slots")
-async def post_lease(request: Request, body: LeaseRequest, caller: Worker) -> LeaseResponse:
-    """Gives work to a cluster. The request is held open for `wait_s` while there is none."""
+async def post_lease(
+    request: Request, caller: Worker, _: Annotated[None, Depends(_same_protocol)], body: LeaseRequest
+) -> LeaseResponse:
+    """Gives work to a cluster, whose worker must speak this protocol. Held open for `wait_s` while there is none."""
     state = request.app.state
     return await lease(state.database, state.wakes, state.settings, caller, body, request.is_disconnected)
 

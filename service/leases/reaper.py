@@ -3,15 +3,14 @@
 import asyncio
 
 import structlog
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 
 from service.db import Database
 from service.jobs import ledger
 from service.jobs.ledger import End
-from service.jobs.tables import Attempt, IdempotencyKey, Job
+from service.jobs.tables import Attempt, Job
 from service.leases.settle import RETRY_AFTER_S, settle
 
-_KEEP_ANSWERS_S = 48 * 3600.0
 _log = structlog.get_logger()
 
 
@@ -36,7 +35,6 @@ async def reap_for_ever(
                 continue
             while await reap_one(database, retry_after_s):
                 pass
-            await _forget_answers(database)
             pause_s = every_s
         except Exception:  # whatever it was, lost attempts must be found again later
             _log.exception("cannot look for lost attempts")
@@ -69,9 +67,3 @@ async def reap_one(database: Database, retry_after_s: float = RETRY_AFTER_S) -> 
         await settle(session, job, end, counts=heard.scalar_one() > 0, retry_after_s=retry_after_s)
         _log.warning("attempt lost", job=job.id, attempt=job.attempt)
         return job.id
-
-
-async def _forget_answers(database: Database) -> None:
-    async with database.transaction() as session:
-        old = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _KEEP_ANSWERS_S)
-        await session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < old))

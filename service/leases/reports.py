@@ -73,7 +73,7 @@ def _check_order(new: list[Event], last_seq: int) -> None:
 
 def _check_shape(event: Event) -> None:
     """Raises Invalid where the data is not what readers of such an event rely on, such as metrics without numbers."""
-    shape = SHAPES.get(event.type)
+    shape = SHAPES.get(event.type) if isinstance(event.type, EventType) else None
     if shape is None:
         return
     try:

@@ -24,6 +24,7 @@ from service.local.record import Folder, Part, Record, write_private
 from service.local.started_with import settings_now
 
 _LONGEST_PAUSE_S = 30.0
+_LONGEST_LOG = 50_000_000  # bytes; a part that starts with a longer one begins a new one, and one older is kept
 _STEADY_S = 60.0  # a part that ran this long is started again at once
 _LOOK_S = 0.2
 _POSTGRES_LOOK_S = 2.0
@@ -150,7 +151,13 @@ class Supervisor:
         pause_s = 0.5
         while True:
             began = time.monotonic()
-            process = await self._spawn(command, part.log)
+            try:
+                process = await self._spawn(command, part.log)
+            except OSError as error:  # no room for its log, or no memory for a process: it may pass
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                self._say(f"{command.name} cannot be started, tried again in {pause_s:g} s: {_short(error)}")
+                await asyncio.sleep(pause_s)
+                continue
             part.process = identify(process.pid) or Identity(pid=process.pid, started="")
             self._keep_record()
             try:
@@ -169,11 +176,17 @@ class Supervisor:
             await asyncio.sleep(pause_s)
 
     async def _keep_postgres(self) -> None:
+        pause_s = _POSTGRES_LOOK_S
         while True:
-            await asyncio.sleep(_POSTGRES_LOOK_S)
-            if not postgres.running(self._folder.postgres):
-                self._say(f"postgres ended; started again, see {self._folder.postgres / 'log'}")
-                await asyncio.to_thread(postgres.start, self._folder.postgres)
+            await asyncio.sleep(pause_s)
+            try:
+                if not postgres.running(self._folder.postgres):
+                    self._say(f"postgres ended; started again, see {self._folder.postgres / 'log'}")
+                    await asyncio.to_thread(postgres.start, self._folder.postgres)
+                pause_s = _POSTGRES_LOOK_S
+            except Exception as error:  # such as a full disk: whatever it is, it may pass
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                self._say(f"postgres does not start, tried again in {pause_s:g} s: {_short(error)}")
 
     def _let_go_of_ray(self) -> None:
         """The dispatcher is of no use without the cluster it joined; it is started again and joins the next."""
@@ -182,6 +195,9 @@ class Supervisor:
             end_session(part.process, 0)
 
     async def _spawn(self, command: Command, log: str) -> asyncio.subprocess.Process:
+        with suppress(FileNotFoundError):
+            if os.path.getsize(log) > _LONGEST_LOG:
+                os.replace(log, f"{log}.1")
         with open(log, "ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *command.arguments,
@@ -216,7 +232,14 @@ class Supervisor:
             await asyncio.to_thread(postgres.stop, self._folder.postgres)
 
     def _keep_record(self) -> None:
-        self._folder.write(self._record)
+        try:
+            self._folder.write(self._record)
+        except OSError as error:  # a full disk ends nothing that runs
+            self._say(f"{self._folder.path} cannot be written: {_short(error)}")
+
+
+def _short(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def _tail(log: str) -> str:

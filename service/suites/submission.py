@@ -31,7 +31,7 @@ async def planned(
 ) -> SuitePlan:
     """Returns what the suite would do, and stores nothing."""
     request = plan.request
-    project = await project_of(session, request.project, caller)
+    project = (await project_of(session, request.project, caller)).name
     found = await already(session, project, plan) if request.reuse else {}
     cost = await costs(session, project, plan, catalogue)
     runs: list[PlannedRun] = []
@@ -82,7 +82,7 @@ async def submit(session: AsyncSession, plan: Plan, caller: Caller, catalogue: C
     check_tags(settings, len(request.tags))
     suite = Suite(
         id=new_id("suite"),
-        project=await project_of(session, request.project, caller),
+        project=(await project_of(session, request.project, caller)).name,
         owner=caller.owner,
         name=request.name,
         benchmark=plan.benchmark.name if plan.known else None,

@@ -147,6 +147,16 @@ class Service(RuleBasedStateMachine):
     def act(self, job: str, verb: str) -> None:
         assert self.post(f"/v1/jobs/{job}/{verb}").status_code in (200, 409)
 
+    @rule(target=jobs, job=jobs)
+    def retry(self, job: str) -> Any:
+        """An ended job runs again as another one; while that has not ended, asking again names the same."""
+        answer = self.post(f"/v1/jobs/{job}/retry")
+        if answer.status_code == 409:
+            return multiple()
+        assert answer.json()["retry_of"] == job
+        assert self.post(f"/v1/jobs/{job}/retry").json()["id"] == answer.json()["id"]
+        return answer.json()["id"]
+
     @rule(job=jobs)
     def fall_silent(self, job: str) -> None:
         self.sql(

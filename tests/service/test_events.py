@@ -150,3 +150,26 @@ async def test_a_step_that_was_run_twice_stands_once_in_the_curves(api: Api) -> 
         (2, 22.0, 2),
         (3, 23.0, 2),
     ]
+
+
+async def test_one_process_at_a_time_fills_mlflow(api: Api) -> None:
+    async def hold(holder: str, for_s: float) -> int:
+        body = {"holder": holder, "for_s": for_s}
+        answer = await api.call("PUT", "/v1/cursors/mlflow/holder", json=body, key=api.keys.tracking)
+        if answer.status_code != 200:
+            assert answer.json()["type"] == "/problems/cursor-held"
+            assert "first fills mlflow already" in answer.json()["detail"]
+        return answer.status_code
+
+    assert [await hold("first", 30), await hold("first", 30), await hold("second", 30)] == [200, 200, 409]
+    await api.call("PUT", "/v1/cursors/mlflow", json={"position": 7}, key=api.keys.tracking)
+    assert await hold("second", 30) == 409, "a moved cursor is still held"
+    await api.sql("UPDATE cursors SET held_until = now() - interval '1 second'")
+    assert await hold("second", 30) == 200, "the first fell silent"
+    assert await hold("second", 0) == 200
+    assert await hold("third", 30) == 200, "the second let go"
+    assert (await api.get("/v1/cursors/mlflow", key=api.keys.tracking))["position"] == 7
+    crowd = await asyncio.gather(
+        *(api.call("PUT", "/v1/cursors/other/holder", json={"holder": f"p{n}", "for_s": 9}) for n in range(20))
+    )
+    assert sorted(answer.status_code for answer in crowd) == [200] + [409] * 19

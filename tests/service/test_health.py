@@ -18,6 +18,7 @@ async def test_the_service_is_ready_without_workers_and_complete_with_them(api: 
     assert (ready["ready"], ready["complete"]) == (True, False)
     assert {name: part["status"] for name, part in ready["parts"].items()} == {
         "postgres": "ok",
+        "storage": "ok",
         "dispatcher": "unknown",
         "ray": "unknown",
         "mlflow": "unknown",

@@ -9,7 +9,7 @@ import pytest
 
 from service.keys.roles import Role
 from service.keys.secrets import create_key
-from service.limits.storage import measure
+from service.storage.upkeep import look_after
 from tests.service.api import CPU, SPEC, Api, event, log
 
 BIG = "x" * 1_100_000
@@ -164,7 +164,7 @@ async def test_a_project_that_stores_too_much_takes_no_more_jobs(api: Api) -> No
     folder = api.storage / "jobs" / job / "1"
     folder.mkdir(parents=True)
     (folder / "adapter.safetensors").write_bytes(b"x" * 5000)
-    await measure(api.database, str(api.storage))
+    await look_after(api.database, str(api.storage), 0)
     assert (await api.get("/v1/limits"))["project"]["stored_bytes"] == 5000
     await limit(api, max_stored_bytes=4999)
     refused = await submit(api)

@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from pace_core.spec.leases import Holding, Lease, LeaseRequest, LeaseResponse, Slot
+from service.client import ProblemError
 from worker import claims
 from worker.claims import Claims
 
@@ -105,3 +106,19 @@ async def test_what_the_service_called_lost_is_not_held_any_more(setting: Settin
     assert request.holding == [kept]
     give(answer)
     assert await again is None
+
+
+async def test_a_service_of_another_protocol_is_asked_again_later_and_ends_nothing(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(claims, "REFUSED_S", 0.01)
+    asking = asyncio.create_task(setting.claims.ask(A))
+    _, answer = await setting.service.polls.get()
+    answer.set_exception(ProblemError(409, "/problems/wrong-protocol", "protocol 1, this service 2: update it", []))
+    assert await asking is None
+    assert "no work is given to this worker: protocol 1, this service 2: update it" in caplog.text
+    asking = asyncio.create_task(setting.claims.ask(A))
+    _, answer = await setting.service.polls.get()
+    give(answer, lease("job_1", A))
+    assert (got := await asking)
+    assert got.job == "job_1"

@@ -307,6 +307,51 @@ def test_a_deleted_job_and_a_run_deleted_in_mlflow_hold_nobody_up(mlflow: Mlflow
     assert run_of(mlflow, "job_next").info.status == "FINISHED"
 
 
+def test_a_job_that_cannot_be_written_is_passed_over_and_named_and_the_others_go_on(
+    mlflow: MlflowClient, tmp_path: Path
+) -> None:
+    """Events that an older service let in: a metrics event of the wrong form, a state that nobody knows."""
+    service = Service()
+    submit(service, "job_before", tmp_path / "a")
+    submit(service, "job_poison", tmp_path / "a")
+    service.add("job_poison", "metrics", {"values": [1]})
+    service.add("job_odd", "state", {"state": "dreaming"})
+    service.known["job_odd"] = service.known["job_poison"].model_copy(update={"id": "job_odd"})
+    submit(service, "job_after", tmp_path / "a")
+    tracking = track(service, mlflow)
+    assert service.at == len(service.log)
+    assert {job: run_of(mlflow, job).info.status for job in ("job_before", "job_after")} == dict.fromkeys(
+        ("job_before", "job_after"), "FINISHED"
+    )
+    assert set(tracking.passed_over) == {"job_poison", "job_odd"}
+    assert "passed over 2 job(s)" in tracking.standing
+
+
+def test_a_job_at_which_mlflow_fails_again_and_again_is_passed_over_while_it_answers_otherwise(
+    mlflow: MlflowClient, tmp_path: Path, monkeypatch: Any
+) -> None:
+    service = Service()
+    submit(service, "job_breaks", tmp_path / "a", tags={"breaks": "yes"})
+    submit(service, "job_fine", tmp_path / "a")
+    tracking = Tracking(service, mlflow, "http://mlflow.test/")  # type: ignore[arg-type]
+    create = mlflow.create_run
+
+    def broken(experiment: str, started: int, tags: dict[str, str], name: str) -> Run:
+        if "breaks" in tags:
+            raise MlflowException("Internal Server Error")
+        return create(experiment, started, tags, name)
+
+    monkeypatch.setattr(mlflow, "create_run", broken)
+    for _ in range(4):
+        with pytest.raises(MlflowException):
+            tracking.step()
+    assert service.at == 0, "it may be MLflow"
+    tracking.step()
+    assert service.at == len(service.log)
+    assert run_of(mlflow, "job_fine").info.status == "FINISHED"
+    assert list(tracking.passed_over) == ["job_breaks"]
+
+
 def test_names_are_put_into_mlflows_letters() -> None:
     assert slug("LoRA_mul+VPT_add") == "LoRA_mul-VPT_add"
     assert slug("LoRA (NOAH)") == "LoRA-NOAH"
