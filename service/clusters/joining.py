@@ -3,9 +3,9 @@
 import asyncio
 import hashlib
 import secrets
+from typing import Any, cast
 
-import fsspec
-from fsspec.core import url_to_fs
+from fsspec.core import url_to_fs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -51,7 +51,13 @@ async def admit(
     """
     silent = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, settings.dispatcher_silent_s)
     said = {"dispatcher": dispatcher, "heard_at": func.now()}
-    new = {"generation": 0, "slots": [], "data": {}, "code_version": code_version, "proof": secrets.token_hex(16)}
+    new: dict[str, Any] = {
+        "generation": 0,
+        "slots": [],
+        "data": {},
+        "code_version": code_version,
+        "proof": secrets.token_hex(16),
+    }
     row = insert(Cluster).values(name=cluster, **new, **said)
     free = or_(Cluster.dispatcher.in_(("", dispatcher, replaces)), Cluster.heard_at < silent)
     admitted = await session.execute(
@@ -91,7 +97,7 @@ async def check_proof(database: Database, settings: Settings, cluster: str, node
 
 def _write(root: str, url: str, proof: str) -> None:
     try:
-        filesystem, path = url_to_fs(url)
+        filesystem, path = cast(tuple[Any, str], url_to_fs(url))
         if filesystem.exists(path):
             return
         filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
@@ -102,9 +108,8 @@ def _write(root: str, url: str, proof: str) -> None:
 
 def _take(url: str) -> str | None:
     try:
-        with fsspec.open(url, "rb") as file:
-            content = file.read(100).decode("ascii", "replace")
-        filesystem, path = url_to_fs(url)
+        filesystem, path = cast(tuple[Any, str], url_to_fs(url))
+        content = bytes(filesystem.cat_file(path, end=100)).decode("ascii", "replace")
         filesystem.rm_file(path)
     except Exception:  # whatever it is, the node's copy is not here
         return None
