@@ -153,6 +153,9 @@ async def _propose(
     session: AsyncSession, slots: Sequence[Slot], load: _Load, broke: "_Broke", without: Set[str]
 ) -> dict[str, tuple[Waiting, Slot]]:
     lanes = [tuple(row) for row in await session.execute(_LANES)]
+    suites = {needs.suite for lane in lanes if (needs := Needs.of_lane(lane[0])).suite} - load.room_in_suite.keys()
+    if suites:
+        load.room_in_suite.update(await _room_in_suites(session, suites))
     fitting = [
         lane
         for lane in lanes
@@ -246,17 +249,12 @@ async def _load(session: AsyncSession, cluster: str, all_slots: Sequence[Slot], 
     )
     for node, used in promised:
         memory[node] -= int(used)
-    return _Load(running, room, await _room_in_suites(session), memory)
+    return _Load(running, room, defaultdict(lambda: math.inf), memory)
 
 
-async def _room_in_suites(session: AsyncSession) -> defaultdict[str, float]:
-    """How many more jobs may run of each suite that has some at work and may not have any number."""
-    running = (
-        select(Job.suite, func.count().label("count")).where(Job.lease_expires_at.is_not(None)).group_by(Job.suite)
-    ).subquery()
-    waiting = select(Job.suite).where(Job.state == "queued", Job.suite == Suite.id).exists()
-    left = select(Suite.id, Suite.max_parallel - func.coalesce(running.c.count, 0)).join(
-        running, running.c.suite == Suite.id, isouter=True
-    )
-    found = await session.execute(left.where(Suite.max_parallel.is_not(None), waiting))
-    return defaultdict(lambda: math.inf, {suite: room for suite, room in found})
+async def _room_in_suites(session: AsyncSession, suites: Set[str]) -> dict[str, int]:
+    """How many more jobs of each of these suites may run, where that is limited."""
+    running = select(func.count()).where(Job.suite == Suite.id, Job.lease_expires_at.is_not(None)).scalar_subquery()
+    left = select(Suite.id, Suite.max_parallel - running)
+    found = await session.execute(left.where(Suite.id.in_(suites), Suite.max_parallel.is_not(None)))
+    return {suite: room for suite, room in found}
