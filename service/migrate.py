@@ -25,7 +25,7 @@ class NewerDatabase(RuntimeError):
 
 
 def newest_revision() -> str:
-    """The revision to which this version of the service brings the database."""
+    """Returns the revision to which this version of the service brings the database."""
     return max(path.name.partition("_")[0] for path in _VERSIONS.glob("[0-9]*.py"))
 
 
