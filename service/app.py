@@ -31,12 +31,13 @@ from service.retention import forget_for_ever
 from service.settings import Settings
 from service.storage.root import Health, opened, probe_for_ever
 from service.storage.upkeep import look_after_for_ever
+from service.studies import endpoints as studies
 from service.suites import endpoints as suites
 from service.wake import Wakes
 
 _ROUTERS = (
     *(jobs, actions, history, artifacts, events, leases, leaderboards, catalogue_endpoints),
-    *(suites, keys, projects, audit, limits, clusters, health),
+    *(suites, studies, keys, projects, audit, limits, clusters, health),
 )
 
 

@@ -8,7 +8,8 @@ from service.health import tables as health
 from service.jobs import tables as jobs
 from service.keys import tables as keys
 from service.projects import tables as projects
+from service.studies import tables as studies
 from service.suites import tables as suites
 
 METADATA = Base.metadata
-MODULES = (projects, keys, audit, jobs, events, clusters, health, suites)
+MODULES = (projects, keys, audit, jobs, events, clusters, health, suites, studies)

@@ -1,4 +1,4 @@
-"""`python -m worker [dispatch | track [--rebuild]]`; without a word, both, each in a process of its own."""
+"""`python -m worker [dispatch | study | track [--rebuild]]`; without a word, all, each in a process of its own."""
 
 import argparse
 import importlib
@@ -16,6 +16,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     verbs = parser.add_subparsers(dest="verb")
     verbs.add_parser("dispatch", help="lease jobs to this Ray cluster's slots")
+    verbs.add_parser("study", help="drive studies on this Ray cluster")
     track = verbs.add_parser("track", help="fill MLflow from the service's events")
     track.add_argument("--rebuild", action="store_true", help="fill it again from the first event on, then end")
     given = parser.parse_args()
@@ -25,13 +26,15 @@ def main() -> int:
     # neither process loads what only the other needs: Ray here, MLflow there
     if given.verb == "dispatch":
         return importlib.import_module("worker.dispatcher").main()
+    if given.verb == "study":
+        return importlib.import_module("worker.studies").main()
     if given.verb == "track":
         return importlib.import_module("worker.tracking").main(rebuild=given.rebuild)
-    return _both()
+    return _all()
 
 
-def _both() -> int:
-    parts = [subprocess.Popen([sys.executable, "-m", "worker", verb]) for verb in ("dispatch", "track")]
+def _all() -> int:
+    parts = [subprocess.Popen([sys.executable, "-m", "worker", verb]) for verb in ("dispatch", "study", "track")]
 
     def end(*_: object) -> None:
         for part in parts:

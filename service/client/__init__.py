@@ -8,12 +8,14 @@ from service.client.problems import ClusterTaken, LeaseFenced, ProblemError
 from service.events.schemas import EventView as JobEvent
 from service.jobs.schemas import JobRequest, RecipeChoice
 from service.leaderboards.schemas import Leaderboard
+from service.studies.schemas import Dimension, StudyExtension, StudyRequest, StudyView, TrialView
 from service.suites.schemas import SuiteExtension, SuitePlan, SuiteRequest, SuiteRow, SuiteTable, SuiteView
 
 __all__ = [
     "AsyncClient",
     "Client",
     "ClusterTaken",
+    "Dimension",
     "DownloadError",
     "Job",
     "JobEvent",
@@ -23,10 +25,14 @@ __all__ = [
     "NoService",
     "ProblemError",
     "RecipeChoice",
+    "StudyExtension",
+    "StudyRequest",
+    "StudyView",
     "SuiteExtension",
     "SuitePlan",
     "SuiteRequest",
     "SuiteRow",
     "SuiteTable",
     "SuiteView",
+    "TrialView",
 ]

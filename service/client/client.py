@@ -13,6 +13,7 @@ from service.client.clusters import AsyncClusters
 from service.client.connection import Connection
 from service.client.jobs import AsyncJobs
 from service.client.models import Readiness
+from service.client.studies import AsyncStudies
 from service.client.suites import AsyncSuites
 from service.client.worker import AsyncWorker
 from service.leaderboards.schemas import Leaderboard
@@ -34,6 +35,7 @@ class AsyncClient:
         self._connection = Connection(self.address, transport)
         self.jobs = AsyncJobs(self._connection)
         self.suites = AsyncSuites(self._connection)
+        self.studies = AsyncStudies(self._connection)
         self.worker = AsyncWorker(self._connection)
         self.keys = AsyncKeys(self._connection)
         self.projects = AsyncProjects(self._connection)
@@ -105,6 +107,25 @@ class Suites(Face[AsyncSuites]):
     set_tracking = call(AsyncSuites.set_tracking)
 
 
+class Studies(Face[AsyncStudies]):
+    """AsyncStudies with ordinary calls."""
+
+    list = iterate(AsyncStudies.list)
+    submit = call(AsyncStudies.submit)
+    get = call(AsyncStudies.get)
+    trials = call(AsyncStudies.trials)
+    pause = call(AsyncStudies.pause)
+    resume = call(AsyncStudies.resume)
+    cancel = call(AsyncStudies.cancel)
+    retry = call(AsyncStudies.retry)
+    extend = call(AsyncStudies.extend)
+    lease = call(AsyncStudies.lease)
+    renew = call(AsyncStudies.renew)
+    rung = call(AsyncStudies.rung)
+    stopped = call(AsyncStudies.stopped)
+    end = call(AsyncStudies.end)
+
+
 class Worker(Face[AsyncWorker]):
     """AsyncWorker with ordinary calls."""
 
@@ -166,6 +187,7 @@ class Client(Face[AsyncClient]):
         self.address = self.behind.address
         self.jobs = Jobs(self.behind.jobs, self.loop)
         self.suites = Suites(self.behind.suites, self.loop)
+        self.studies = Studies(self.behind.studies, self.loop)
         self.worker = Worker(self.behind.worker, self.loop)
         self.keys = Keys(self.behind.keys, self.loop)
         self.projects = Projects(self.behind.projects, self.loop)

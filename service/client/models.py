@@ -65,6 +65,8 @@ class Job(_Read):
     retry_of: str | None = None
     suite: str | None = None
     """The suite that submitted it."""
+    study: str | None = None
+    """The study of which it is a trial."""
     mlflow_url: str | None = None
     notices: list[str] = []
     """Said when it is submitted, of a published benchmark: departures from its protocol, and what is inferred."""

@@ -128,6 +128,8 @@ class JobView(BaseModel):
     retry_of: str | None
     suite: str | None
     """The suite that submitted it."""
+    study: str | None
+    """The study of which it is a trial."""
     mlflow_url: str | None
     notices: list[str] = []
     """For a task of a published benchmark: where the spec departs from the protocol, and what is inferred. Empty in

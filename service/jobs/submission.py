@@ -144,7 +144,19 @@ def again(old: Job, catalogue: Catalogue) -> Job:
     return job
 
 
-_ASKED = ("project", "owner", "name", "row", "tags", "priority", "max_attempts", "max_runtime_s", "init_uri", "suite")
+_ASKED = (
+    "project",
+    "owner",
+    "name",
+    "row",
+    "tags",
+    "priority",
+    "max_attempts",
+    "max_runtime_s",
+    "init_uri",
+    "suite",
+    "study",
+)
 """What else than the spec was asked for."""
 
 

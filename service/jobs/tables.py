@@ -44,6 +44,7 @@ class Job(Base):
         Index("ix_jobs_state", "project", "state", "id"),
         Index("ix_jobs_owner", "project", "owner", "id"),
         Index("ix_jobs_suite", "suite", "ended_at", postgresql_where=text("suite IS NOT NULL")),
+        Index("ix_jobs_study", "study", postgresql_where=text("study IS NOT NULL")),
         Index("ix_jobs_settings", "settings", "seed"),
         Index("ix_jobs_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
         Index(
@@ -105,6 +106,8 @@ class Job(Base):
     """fsspec URL of the adapter of the job that the spec's `init_from` names, found when this one was submitted."""
     suite: Mapped[str | None] = mapped_column(ForeignKey("suites.id", ondelete="SET NULL"))
     """The suite that submitted it."""
+    study: Mapped[str | None] = mapped_column(ForeignKey("studies.id", ondelete="SET NULL"))
+    """The study of which it is a trial."""
     retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     reason: Mapped[str | None]
     """Why it ended, or why the last attempt did: a key of `lifecycle.REASONS`."""

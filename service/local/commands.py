@@ -75,6 +75,12 @@ def dispatcher(folder: Folder, worker: dict[str, str], ray_address: str, own_ray
     return Command("dispatcher", [sys.executable, "-m", "worker", "dispatch"], environment)
 
 
+def studies(worker: dict[str, str], ray_address: str, own_ray: bool, folder: Folder) -> Command:
+    """Drives studies on the Ray cluster."""
+    environment = worker | {"PACE_RAY_ADDRESS": ray_address} | (ray_environment(folder) if own_ray else {})
+    return Command("studies", [sys.executable, "-m", "worker", "study"], environment, nice=5)
+
+
 def tracking(worker: dict[str, str], mlflow_url: str) -> Command:
     """Fills MLflow from the service's events."""
     environment = worker | {"MLFLOW_TRACKING_URI": mlflow_url}

@@ -106,6 +106,7 @@ class Supervisor:
         self._record.ray_address = ray_address
         own_ray = "ray" in self._record.parts
         self._begin(commands.dispatcher(folder, worker, ray_address, own_ray))
+        self._begin(commands.studies(worker, ray_address, own_ray, folder))
         if mlflow_port:
             await self._begin_mlflow(mlflow_port, database_url)
         self._begin(commands.tracking(tracking, mlflow_url))
@@ -189,10 +190,11 @@ class Supervisor:
                 self._say(f"postgres does not start, tried again in {pause_s:g} s: {_short(error)}")
 
     def _let_go_of_ray(self) -> None:
-        """The dispatcher is of no use without the cluster it joined; it is started again and joins the next."""
-        part = self._record.parts.get("dispatcher")
-        if part and part.process:
-            end_session(part.process, 0)
+        """What joined the cluster is of no use without it; it is started again and joins the next."""
+        for name in ("dispatcher", "studies"):
+            part = self._record.parts.get(name)
+            if part and part.process:
+                end_session(part.process, 0)
 
     async def _spawn(self, command: Command, log: str) -> asyncio.subprocess.Process:
         with suppress(FileNotFoundError):
@@ -223,7 +225,7 @@ class Supervisor:
 
     async def _end(self) -> None:
         # the API last, for what tracking still has to say
-        for names in (("dispatcher", "tracking", "ray", "mlflow"), ("api", "postgres")):
+        for names in (("dispatcher", "studies", "tracking", "ray", "mlflow"), ("api", "postgres")):
             ending = [task for task in self._keepers if task.get_name() in names]
             for task in ending:
                 task.cancel()

@@ -15,6 +15,7 @@ from service.client.cli import (
     jobs,
     leaderboard,
     local,
+    study,
     submit,
     suite,
     sweep,
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (local, submit, sweep, suite, jobs, watch, compare, leaderboard, catalogue, access, workers):
+for module in (local, submit, sweep, suite, study, jobs, watch, compare, leaderboard, catalogue, access, workers):
     module.install(app)
 
 

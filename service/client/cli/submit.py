@@ -91,7 +91,7 @@ def pair(text: str, option: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-_EXAMPLES = {"--set": "method.rank=8", "--tag": "sheet=2"}
+_EXAMPLES = {"--set": "method.rank=8", "--tag": "sheet=2", "--space": "optimizer.lr=0.001,0.01"}
 
 
 def raw_spec(raw: dict[str, Any] | None, chosen: RecipeChoice | None, overrides: dict[str, Any]) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def submit(
     raw |= {"reuse": False} if again else {}
     if not raw.get("rows"):
         raise typer.BadParameter("name --rows of a recipe, or --methods (`pace catalogue` lists both), or a file")
-    request = _parsed(SuiteRequest, raw)
+    request = parsed(SuiteRequest, raw)
     with Client() as client:
         plan = client.suites.check(request)
         print_plan(plan)
@@ -184,7 +184,7 @@ def extend(
     seeds: Annotated[str, typer.Option(metavar="0,1|0-4")] = "",
 ) -> None:
     """Add tasks, rows, backbones or seeds; what the suite has already is not run again."""
-    more = _parsed(
+    more = parsed(
         SuiteExtension,
         {
             "tasks": _names(tasks),
@@ -306,7 +306,7 @@ def _rows_of(rows: str, methods: str, regularizers: str) -> list[Any]:
     ]
 
 
-def _parsed(kind: type[T], raw: dict[str, Any]) -> T:
+def parsed(kind: type[T], raw: dict[str, Any]) -> T:
     """Returns the request. Raises SpecError, with a pointer to every field that is wrong."""
     try:
         return kind.model_validate(raw)

@@ -1,0 +1,311 @@
+"""`pace study`: searches over a job's fields, which end with the table of their best."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+import yaml
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pace_core.spec.spec_file import parse_yaml, read_spec_file
+from service.client import Client, StudyExtension, StudyRequest, StudyView, TrialView
+from service.client.cli.leaderboard import print_leaderboard
+from service.client.cli.output import (
+    AsCsv,
+    AsJson,
+    Form,
+    ago,
+    cell,
+    failed,
+    form,
+    out,
+    print_csv,
+    print_json,
+    print_table,
+    print_text,
+    shown_state,
+    table,
+)
+from service.client.cli.submit import chosen_recipe, pair, parse_overrides
+from service.client.cli.suite import parsed
+from service.client.cli.sweep import seeds_of
+from service.studies.schemas import Scheduler, Search, sort_key
+
+_LOOK_S = 1.0
+_TELL_EVERY_S = 10.0
+_SHOWN = 10
+app = typer.Typer(help="Searches over a job's fields, by Ray Tune.", no_args_is_help=True)
+
+_Id = Annotated[str, typer.Argument(metavar="STUDY", help="Such as study_01…; `pace study list` lists them.")]
+_Space = Annotated[
+    list[str],
+    typer.Option(
+        "--space",
+        metavar="a.b=…",
+        help="A field and its values: `0.1,0.5` for a choice, `loguniform(1e-4,1e-1)`, `uniform(0,1)` or `int(1,16)`.",
+    ),
+]
+
+
+def install(pace: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (submit, show, pause, resume, cancel, retry, extend):
+        app.command()(command)
+    app.command("list")(list_)
+    pace.add_typer(app, name="study")
+
+
+def submit(
+    file: Annotated[Path | None, typer.Argument(help="A study, or a spec, as YAML or JSON.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Settings by name, with --row and --task.")] = None,
+    row: Annotated[str | None, typer.Option(help="The recipe's row; with a spec, the label in tables.")] = None,
+    task: Annotated[str | None, typer.Option(help="The recipe's task, such as digits.")] = None,
+    space: _Space = [],  # noqa: B006
+    set: Annotated[list[str], typer.Option(metavar="a.b=c", help="A field of every trial.")] = [],  # noqa: B006
+    search: Annotated[Search | None, typer.Option(help="grid, random or tpe.")] = None,
+    scheduler: Annotated[Scheduler | None, typer.Option(help="none or asha.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many; a grid runs whole.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time; else one a slot.")] = None,
+    seeds: Annotated[str, typer.Option(metavar="0,1|0-4", help="Of the final runs of the best.")] = "",
+    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")] = False,
+) -> None:
+    """Search on validation images, then test the best: `pace study submit photos.yaml --space optimizer.lr=0.001,0.01`.
+
+    Without a space, the paper's grid of lambda and sigma.
+    """
+    read: dict[str, Any] = dict(read_spec_file(file)) if file else {}
+    raw: dict[str, Any] = read if "spec" in read or "recipe" in read else {"spec": read} if file else {}
+    if "spec" in raw or recipe:
+        chosen = chosen_recipe(file, recipe, row, task)
+        raw |= {"recipe": chosen.model_dump()} if chosen else {}
+    given: dict[str, Any] = {
+        "space": space_of(space) or None,
+        "overrides": parse_overrides(set) or None,
+        "row": row if recipe is None else None,
+        "search": search,
+        "scheduler": scheduler,
+        "trials": trials,
+        "concurrency": concurrency,
+        "seeds": seeds_of(seeds) if seeds else None,
+        "name": name if name is not None or "name" in raw or file is None else file.stem,
+    }
+    request = parsed(StudyRequest, raw | {key: value for key, value in given.items() if value is not None})
+    with Client() as client:
+        study = client.studies.submit(request)
+        rungs = " → ".join(map(str, study.rungs))
+        print_text(
+            f"{study.trials} trials by {request.search}, scheduler {request.scheduler}: {rungs} epochs on validation "
+            f"images, at most {study.trials * sum(study.rungs):,} together; then {len(request.seeds)} final runs"
+        )
+        out().print(f"[green]submitted[/] {study.id}")
+        if detach:
+            return _next_steps(study)
+        study = _watch(client, study)
+        _print(client, study)
+        if study.state != "succeeded":
+            raise failed(f"the study {study.state}: {study.message or 'see its trials'}")
+
+
+def list_(
+    limit: Annotated[int, typer.Option(min=1, help="As many at the most.")] = 20,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List studies, newest first."""
+    shape = form(as_json, as_csv)
+    with Client() as client:
+        found = list(client.studies.list(limit=limit))
+    records = [study.model_dump(mode="json") for study in found]
+    if shape is Form.JSON:
+        return print_json(records)
+    if shape is Form.CSV:
+        return print_csv(records, tuple(StudyView.model_fields))
+    shown = table("id", "~name", "~task", "state", ">trials", ">best", "submitted")
+    for study in found:
+        best = f"{100 * study.best.value:.1f}" if study.best and study.best.value is not None else ""
+        done = f"{_done(study)} of {study.trials}"
+        shown.add_row(
+            study.id, cell(study.name), cell(study.task), shown_state(study.state), done, best, ago(study.created_at)
+        )
+    print_table(shown)
+
+
+def show(
+    study: _Id,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")] = False,
+) -> None:
+    """Show a study: its best trials, what matters, and the table of the best."""
+    shape = form(as_json, as_csv)
+    with Client() as client:
+        found = client.studies.get(study)
+        if wait:
+            found = _watch(client, found)
+        trials = client.studies.trials(study)
+        if shape is Form.JSON:
+            data = {"study": found.model_dump(mode="json"), "trials": [t.model_dump(mode="json") for t in trials]}
+            return print_json(data)
+        if shape is Form.CSV:
+            paths = list(dict.fromkeys(path for trial in trials for path in trial.config))
+            rows = [trial.model_dump(include={"number", "state", "value", "epochs"}) | trial.config for trial in trials]
+            return print_csv(rows, ("number", "state", "value", "epochs", *paths))
+        _print(client, found)
+
+
+def pause(study: _Id) -> None:
+    """Begin no more trials; what runs goes on to its end."""
+    _act(lambda client: client.studies.pause(study))
+
+
+def resume(study: _Id) -> None:
+    """Let a paused study go on, or one whose drivers were lost."""
+    _act(lambda client: client.studies.resume(study))
+
+
+def cancel(study: _Id) -> None:
+    """End a study's trials and final runs."""
+    _act(lambda client: client.studies.cancel(study))
+
+
+def retry(study: _Id) -> None:
+    """Run a study's failed trials again."""
+    _act(lambda client: client.studies.retry(study))
+
+
+def extend(
+    study: _Id,
+    trials: Annotated[int | None, typer.Option(min=1, help="So many more.")] = None,
+    space: _Space = [],  # noqa: B006
+) -> None:
+    """Search more; what was tried is kept and not repeated."""
+    if trials is None and not space:
+        raise typer.BadParameter("say what to add: --trials, or --space")
+    more = parsed(StudyExtension, {"trials": trials, "space": space_of(space)})
+    _act(lambda client: client.studies.extend(study, more))
+
+
+def space_of(texts: Sequence[str]) -> dict[str, Any]:
+    """Reads `a.b=0.1,0.5` and `a.b=loguniform(1e-4,1e-1)`. Raises typer.BadParameter."""
+    space: dict[str, Any] = {}
+    for text in texts:
+        path, said = pair(text, "--space")
+        kind, bracket, rest = said.partition("(")
+        kind = kind.strip()
+        values = rest.strip().removesuffix(")") if bracket else said
+        try:
+            read: Any = parse_yaml(f"[{values}]")
+        except yaml.YAMLError as error:
+            raise typer.BadParameter(f"--space {text}: {values!r} are no values with commas between them") from error
+        if bracket and kind not in ("choice", "uniform", "loguniform", "int"):
+            raise typer.BadParameter(f"--space {text}: {kind!r} must be choice, uniform, loguniform or int")
+        numbers = [float(v) if isinstance(v, str) and _is_number(v) else v for v in cast(list[Any], read)]
+        space[path] = {kind if bracket else "choice": numbers}
+    return space
+
+
+def _is_number(text: str) -> bool:
+    """Whether YAML took a number such as 1e-4 for a text."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _watch(client: Client, study: StudyView) -> StudyView:
+    console = out()
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[best]}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    told, said = 0.0, -1
+    try:
+        with bars:
+            bar = bars.add_task("trials", total=study.trials, completed=_done(study), best="")
+            while study.state in ("queued", "running"):
+                time.sleep(_LOOK_S)
+                study = client.studies.get(study.id)
+                best = f"best {100 * study.best.value:.1f}" if study.best and study.best.value is not None else ""
+                bars.update(bar, completed=_done(study), total=study.trials, best=best)
+                if bars.disable and _done(study) != said and time.monotonic() - told > _TELL_EVERY_S:
+                    told, said = time.monotonic(), _done(study)
+                    console.print(f"{said} of {study.trials} trials ended; {best}".rstrip("; "))
+    except KeyboardInterrupt:
+        print_text(f"the study goes on without you: pace study show {study.id} --wait")
+        raise typer.Exit(130) from None
+    return study
+
+
+def _print(client: Client, study: StudyView) -> None:
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(study.counts.items()))
+    out().print(f"{study.id}  {cell(study.name)}  {shown_state(study.state)}  {counts}; {study.epochs_spent:,} epochs")
+    if study.message:
+        print_text(f"  {study.message}")
+    trials = client.studies.trials(study.id)
+    sign = -1 if study.request.get("mode", "max") == "max" else 1
+    measured = sorted((t for t in trials if t.value is not None), key=lambda t: (-t.epochs, sign * (t.value or 0)))
+    paths = list(dict.fromkeys(path for trial in trials for path in trial.config))
+    shown = table(">trial", *(f">{cell(path)}" for path in paths), ">epochs", ">validation", "state")
+    for trial in measured[:_SHOWN]:
+        values = (_value(trial.config.get(path)) for path in paths)
+        shown.add_row(str(trial.number), *values, str(trial.epochs), f"{100 * (trial.value or 0):.1f}", trial.state)
+    print_table(shown)
+    if len(measured) > _SHOWN:
+        print_text(f"  and {len(measured) - _SHOWN} more: pace study show {study.id} --csv")
+    for trial in [t for t in trials if t.message][:_SHOWN]:
+        print_text(f"  trial {trial.number} failed: {trial.message}")
+    if study.importance:
+        shares = ", ".join(f"{cell(path)} {100 * share:.0f} %" for path, share in study.importance.items())
+        out().print(f"  of the variance explained by: {shares}")
+    if len(paths) == 2:
+        _print_map(measured, paths)
+    if study.suite:
+        out().print()
+        print_leaderboard(client.suites.table(study.suite))
+
+
+def _print_map(trials: Sequence[TrialView], paths: Sequence[str]) -> None:
+    """Prints what each pair of values reached, where there are few of them."""
+    down, across = ([*dict.fromkeys(t.config.get(path) for t in trials)] for path in paths)
+    if not 1 < len(down) <= _SHOWN or not 1 < len(across) <= _SHOWN:
+        return
+    across = sorted(across, key=sort_key)
+    shown = table(f"{cell(paths[0])} \\ {cell(paths[1])}", *(f">{_value(value)}" for value in across))
+    for one in sorted(down, key=sort_key):
+        found = [
+            [t.value for t in trials if t.config.get(paths[0]) == one and t.config.get(paths[1]) == other]
+            for other in across
+        ]
+        shown.add_row(_value(one), *(f"{100 * (values[0] or 0):.1f}" if values else "–" for values in found))
+    print_table(shown)
+
+
+def _value(value: Any) -> str:
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else cell(value)
+
+
+def _act(action: Callable[[Client], StudyView]) -> None:
+    with Client() as client:
+        found = action(client)
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(found.counts.items()))
+    out().print(f"{found.id}  {shown_state(found.state)}  {counts}".rstrip())
+    if found.state in ("queued", "running"):
+        _next_steps(found)
+
+
+def _next_steps(study: StudyView) -> None:
+    out().print(f"  pace study show {study.id} --wait    its table, when it has ended")
+    out().print(f"  pace study pause|cancel {study.id}")
+
+
+def _done(study: StudyView) -> int:
+    return sum(count for state, count in study.counts.items() if state != "running")

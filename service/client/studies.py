@@ -1,0 +1,119 @@
+"""Studies: searches over a job's fields. And what a study's driver says to the service, with a worker's key."""
+
+import uuid
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from pace_core.spec.spec_file import with_absolute_paths
+from service.client.connection import Connection
+from service.studies.schemas import (
+    DriverDirective,
+    DriverEnd,
+    DriverRequest,
+    RungAnswer,
+    RungRequest,
+    Shown,
+    StudyExtension,
+    StudyLease,
+    StudyRequest,
+    StudyView,
+    TrialStopped,
+    TrialView,
+)
+
+PAGE = 50
+_SLOW_S = 60.0
+
+
+class AsyncStudies:
+    """The studies that the key can see."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def submit(self, request: StudyRequest) -> StudyView:
+        """Submits a study; sent so that it can be repeated. Raises ProblemError with every fault."""
+        body = request.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+        for name in ("spec", "overrides"):
+            if body.get(name):
+                body[name] = with_absolute_paths(body[name])
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        return self._study(await self._post("/v1/studies", body, headers=headers))
+
+    async def get(self, study: str) -> StudyView:
+        """Returns the study as it is now."""
+        return self._study(await self._connection.json("GET", f"/v1/studies/{study}"))
+
+    async def list(self, limit: int | None = None) -> AsyncGenerator[StudyView]:
+        """Studies, newest first, page after page as they are asked for."""
+        after: str | None = None
+        left = limit
+        while left is None or left > 0:
+            query = {"after": after, "limit": PAGE if left is None else min(left, PAGE)}
+            page = await self._connection.json("GET", "/v1/studies", query=query)
+            for study in page["data"]:
+                yield self._study(study)
+            left = None if left is None else left - len(page["data"])
+            after = page["next_cursor"]
+            if not page["has_more"]:
+                return
+
+    async def trials(self, study: str) -> "list[TrialView]":
+        """Returns every trial, in the order in which they began."""
+        answer = await self._connection.json("GET", f"/v1/studies/{study}/trials")
+        return [TrialView.model_validate(trial) for trial in answer["data"]]
+
+    async def pause(self, study: str) -> StudyView:
+        """Begins no more trials; what runs goes on to its end."""
+        return self._study(await self._post(f"/v1/studies/{study}/pause"))
+
+    async def resume(self, study: str) -> StudyView:
+        """Lets the study go on."""
+        return self._study(await self._post(f"/v1/studies/{study}/resume"))
+
+    async def cancel(self, study: str) -> StudyView:
+        """Ends its trials and final runs."""
+        return self._study(await self._post(f"/v1/studies/{study}/cancel"))
+
+    async def retry(self, study: str) -> StudyView:
+        """Runs its failed trials again."""
+        return self._study(await self._post(f"/v1/studies/{study}/retry"))
+
+    async def extend(self, study: str, more: StudyExtension) -> StudyView:
+        """Searches more; no trial is run again."""
+        body = more.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+        # sent twice it would add twice
+        answer = await self._connection.json("POST", f"/v1/studies/{study}/extend", body=body, timeout_s=_SLOW_S)
+        return self._study(answer)
+
+    async def lease(self, holding: "list[str]") -> StudyLease | None:
+        """Asks for a study to drive."""
+        body = DriverRequest(holding=holding).model_dump(mode="json")
+        answer = await self._connection.json("POST", "/v1/studies/drivers", body=body, safe=False, timeout_s=_SLOW_S)
+        return StudyLease.model_validate(answer["lease"]) if answer["lease"] else None
+
+    async def renew(self, study: str, token: str) -> bool:
+        """Renews a driver's lease, and returns whether it may go on. Raises LeaseFenced where another has the study."""
+        answer = await self._post(f"/v1/studies/{study}/driver", Shown(token=token).model_dump(mode="json"))
+        return DriverDirective.model_validate(answer).directive == "continue"
+
+    async def rung(self, study: str, asked: RungRequest) -> RungAnswer:
+        """Asks for a trial's rung, whose job is made where there is none, and waits for its end."""
+        body = asked.model_dump(mode="json")
+        answer = await self._post(f"/v1/studies/{study}/rungs", body, timeout_s=asked.wait_s + _SLOW_S)
+        return RungAnswer.model_validate(answer)
+
+    async def stopped(self, study: str, token: str, trial: int, rung: int) -> None:
+        """Says that the scheduler stopped a trial after that rung."""
+        body = TrialStopped(token=token, trial=trial, rung=rung).model_dump(mode="json")
+        await self._post(f"/v1/studies/{study}/stopped", body)
+
+    async def end(self, study: str, token: str, failed: str | None = None) -> None:
+        """Says that the search is over, or why it cannot go on."""
+        await self._post(f"/v1/studies/{study}/end", DriverEnd(token=token, failed=failed).model_dump(mode="json"))
+
+    async def _post(self, path: str, body: Any = None, *, timeout_s: float = _SLOW_S, **more: Any) -> Any:
+        return await self._connection.json("POST", path, body=body, safe=True, timeout_s=timeout_s, **more)
+
+    def _study(self, answer: Any) -> StudyView:
+        return StudyView.model_validate(answer)

@@ -1,0 +1,128 @@
+"""From a StudyRequest to a study that waits for a driver."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from pace_core.spec import Catalogue, Fault, RunSpec, SpecError, merged, spec_of_recipe, validate
+from service.ids import new_id
+from service.jobs.schemas import JobRequest
+from service.jobs.submission import new_job, project_of, resolve
+from service.keys.auth import Caller
+from service.limits.queries import check_priority, check_tags, of_project
+from service.problems import Invalid
+from service.settings import Settings
+from service.studies.schemas import MOST_TRIALS, StudyExtension, StudyRequest
+from service.studies.space import PAPERS_GRID, grid, rungs_of, spec_of, trials_of
+from service.studies.tables import Study
+
+
+def resolved(asked: StudyRequest, catalogue: Catalogue) -> tuple[StudyRequest, RunSpec, str]:
+    """Returns the request with its space filled in, the spec that it varies, and the row's label.
+
+    Raises Invalid with all faults of the request, and where the first point of the space makes no spec.
+    """
+    given = JobRequest(spec=asked.spec, recipe=asked.recipe, overrides=asked.overrides, row=asked.row)
+    spec, row = resolve(given, catalogue)
+    space = asked.space
+    if not space:
+        if spec.regularizer.name != "pace":
+            raise _invalid("/space", "missing", "name the fields to search, such as optimizer.lr, with their values")
+        space = PAPERS_GRID
+    request = asked.model_copy(update={"space": space})
+    faults: list[Fault] = []
+    if request.search == "grid" and request.trials is not None:
+        message = "a grid runs whole; search random or tpe for so many of its points"
+        faults.append(Fault(pointer="/trials", code="conflict", message=message))
+    for path, dimension in space.items():
+        if request.search == "grid" and dimension.choice is None:
+            message = "a grid is made of choices; search random or tpe for a range"
+            faults.append(Fault(pointer=f"/space/{path}", code="conflict", message=message))
+        if path in ("task.phase", "task.name", "training.epochs"):
+            message = "is set by the study itself"
+            faults.append(Fault(pointer=f"/space/{path}", code="conflict", message=message))
+        faults += [
+            Fault(pointer=f"/space/{path}/when/{other}", code="unknown_name", message="is no field of the space")
+            for other in dimension.when
+            if other not in space
+        ]
+    if faults:
+        raise Invalid("the request has faults", faults)
+    if trials_of(request) > MOST_TRIALS:
+        raise _invalid("/trials", "out_of_range", f"a study has at most {MOST_TRIALS:,} trials; give fewer choices")
+    _check_first(request, spec, catalogue)
+    return request, spec, row
+
+
+def extended(asked: StudyRequest, more: StudyExtension, tried: Sequence[Mapping[str, Any]]) -> StudyRequest:
+    """Returns the request with more trials, or a wider space. Raises Invalid where a point tried lies outside it."""
+    faults: list[Fault] = []
+    for path, dimension in more.space.items():
+        if path not in asked.space:
+            message = "is no field of the study's space; submit a study of its own"
+            faults.append(Fault(pointer=f"/space/{path}", code="unknown_name", message=message))
+        elif missing := [point[path] for point in tried if path in point and not dimension.holds(point[path])]:
+            message = f"must hold {missing[0]!r}, which was tried"
+            faults.append(Fault(pointer=f"/space/{path}", code="conflict", message=message))
+    if faults:
+        raise Invalid("the request has faults", faults)
+    trials = more.trials if asked.search == "grid" else trials_of(asked) + (more.trials or 0)
+    return asked.model_copy(update={"space": asked.space | more.space, "trials": trials})
+
+
+def base_of(request: StudyRequest) -> dict[str, Any]:
+    """Returns the spec as it was asked for, without defaults, so that a trial's own fields decide what follows."""
+    if request.recipe:
+        return spec_of_recipe(request.recipe.name, request.recipe.row, request.recipe.task, request.overrides)
+    return merged(request.spec or {}, request.overrides)
+
+
+async def submit(
+    session: AsyncSession, asked: StudyRequest, caller: Caller, catalogue: Catalogue, settings: Settings
+) -> Study:
+    """Stores the study, for a driver to find."""
+    request, spec, row = resolved(asked, catalogue)
+    check_tags(settings, len(request.tags))
+    project = (await project_of(session, request.project, caller)).name
+    check_priority(await of_project(session, settings, project), caller, request.priority)
+    probe = new_job(spec, catalogue)
+    study = Study(
+        id=new_id("study"),
+        project=project,
+        owner=caller.owner,
+        name=request.name,
+        benchmark=probe.benchmark,
+        task=probe.task,
+        row=row,
+        request=request.model_dump(mode="json", by_alias=True),
+        base=base_of(request),
+        trials=trials_of(request),
+        epochs=spec.training.epochs,
+        drivers=0,
+    )
+    session.add(study)
+    await session.flush()
+    return study
+
+
+def _check_first(request: StudyRequest, spec: RunSpec, catalogue: Catalogue) -> None:
+    point = next(grid(request.space)) if request.search == "grid" else _corner(request)
+    whole = spec.training.epochs
+    try:
+        validate(spec_of(base_of(request), point, rungs_of(request, whole)[0], whole, request.seed), catalogue)
+    except SpecError as error:
+        faults = [f.model_copy(update={"pointer": f"/space{f.pointer}"}) for f in error.faults]
+        raise Invalid("the first point of the space makes no spec", faults) from None
+
+
+def _corner(request: StudyRequest) -> dict[str, Any]:
+    point: dict[str, Any] = {}
+    for path, dimension in request.space.items():
+        bounds = dimension.uniform or dimension.loguniform or dimension.integer
+        point[path] = bounds[0] if bounds else (dimension.choice or [None])[0]
+    return point
+
+
+def _invalid(pointer: str, code: str, message: str) -> Invalid:
+    return Invalid("the request has faults", [Fault(pointer=pointer, code=code, message=message)])

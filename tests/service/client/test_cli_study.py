@@ -1,0 +1,98 @@
+"""`pace study`: a search as one command."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service.api import Api
+from tests.service.client.commands import Pace
+from tests.service.test_studies import driver, finish, rung, say
+
+SPEC = """task: {name: vtab-mini/digits}
+method: {name: lora_add}
+regularizer: {name: pace}
+training: {epochs: 2}
+"""
+SPACE = ("--space", "regularizer.sigma=0.1,0.5", "--space", "regularizer.lambda=0.02,0.1")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "mine.yaml").write_text(SPEC)
+    return tmp_path / "mine.yaml"
+
+
+async def searched(api: Api) -> None:
+    """Walks through the grid, as a driver does."""
+    lease = await driver(api)
+    assert lease is not None
+    for sigma in (0.1, 0.5):
+        for weight in (0.02, 0.1):
+            config: dict[str, Any] = {"regularizer.sigma": sigma, "regularizer.lambda": weight}
+            await rung(api, lease, config)
+            await finish(api, sigma + weight)
+            await rung(api, lease, config)
+    await say(api, lease, "end")
+
+
+async def test_a_study_prints_its_plan_and_ends_with_its_best(pace: Pace, api: Api, file: Path) -> None:
+    running = asyncio.create_task(pace("study", "submit", file, *SPACE, "--seeds", "0"))
+    async with asyncio.timeout(60):
+        while not (await api.get("/v1/studies"))["data"]:
+            await asyncio.sleep(0.05)
+    await searched(api)
+    await finish(api, 0.9)
+    said = await running
+    assert said.out.startswith("4 trials by grid, scheduler none: 2 epochs on validation images"), said.err
+    assert any(line.split()[:5] == ["3", "0.5", "0.1", "2", "60.0"] for line in said.out.splitlines()), said.out
+    assert "of the variance explained by: regularizer.sigma 96 %" in said.out
+
+
+async def test_its_trials_come_as_csv_and_json(pace: Pace, api: Api, file: Path) -> None:
+    await pace("study", "submit", file, *SPACE, "--detach")
+    await searched(api)
+    (study,) = (await api.get("/v1/studies"))["data"]
+    lines = (await pace("study", "show", study["id"], "--csv")).out.splitlines()
+    assert lines[0] == "number,state,value,epochs,regularizer.sigma,regularizer.lambda"
+    assert lines[4].startswith("3,finished,0.6,2,0.5,0.1")
+    assert len(json.loads((await pace("study", "show", study["id"], "--json")).out)["trials"]) == 4
+    assert "4 of 4" in (await pace("study", "list")).out
+    more = await pace("study", "extend", study["id"], "--space", "regularizer.sigma=0.1,0.5,1.0")
+    assert more.out.startswith(f"{study['id']}  running  4 finished"), more.err
+    assert "paused" in (await pace("study", "pause", study["id"])).out
+    assert "running" in (await pace("study", "resume", study["id"])).out
+    assert "cancelled" in (await pace("study", "cancel", study["id"])).out
+
+
+async def test_ranges_are_written_as_calls(pace: Pace, api: Api, file: Path) -> None:
+    said = await pace(
+        *("study", "submit", file, "--detach", "--search", "tpe", "--scheduler", "asha", "--trials", "5"),
+        *("--space", "optimizer.lr=loguniform(1e-4,1e-1)", "--space", "method.rank=int(1,16)"),
+    )
+    assert said.out.startswith("5 trials by tpe, scheduler asha"), said.err
+    (study,) = (await api.get("/v1/studies"))["data"]
+    space = study["request"]["space"]
+    assert space["optimizer.lr"]["loguniform"] == [1e-4, 1e-1]
+    assert space["method.rank"]["int"] == [1, 16]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--space", "optimizer.lr=normal(0,1)"), "must be choice"),
+        (("--space", "optimizer.lr=uniform(0,1)"), "made of choices"),
+        ((*SPACE, "--trials", "2"), "a grid runs whole"),
+        ((*SPACE, "--search", "hyperband"), "hyperband"),
+    ],
+)
+async def test_what_is_wrong_is_told(pace: Pace, file: Path, arguments: tuple[str, ...], says: str) -> None:
+    said = await pace("study", "submit", file, *arguments)
+    assert said.code > 0
+    assert says in said.told
+
+
+async def test_an_extension_by_nothing_is_refused(pace: Pace) -> None:
+    assert "say what to add" in (await pace("study", "extend", "study_1")).told

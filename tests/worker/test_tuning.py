@@ -1,0 +1,51 @@
+"""What Ray Tune is asked to try: known points first, then points of the space."""
+
+from typing import Any
+
+import pytest
+
+from service.client import Dimension
+from service.studies.schemas import Search, StudyLease, StudyRequest
+from worker.tuning import searcher
+
+SPACE = {
+    "optimizer.lr": Dimension(loguniform=(1e-4, 1e-1)),
+    "optimizer.weight_decay": Dimension(uniform=(0.0, 0.1)),
+    "method.name": Dimension(choice=["lora_add", "ssf"]),
+    "method.rank": Dimension(integer=(1, 16), when={"method.name": "lora_add"}),
+}
+KNOWN = [
+    {"optimizer.lr": 0.01, "optimizer.weight_decay": 0.05, "method.name": "lora_add", "method.rank": 4},
+    {"optimizer.lr": 0.02, "optimizer.weight_decay": 0.01, "method.name": "ssf"},
+]
+
+
+def suggested(search: Search, known: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    request = StudyRequest(space=SPACE, search=search)
+    lease = StudyLease(
+        study="study_1", token="", request=request, known=known, trials=count, rungs=[1], concurrency=1, lease_s=60
+    )
+    asked = searcher(lease)
+    points: list[dict[str, Any]] = []
+    for number in range(count):
+        points.append(asked.suggest(str(number)))
+        asked.on_trial_complete(str(number), {"value": points[-1]["optimizer.lr"], "training_iteration": 1})
+    return points
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_known_points_come_first_and_all_lie_in_the_space(search: Search) -> None:
+    points = suggested(search, KNOWN, 20)
+    assert points[:2] == KNOWN
+    for point in points:
+        assert set(point) == set(SPACE) - ({"method.rank"} if point["method.name"] == "ssf" else set())
+        assert all(SPACE[path].holds(value) for path, value in point.items())
+    assert len({point["optimizer.lr"] for point in points}) == 20
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_the_next_driver_draws_other_points_than_the_one_before(search: Search) -> None:
+    first = suggested(search, [], 3)
+    later = suggested(search, first, 6)
+    assert later[:3] == first
+    assert not {point["optimizer.lr"] for point in later[3:]} & {point["optimizer.lr"] for point in first}
