@@ -9,7 +9,7 @@ from service.client import Dimension, Job, StudyExtension, StudyRequest, StudyVi
 from service.local.identity import Identity, identify
 from tests.stack import Stack, kill, until
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(900)]
 
 GRID = {"optimizer.lr": Dimension(choice=[0.001, 0.01, 0.1]), "training.batch_size": Dimension(choice=[16, 32])}
 RANGE = {"optimizer.lr": Dimension(loguniform=(2e-5, 1e-1)), "training.batch_size": Dimension(choice=[16, 32])}

@@ -18,6 +18,7 @@ from service.local.supervisor import Supervisor
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("_POSTGRES_LOOK_S", "_LONGEST_PAUSE_S"):
         monkeypatch.setattr(supervisor, name, 0.01)
+    monkeypatch.delenv("PACE_PORT", raising=False)  # on which the shared stack may answer
     return []
 
 
