@@ -24,7 +24,8 @@ from worker.mlflow_runs import Runs, missing, refused
 from worker.settings import Settings
 
 CURSOR = "mlflow"
-IDLE_S = 0.5
+WAIT_S = 2.0
+"""So long the service is asked to wait for events; also how soon this process ends that is told to."""
 AWAY_S = 3.0
 BEAT_S = 5.0
 HOLD_S = 30.0
@@ -54,8 +55,11 @@ class Tracking:
         """Job → why something that it said is not in MLflow."""
         self._stumbles: Counter[str] = Counter()
 
-    def step(self) -> bool:
-        """Writes one page; whether there was one. Raises MlflowException while MLflow is away; nothing is lost then."""
+    def step(self, wait_s: float = 0.0) -> bool:
+        """Writes one page, for which it waits so long; whether there was one.
+
+        Raises MlflowException while MLflow is away; nothing is lost then.
+        """
         position = self._client.worker.cursor(CURSOR)
         if position < self.position or (self.position == 0 and position > 0 and not self._runs.any()):
             # told to start again; or started, and MLflow has nothing of what the cursor says it has
@@ -63,7 +67,7 @@ class Tracking:
             self._client.worker.set_cursor(CURSOR, 0)
             self._runs.forget()
         self.position = position
-        events = self._client.worker.events(position, PAGE)
+        events = self._client.worker.events(position, PAGE, wait_s)
         for job_id, of_job in groupby(sorted(events, key=lambda event: event.job), key=lambda event: event.job):
             self._write(job_id, list(of_job))
         if events and self._client.worker.cursor(CURSOR) == position:  # else a rebuild was asked for meanwhile
@@ -162,15 +166,16 @@ def main(rebuild: bool) -> int:
         threading.Thread(target=_beat, args=(client, MlflowClient(uri), tracking, hold, ended), daemon=True).start()
         while not ended.is_set():
             try:
-                busy = hold.renew() and tracking.step()
+                if hold.renew():
+                    tracking.step(WAIT_S)
+                else:
+                    ended.wait(AWAY_S)
                 tracking.trouble = ""
             except Exception as error:
                 # whatever it was, events wait in the service; /readyz shows it
-                busy, tracking.trouble = False, f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                tracking.trouble = f"{type(error).__name__}: {error}".splitlines()[0][:300]
                 log.warning("%s", tracking.trouble)
                 ended.wait(AWAY_S)
-            if not busy:
-                ended.wait(IDLE_S if hold.ours else AWAY_S)
         hold.let_go()
     return 0
 

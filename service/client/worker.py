@@ -49,9 +49,10 @@ class AsyncWorker:
         """Says where people find the job in the tracking's pages."""
         await self._connection.json("PUT", f"/v1/jobs/{job}/tracking", body={"url": url})
 
-    async def events(self, after: int, limit: int = 1000) -> list[PlacedEvent]:
-        """Returns events of all jobs whose position is above `after`, oldest first."""
-        answer = await self._connection.json("GET", "/v1/events", query={"after": after, "limit": limit})
+    async def events(self, after: int, limit: int = 1000, wait_s: float = 0.0) -> list[PlacedEvent]:
+        """Returns events of all jobs whose position is above `after`, oldest first; waits for one so long."""
+        query = {"after": after, "limit": limit, "wait": wait_s}
+        answer = await self._connection.json("GET", "/v1/events", query=query, timeout_s=wait_s + 30.0)
         return [PlacedEvent.model_validate(event) for event in answer["data"]]
 
     async def cursor(self, name: str) -> int:

@@ -54,7 +54,7 @@ class Service:
     def _set_cursor(self, name: str, position: int) -> None:
         self.at = position
 
-    def _events(self, after: int, limit: int) -> list[PlacedEvent]:
+    def _events(self, after: int, limit: int, wait_s: float) -> list[PlacedEvent]:
         return self.log[after : after + limit]
 
     def _get(self, job: str) -> Job:
