@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ import psutil
 import psycopg
 from psycopg.types.json import Jsonb
 
+from perf.served import only_api, served
 from perf.submissions import JOB, only_postgres
 from service.keys.bootstrap import Keys, bootstrap
 from service.local.ports import free_port
@@ -78,7 +78,7 @@ def main() -> None:
         _postgres_alone(database_url)
         with _echo() as (url, process):
             asyncio.run(_posts("bare FastAPI echo", url, "/echo", "", process))
-        with _api(database_url, Path(folder)) as (url, process):
+        with only_api(database_url, Path(folder)) as (url, process):
             asyncio.run(_service(url, keys, database_url, process, jobs))
 
 
@@ -232,34 +232,8 @@ def _say(what: str, seconds: float, more: str) -> None:
 @contextmanager
 def _echo() -> Iterator[tuple[str, psutil.Process]]:
     port = free_port()
-    with _served([sys.executable, "-c", ECHO, str(port)], port, "/openapi.json", {}) as served:
-        yield served
-
-
-@contextmanager
-def _api(database_url: str, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
-    port = free_port()
-    said = {"PACE_DATABASE_URL": database_url, "PACE_STATE_DIR": str(folder), "PACE_PORT": str(port)}
-    with _served([sys.executable, "-m", "service"], port, "/healthz", said) as served:
-        yield served
-
-
-@contextmanager
-def _served(command: list[str], port: int, path: str, said: dict[str, str]) -> Iterator[tuple[str, psutil.Process]]:
-    process = subprocess.Popen(command, env=os.environ | said, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while True:
-            try:
-                httpx2.get(f"{url}{path}", timeout=2.0).raise_for_status()
-                break
-            except httpx2.TransportError:
-                assert process.poll() is None, "the server does not start"
-                time.sleep(0.05)
-        yield url, psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait()
+    with served([sys.executable, "-c", ECHO, str(port)], port, "/openapi.json", {}) as echo:
+        yield echo
 
 
 if __name__ == "__main__":

@@ -6,9 +6,6 @@ Starts Postgres and the API by themselves, in a temporary folder; no worker, so 
 """
 
 import asyncio
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,9 +16,9 @@ import httpx2
 import psycopg
 from psycopg.types.json import Jsonb
 
+from perf.served import only_api
 from service import postgres
 from service.keys.bootstrap import bootstrap
-from service.local.ports import free_port
 
 COUNT = 200
 CLIENTS = (1, 8)
@@ -40,7 +37,7 @@ def main() -> None:
         keys = asyncio.run(bootstrap(database_url))
         inserts = inserts_a_second(database_url)
         print(f"bare INSERT and COMMIT of the same JSON, one connection: {inserts:7.0f} a second")
-        with only_api(database_url, Path(folder)) as url:
+        with only_api(database_url, Path(folder)) as (url, _):
             for clients in CLIENTS:
                 rate = asyncio.run(_submissions(url, keys.admin, clients))
                 print(
@@ -80,31 +77,6 @@ def only_postgres(folder: Path) -> Iterator[str]:
         yield postgres.start(folder)
     finally:
         postgres.stop(folder)
-
-
-@contextmanager
-def only_api(database_url: str, folder: Path) -> Iterator[str]:
-    """The API without workers; its URL."""
-    port = free_port()
-    environment = os.environ | {
-        "PACE_DATABASE_URL": database_url,
-        "PACE_STATE_DIR": str(folder),
-        "PACE_PORT": str(port),
-    }
-    process = subprocess.Popen([sys.executable, "-m", "service"], env=environment, stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while True:
-            try:
-                httpx2.get(f"{url}/healthz", timeout=2.0).raise_for_status()
-                break
-            except httpx2.TransportError:
-                assert process.poll() is None, "the API does not start"
-                time.sleep(0.05)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from typing import Any
 import httpx2
 
 from pace_core.spec import RESULTS_VERSION
-from perf.submissions import inserts_a_second, only_api, only_postgres
+from perf.served import only_api
+from perf.submissions import inserts_a_second, only_postgres
 from service.keys.bootstrap import Keys, bootstrap
 
 ROWS, SEEDS, PAGES = 10, 5, 20
@@ -119,7 +120,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, only_postgres(Path(folder) / "postgres") as database_url:
         keys = asyncio.run(bootstrap(database_url))
         print(f"bare INSERT and COMMIT of 950 jobs' JSON:    {950 / inserts_a_second(database_url):8.3f} s")
-        with only_api(database_url, Path(folder)) as url:
+        with only_api(database_url, Path(folder)) as (url, _):
             asyncio.run(measure(url, keys))
 
 

@@ -41,10 +41,10 @@ class AddedLayer(ResidualLinear):
         return F.linear(x, lowered(self.weight), self.merged_bias()) + self.low_rank.product(self.dropout(x))
 
     def noised(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" or not self.low_rank.whole:
+        if x.device.type == "cpu" or x.dim() < 3 or not self.low_rank.whole:
             return super().noised(x)
         # One batched product onto the base: each row has its own z ⊙ B, and beside it z ⊙ db for an input of one.
-        z = self.noise(x.new_empty(()).expand(*x.shape[:-1], self.out_features)).flatten(1)
+        z = self.output_noise(x).flatten(1)
         down, up = self.low_rank.pair()
         unused = -(len(down) + 1) % 8  # a GPU multiplies sizes that are no multiple of 8 several times slower
         bias = self.delta_bias()

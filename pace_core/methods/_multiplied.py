@@ -46,8 +46,7 @@ class MultipliedLayer(ResidualLinear):
         return F.linear(x, torch.addcmul(weight, weight, self.low_rank.matrix()), self.merged_bias())
 
     def noised(self, x: Tensor) -> Tensor:
-        outputs = x.new_empty(()).expand(*x.shape[:-1], self.out_features)
-        z = self.noise(outputs)
+        z = self.output_noise(x)
         drops = self.training and self.dropout.p > 0
         one_row_a_sample = x.dim() == 3 and len(z) == len(x)
         if not one_row_a_sample or drops or (x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):

@@ -147,6 +147,10 @@ class ResidualLinear(Residual):
         assert bias is not None, "a method changes the weight or the bias"
         return bias.expand(x.shape[0], *[1] * (x.dim() - 2), -1)
 
+    def output_noise(self, x: Tensor) -> Tensor:
+        """Draws z for the outputs of x, (rows, 1, …, out), without computing them."""
+        return self.noise(x.new_empty(()).expand(*x.shape[:-1], self.out_features))
+
     def merged(self) -> tuple[Tensor, Tensor | None]:
         """Returns weight and bias of the one ordinary layer that computes base(x) + delta(x)."""
         weight = self.delta_weight()

@@ -12,6 +12,7 @@ from service.clusters.fit import seen_slots
 from service.db import Database, Transaction
 from service.events.log import count_deletion
 from service.jobs.files import delete_files
+from service.jobs.idempotency import made_once
 from service.jobs.needs import Needs
 from service.jobs.queries import JobFilters, attempts, find, page
 from service.jobs.schemas import (
@@ -23,7 +24,7 @@ from service.jobs.schemas import (
     TrackingLink,
     Validated,
 )
-from service.jobs.submission import earlier_answer, keep_answer, new_job, resolve, start_of, submit
+from service.jobs.submission import new_job, resolve, start_of, submit
 from service.jobs.tables import DeletedJob, Job
 from service.jobs.views import view, views
 from service.keys.auth import Reader, Tracking, User, still_valid
@@ -71,22 +72,13 @@ async def post_job(
             notices=notices(spec.json_dict(), row, catalogue),
         )
         return JSONResponse(answer.model_dump(mode="json"))
-    if idempotency_key is not None:
-        earlier = await earlier_answer(session, caller, "POST /v1/jobs", idempotency_key, await request.json())
-        if earlier:
-            status, content = earlier
-            return _made(content, status, replayed=True)
-    job = await submit(session, body, caller, catalogue, state.settings)
-    log.record(session, request, caller, "job.submit", job.id, job.project, priority=job.priority)
-    content = (await view(session, job, state.settings, catalogue)).model_dump(mode="json")
-    if idempotency_key is not None:
-        await keep_answer(session, caller, "POST /v1/jobs", idempotency_key, 202, content)
-    return _made(content, 202, replayed=False)
 
+    async def made() -> dict[str, Any]:
+        job = await submit(session, body, caller, catalogue, state.settings)
+        log.record(session, request, caller, "job.submit", job.id, job.project, priority=job.priority)
+        return (await view(session, job, state.settings, catalogue)).model_dump(mode="json")
 
-def _made(content: dict[str, Any], status: int, replayed: bool) -> Response:
-    headers = {"Location": f"/v1/jobs/{content['id']}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
-    return JSONResponse(content, status, headers=headers)
+    return await made_once(request, session, caller, "/v1/jobs", idempotency_key, made)
 
 
 @router.get("", summary="List jobs, newest first")

@@ -1,10 +1,7 @@
 """From a JobRequest to a queued job."""
 
-import hashlib
-import json
 from typing import Any
 
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import (
@@ -23,11 +20,11 @@ from service.ids import new_id
 from service.jobs import ledger
 from service.jobs.needs import Needs
 from service.jobs.schemas import JobRequest
-from service.jobs.tables import IdempotencyKey, Job
+from service.jobs.tables import Job
 from service.keys.auth import Caller
 from service.keys.roles import Role
 from service.limits.queries import check_priority, check_room, check_tags
-from service.problems import Invalid, KeyReused
+from service.problems import Invalid
 from service.projects.queries import open_project
 from service.projects.tables import Project
 from service.settings import Settings
@@ -168,39 +165,3 @@ async def project_of(session: AsyncSession, asked: str | None, caller: Caller) -
         message = f"this key has no project {name!r}; leave the field out for {caller.project!r}"
         raise Invalid("the request has faults", [Fault(pointer="/project", code="unknown_name", message=message)])
     return await open_project(session, name, "/project")
-
-
-async def earlier_answer(
-    session: AsyncSession, caller: Caller, route: str, key: str, body: Any
-) -> tuple[int, dict[str, Any]] | None:
-    """Status and answer that this Idempotency-Key got before; None where it is new, which it then no longer is.
-
-    Call `keep_answer` in the same transaction. A second request with the key waits here for the first one's commit.
-    Raises KeyReused where it came with another body.
-    """
-    body_hash = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    row: dict[str, Any] = {
-        "api_key": caller.key_id,
-        "route": route,
-        "key": key,
-        "body_hash": body_hash,
-        "status": 0,
-        "answer": {},
-    }
-    taken = await session.execute(
-        insert(IdempotencyKey).values(**row).on_conflict_do_nothing().returning(IdempotencyKey.key)
-    )
-    if taken.first() is not None:
-        return None
-    stored = await session.get_one(IdempotencyKey, (caller.key_id, route, key))
-    if stored.body_hash != body_hash:
-        raise KeyReused(f"Idempotency-Key {key!r} was used for another request; use a new key for a new request")
-    return stored.status, stored.answer
-
-
-async def keep_answer(
-    session: AsyncSession, caller: Caller, route: str, key: str, status: int, answer: dict[str, Any]
-) -> None:
-    """Keeps the answer for when the request comes again."""
-    stored = await session.get_one(IdempotencyKey, (caller.key_id, route, key))
-    stored.status, stored.answer = status, answer

@@ -4,7 +4,6 @@ import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import JSONResponse
 from sqlalchemy import func, select, update
 
 from pace_core.spec import State
@@ -12,7 +11,8 @@ from service.audit import log
 from service.clusters.fit import seen_slots
 from service.db import Database, Transaction
 from service.jobs import ledger
-from service.jobs.submission import again, earlier_answer, keep_answer
+from service.jobs.idempotency import made_once
+from service.jobs.submission import again
 from service.jobs.tables import Job
 from service.keys.auth import Reader, User, Worker, cluster_of, still_valid
 from service.limits.queries import check_room
@@ -42,7 +42,6 @@ from service.suites.queries import find as find_suite
 from service.wake import Wakes
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
-_ROUTE = "POST /v1/studies"
 _ANEW: dict[str, Any] = {
     "searched_at": None,
     "failed": None,
@@ -66,21 +65,13 @@ async def post_study(
     The search runs as soon as a worker's driver takes it; every trial is a job of its own.
     """
     state = request.app.state
-    if idempotency_key is not None:
-        earlier = await earlier_answer(session, caller, _ROUTE, idempotency_key, await request.json())
-        if earlier:
-            return _made(earlier[1], replayed=True)
-    study = await submission.submit(session, body, caller, state.catalogue(), state.settings)
-    log.record(session, request, caller, "study.submit", study.id, study.project, trials=study.trials)
-    content = (await view(session, study)).model_dump(mode="json")
-    if idempotency_key is not None:
-        await keep_answer(session, caller, _ROUTE, idempotency_key, 202, content)
-    return _made(content, replayed=False)
 
+    async def made() -> dict[str, Any]:
+        study = await submission.submit(session, body, caller, state.catalogue(), state.settings)
+        log.record(session, request, caller, "study.submit", study.id, study.project, trials=study.trials)
+        return (await view(session, study)).model_dump(mode="json")
 
-def _made(content: dict[str, Any], replayed: bool) -> Response:
-    headers = {"Location": f"/v1/studies/{content['id']}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
-    return JSONResponse(content, 202, headers=headers)
+    return await made_once(request, session, caller, "/v1/studies", idempotency_key, made)
 
 
 @router.get("", summary="List studies, newest first")

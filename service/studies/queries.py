@@ -7,10 +7,11 @@ from typing import Any, Literal
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import Fault, State
+from pace_core.spec import State
 from service.jobs.tables import Job
 from service.keys.auth import Caller
-from service.problems import Invalid, NotFound
+from service.paging import newest_first
+from service.problems import NotFound
 from service.studies.schemas import RungView, StudyRequest, StudyView, TrialView, sort_key
 from service.studies.space import rungs_of
 from service.studies.tables import Rung, Study, Trial
@@ -32,16 +33,10 @@ async def page(
     session: AsyncSession, caller: Caller, limit: int, after: str | None
 ) -> tuple[Sequence[Study], str | None]:
     """Returns one page of studies, newest first, and the cursor of the next one."""
-    query = select(Study).order_by(Study.id.desc()).limit(limit + 1)
+    query = select(Study)
     if caller.bounded:
         query = query.where(Study.project == caller.project)
-    if after is not None:
-        if not after.startswith("study_"):
-            message = "is no cursor of this list; start again without it"
-            raise Invalid("the request has faults", [Fault(pointer="?after", code="out_of_range", message=message)])
-        query = query.where(Study.id < after)
-    found = (await session.execute(query)).scalars().all()
-    return found[:limit], found[limit - 1].id if len(found) > limit else None
+    return await newest_first(session, query, Study.id, "study", limit, after)
 
 
 async def trials(session: AsyncSession, study: Study) -> list[TrialView]:

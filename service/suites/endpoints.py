@@ -10,8 +10,8 @@ from sqlalchemy import func
 from pace_core.spec import Catalogue
 from service.audit import log
 from service.db import Transaction
+from service.jobs.idempotency import made_once
 from service.jobs.schemas import TrackingLink
-from service.jobs.submission import earlier_answer, keep_answer
 from service.keys.auth import Reader, Tracking, User
 from service.suites import submission
 from service.suites.forms import FORMS
@@ -22,7 +22,6 @@ from service.suites.schemas import SuiteExtension, SuitePage, SuitePlan, SuiteRe
 from service.suites.tables import Suite
 
 router = APIRouter(prefix="/v1/suites", tags=["suites"])
-_ROUTE = "POST /v1/suites"
 
 
 @router.post(
@@ -50,22 +49,14 @@ async def post_suite(
     if validate_only:
         said = await submission.planned(session, whole, caller, state.catalogue(), state.settings)
         return JSONResponse(said.model_dump(mode="json"))
-    if idempotency_key is not None:
-        earlier = await earlier_answer(session, caller, _ROUTE, idempotency_key, await request.json())
-        if earlier:
-            return _made(earlier[1], replayed=True)
-    suite = await submission.submit(session, whole, caller, state.catalogue(), state.settings)
-    said = {"runs": len(whole.runs), "priority": body.priority}
-    log.record(session, request, caller, "suite.submit", suite.id, suite.project, **said)
-    content = (await _view(session, suite)).model_dump(mode="json")
-    if idempotency_key is not None:
-        await keep_answer(session, caller, _ROUTE, idempotency_key, 202, content)
-    return _made(content, replayed=False)
 
+    async def made() -> dict[str, Any]:
+        suite = await submission.submit(session, whole, caller, state.catalogue(), state.settings)
+        said = {"runs": len(whole.runs), "priority": body.priority}
+        log.record(session, request, caller, "suite.submit", suite.id, suite.project, **said)
+        return (await _view(session, suite)).model_dump(mode="json")
 
-def _made(content: dict[str, Any], replayed: bool) -> Response:
-    headers = {"Location": f"/v1/suites/{content['id']}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
-    return JSONResponse(content, 202, headers=headers)
+    return await made_once(request, session, caller, "/v1/suites", idempotency_key, made)
 
 
 @router.get("", summary="List suites, newest first")

@@ -6,10 +6,11 @@ from typing import Any, Literal
 from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import ENDED, LEASED, Fault, State
+from pace_core.spec import ENDED, LEASED, State
 from service.jobs.tables import Job
 from service.keys.auth import Caller
-from service.problems import Invalid, NotFound
+from service.paging import newest_first
+from service.problems import NotFound
 from service.suites.schemas import SuiteView
 from service.suites.tables import Suite, SuiteRun
 
@@ -28,18 +29,12 @@ async def page(
     session: AsyncSession, caller: Caller, limit: int, after: str | None, job: str | None
 ) -> tuple[Sequence[Suite], str | None]:
     """Returns one page of suites, newest first, and the cursor of the next one."""
-    query = select(Suite).order_by(Suite.id.desc()).limit(limit + 1)
+    query = select(Suite)
     if caller.bounded:
         query = query.where(Suite.project == caller.project)
     if job is not None:
         query = query.where(Suite.id.in_(select(SuiteRun.suite).where(SuiteRun.job == job)))
-    if after is not None:
-        if not after.startswith("suite_"):
-            message = "is no cursor of this list; start again without it"
-            raise Invalid("the request has faults", [Fault(pointer="?after", code="out_of_range", message=message)])
-        query = query.where(Suite.id < after)
-    found = (await session.execute(query)).scalars().all()
-    return found[:limit], found[limit - 1].id if len(found) > limit else None
+    return await newest_first(session, query, Suite.id, "suite", limit, after)
 
 
 async def views(session: AsyncSession, suites: Sequence[Suite]) -> list[SuiteView]:

@@ -1,13 +1,11 @@
 """`pace study`: searches over a job's fields, which end with the table of their best."""
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 import yaml
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pace_core.spec.spec_file import parse_yaml, read_spec_file
 from service.client import Client, StudyExtension, StudyRequest, StudyView, TrialView
@@ -31,10 +29,9 @@ from service.client.cli.output import (
 from service.client.cli.submit import chosen_recipe, pair, parse_overrides
 from service.client.cli.suite import parsed
 from service.client.cli.sweep import seeds_of
+from service.client.cli.waiting import Standing, wait_with_bar
 from service.studies.schemas import Scheduler, Search, sort_key
 
-_LOOK_S = 1.0
-_TELL_EVERY_S = 10.0
 _SHOWN = 10
 app = typer.Typer(help="Searches over a job's fields, by Ray Tune.", no_args_is_help=True)
 
@@ -217,32 +214,20 @@ def _is_number(text: str) -> bool:
 
 
 def _watch(client: Client, study: StudyView) -> StudyView:
-    console = out()
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[best]}"),
-        console=console,
-        disable=not console.is_terminal,
+    """Waits until the study has ended; Ctrl-C ends the waiting alone."""
+    return wait_with_bar(
+        study,
+        lambda: client.studies.get(study.id),
+        lambda found: found.state in ("queued", "running"),
+        _standing,
+        unit="trials",
+        goes_on=f"the study goes on without you: pace study show {study.id} --wait",
     )
-    told, said = 0.0, -1
-    try:
-        with bars:
-            bar = bars.add_task("trials", total=study.trials, completed=_done(study), best="")
-            while study.state in ("queued", "running"):
-                time.sleep(_LOOK_S)
-                study = client.studies.get(study.id)
-                best = f"best {100 * study.best.value:.1f}" if study.best and study.best.value is not None else ""
-                bars.update(bar, completed=_done(study), total=study.trials, best=best)
-                if bars.disable and _done(study) != said and time.monotonic() - told > _TELL_EVERY_S:
-                    told, said = time.monotonic(), _done(study)
-                    console.print(f"{said} of {study.trials} trials ended; {best}".rstrip("; "))
-    except KeyboardInterrupt:
-        print_text(f"the study goes on without you: pace study show {study.id} --wait")
-        raise typer.Exit(130) from None
-    return study
+
+
+def _standing(study: StudyView) -> Standing:
+    best = f"best {100 * study.best.value:.1f}" if study.best and study.best.value is not None else ""
+    return Standing(_done(study), study.trials, best)
 
 
 def _print(client: Client, study: StudyView) -> None:

@@ -1,13 +1,11 @@
 """`pace suite`: rows × tasks × seeds as one submission, which ends with its table."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 import typer
 from pydantic import BaseModel, ValidationError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pace_core.spec.errors import Fault, SpecError
 from pace_core.spec.spec_file import read_spec_file
@@ -34,12 +32,11 @@ from service.client.cli.output import (
 )
 from service.client.cli.submit import parse_overrides
 from service.client.cli.sweep import seeds_of
+from service.client.cli.waiting import Standing, wait_with_bar
 from service.client.comparison import Phase
 from service.suites.forms import said_of
 
 T = TypeVar("T", bound=BaseModel)
-_LOOK_S = 1.0
-_TELL_EVERY_S = 10.0
 _SHOWN = 12  # refusals of a plan
 app = typer.Typer(help="Whole tables as one submission: rows × tasks × seeds.", no_args_is_help=True)
 
@@ -233,33 +230,19 @@ def _to_the_table(client: Client, suite: SuiteView) -> None:
 
 def _watch(client: Client, suite: SuiteView) -> SuiteView:
     """Waits until all jobs have ended; Ctrl-C ends the waiting alone."""
-    console = out()
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-        console=console,
-        disable=not console.is_terminal,
+    return wait_with_bar(
+        suite,
+        lambda: client.suites.get(suite.id),
+        lambda found: found.state in ("queued", "running", "paused"),
+        _standing,
+        unit="runs",
+        goes_on=f"the suite goes on without you: pace suite show {suite.id} --wait",
     )
-    told, said = 0.0, -1
-    try:
-        with bars:
-            bar = bars.add_task("runs", total=suite.runs, completed=_ended(suite), left="")
-            while suite.state in ("queued", "running", "paused"):
-                time.sleep(_LOOK_S)
-                suite = client.suites.get(suite.id)
-                done = _ended(suite)
-                left = "" if suite.minutes_left is None else f"{duration(60 * suite.minutes_left)} of one slot left"
-                bars.update(bar, completed=done, total=suite.runs, left=left)
-                if bars.disable and done != said and time.monotonic() - told > _TELL_EVERY_S:
-                    told, said = time.monotonic(), done
-                    console.print(f"{done} of {suite.runs} runs ended; {left}".rstrip("; "))
-    except KeyboardInterrupt:
-        print_text(f"the suite goes on without you: pace suite show {suite.id} --wait")
-        raise typer.Exit(130) from None
-    return suite
+
+
+def _standing(suite: SuiteView) -> Standing:
+    left = "" if suite.minutes_left is None else f"{duration(60 * suite.minutes_left)} of one slot left"
+    return Standing(_ended(suite), suite.runs, left)
 
 
 def _print(suite: SuiteView, board: SuiteTable) -> None:
