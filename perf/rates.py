@@ -140,7 +140,7 @@ async def _burst(url: str, key: str) -> None:
 
 
 async def _waiters(url: str, key: str, process: psutil.Process) -> None:
-    async with _http(url, key, connections=WAITERS) as http:
+    async with _http(url, key, connections=WAITERS + 1) as http:  # one is to end the job
         job = (await http.post("/v1/jobs", json=JOB)).json()["id"]
         waits = [asyncio.create_task(http.get(f"/v1/jobs/{job}?wait=60")) for _ in range(WAITERS)]
         await asyncio.sleep(5)  # all of them have looked once
