@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 UV = $(BIN)/uv
 READY = .venv/.ready
+BOTH_CORES = -n 2 --dist loadgroup --no-loadscope-reorder # tests/conftest.py says what goes together
 
 .PHONY: demo up down test test-slow chaos lint perf compare methods defaults theory catalogue backbone backbone-table lock clean
 
@@ -18,7 +19,7 @@ down: ## stop what `make demo` or `pace up --detach` started
 	@[ ! -x $(BIN)/pace ] || $(BIN)/pace down
 
 test: $(READY) ## the product's description, checked: under ten minutes on two cores
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(BOTH_CORES)
 
 test-slow: $(READY) ## the long ones
 	$(BIN)/python -m pytest -m slow

@@ -14,6 +14,18 @@ from tests.stack import Stack
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives a core whole files, which set up once what they share, and all tests of the started stack."""
+    items.sort(key=lambda item: not _on_stack(item))  # the longest group comes first
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("stack" if _on_stack(item) else str(item.path)))
+
+
+def _on_stack(item: pytest.Item) -> bool:
+    return "stack" in getattr(item, "fixturenames", ())
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Started as by `pace up --detach`, with two slots; stopped as by `pace down`."""

@@ -81,8 +81,8 @@ def fill_from_hub(model: nn.Module, name: str, image_size: int | None) -> str:
     except Exception as error:  # no network, no such repository, a broken download: each library has its own errors
         message = f"backbone.weights: the hub's weights of {name} could not be loaded: {_first_line(error)}"
         raise RunError("weights_missing", f"{message}; {_CURE}") from error
-    own = model.state_dict()
-    model.load_state_dict({key: value for key, value in source.state_dict().items() if key in own})
+    expected = model.state_dict()
+    model.load_state_dict({key: value for key, value in source.state_dict().items() if key in expected})
     return hash_of(model.state_dict())
 
 
@@ -128,14 +128,14 @@ def _translated(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     }
     translated = _FILTERS[type(model).__module__](headless, model)
     kept = {key: value for key, value in translated.items() if not key.startswith(_CLASSIFIERS)}
-    own = model.state_dict()
+    expected = model.state_dict()
     faults = [
-        f"{key} is {tuple(kept[key].shape)}, not {tuple(own[key].shape)}"
-        for key in own
-        if key in kept and kept[key].shape != own[key].shape
+        f"{key} is {tuple(kept[key].shape)}, not {tuple(expected[key].shape)}"
+        for key in expected
+        if key in kept and kept[key].shape != expected[key].shape
     ]
-    faults += [f"{key} is missing" for key in own if key not in kept]
-    faults += [f"{shown(key, 100)} is not of this network" for key in kept if key not in own]
+    faults += [f"{key} is missing" for key in expected if key not in kept]
+    faults += [f"{shown(key, 100)} is not of this network" for key in kept if key not in expected]
     if faults:
         more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise ValueError(", ".join(faults[:_SHOWN]) + more)

@@ -48,8 +48,8 @@ def build(name: str, image_size: int | None, drop_path: float) -> Any:
     sizes = size_argument(image_size)
     try:
         if name == mini.NAME:
-            own = {**mini.ARCHITECTURE, **sizes}
-            model: Any = VisionTransformer(**own, num_classes=0, drop_path_rate=drop_path)
+            architecture = {**mini.ARCHITECTURE, **sizes}
+            model: Any = VisionTransformer(**architecture, num_classes=0, drop_path_rate=drop_path)
         else:
             model = timm.create_model(name, num_classes=0, drop_path_rate=drop_path, **sizes)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:  # such as a size that it has no windows for

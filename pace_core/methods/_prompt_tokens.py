@@ -5,10 +5,21 @@ from functools import partial
 from typing import Any
 
 import torch
+from pydantic import Field
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from pace_core.network.residual import Switched
+from pace_core.spec import ParamsModel
+
+
+class PromptParams(ParamsModel):
+    """What VPT's two forms are given."""
+
+    prompts: int = Field(default=10, ge=1)
+    """Number of prompts before a block; the paper tries 1, 5, 10, 50, 100 and 200."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the prompts' entries dropped in training."""
 
 
 class PromptTokens(Switched):

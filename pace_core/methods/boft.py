@@ -5,7 +5,6 @@ asked for, and it forms each factor as a matrix of the input's size.
 """
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -37,14 +36,8 @@ class Layer(ResidualLinear):
         self.entries = nn.Parameter(torch.zeros(params.factors, blocks, self.size * (self.size - 1) // 2))
         self.scale = nn.Parameter(torch.zeros(self.out_features))
 
-    def turned(self, x: Tensor) -> Tensor:
-        """Rotates an input of shape (…, in), the last factor first."""
-        for number in reversed(range(len(self.entries))):
-            order = exchange(self.in_features, self.size, number, x.device)
-            x = turned(x[..., order.argsort()], self._rotations(number))[..., order]
-        return x
-
     def delta_weight(self) -> Tensor:
+        # a weight has fewer rows than a batch has tokens, so it is what is rotated, not the layer's input
         rotated = self.weight
         for number in range(len(self.entries)):  # the transposed product: the first factor first
             order = exchange(self.in_features, self.size, number, rotated.device)
@@ -54,18 +47,6 @@ class Layer(ResidualLinear):
 
     def delta_bias(self) -> None:
         return None
-
-    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        before = F.linear(x, self.weight)
-        base = before if self.bias is None else before + self.bias
-        return base, (1 + self.scale) * F.linear(self.turned(x), self.weight) - before
-
-    def delta(self, x: Tensor) -> Tensor:
-        return self.parts(x)[1]
-
-    def plain(self, x: Tensor) -> Tensor:
-        product = (1 + self.scale) * F.linear(self.turned(x), self.weight)
-        return product if self.bias is None else product + self.bias
 
     def _rotations(self, number: int) -> Tensor:
         return cayley(skew(self.entries[number], self.size))

@@ -7,7 +7,6 @@ the bound as a number that leaves nothing to train; the rotation is a few lines.
 import math
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -54,16 +53,11 @@ class Layer(ResidualLinear):
         return cayley(skew(self.entries + (inside - self.entries).detach(), self.size))
 
     def delta_weight(self) -> Tensor:
+        # a weight has fewer rows than a batch has tokens, so it is what is rotated, not the layer's input
         return turned(self.weight, self.rotations().transpose(1, 2)) - self.weight
 
     def delta_bias(self) -> None:
         return None
-
-    def delta(self, x: Tensor) -> Tensor:
-        return F.linear(turned(x, self.rotations()) - x, self.weight)
-
-    def plain(self, x: Tensor) -> Tensor:
-        return F.linear(turned(x, self.rotations()), self.weight, self.bias)
 
 
 def divisor(number: int, at_most: int) -> int:

@@ -109,10 +109,13 @@ class Space:
         def draw(form: str, forms: tuple[str, ...]) -> str:
             return rng.choice(forms) if rng.random() < self.mutation_rate else form
 
-        return {name: [draw(*pair) for pair in zip(own, CHOICES, strict=True)] for name, own in parent.items()}
+        return {name: [draw(*pair) for pair in zip(chosen, CHOICES, strict=True)] for name, chosen in parent.items()}
 
     def crossed(self, first: Architecture, second: Architecture, rng: random.Random) -> Architecture:
-        return {name: [rng.choice(pair) for pair in zip(own, second[name], strict=True)] for name, own in first.items()}
+        return {
+            name: [rng.choice(pair) for pair in zip(chosen, second[name], strict=True)]
+            for name, chosen in first.items()
+        }
 
     def num_parameters(self, architecture: Architecture) -> int:
         return sum(

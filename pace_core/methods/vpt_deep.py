@@ -6,15 +6,12 @@ from timm.models.vision_transformer import VisionTransformer
 
 from pace_core.methods._inject import freeze
 from pace_core.methods._method import Method
-from pace_core.methods._prompt_tokens import PromptTokens, prompt, uniform_tokens
-from pace_core.spec import ParamsModel
+from pace_core.methods._prompt_tokens import PromptParams, PromptTokens, prompt, uniform_tokens
 
 
-class Params(ParamsModel):
+class Params(PromptParams):
     """[class token; P_i; patches] into block i."""
 
-    prompts: int = Field(default=10, ge=1)
-    """Number of prompts a block; the paper tries 1, 5, 10, 50, 100 and 200."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the prompts' entries dropped in training."""
 

@@ -1,22 +1,15 @@
 """VPT-Shallow: prompts join the tokens before the first block and go through all of them."""
 
 import torch
-from pydantic import Field
 from timm.models.vision_transformer import VisionTransformer
 
 from pace_core.methods._inject import freeze
 from pace_core.methods._method import Method
-from pace_core.methods._prompt_tokens import PromptTokens, prompt, uniform_tokens
-from pace_core.spec import ParamsModel
+from pace_core.methods._prompt_tokens import PromptParams, PromptTokens, prompt, uniform_tokens
 
 
-class Params(ParamsModel):
+class Params(PromptParams):
     """[class token; P; patches] into block 1."""
-
-    prompts: int = Field(default=10, ge=1)
-    """Number of prompts; the paper tries 1, 5, 10, 50, 100 and 200."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the prompts' entries dropped in training."""
 
 
 def adapt(model: VisionTransformer, params: Params, rng: torch.Generator) -> None:

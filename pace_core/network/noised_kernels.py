@@ -76,8 +76,8 @@ def _product(
         change = tl.load(delta + at + begin, mask=inside[:, None], other=0.0)
         if BY_DEPTH:
             scale = tl.load(z + row * depth + begin + step)[None, :]
-        own = tl.fma(change, tl.broadcast_to(scale, CHANNELS, DEPTH), base)  # rounded once
-        sums = tl.dot(own, tl.load(x + from_x + begin, mask=there[None, :], other=0.0), sums)
+        noised_weight = tl.fma(change, tl.broadcast_to(scale, CHANNELS, DEPTH), base)  # rounded once
+        sums = tl.dot(noised_weight, tl.load(x + from_x + begin, mask=there[None, :], other=0.0), sums)
     if not BY_DEPTH:
         sums += tl.load(bias + row * out + channel, mask=inside, other=0.0)[:, None].to(tl.float32)
     into = y + token[None, :] * out + channel[:, None]

@@ -58,18 +58,18 @@ class NoisedProduct(torch.autograd.Function):
 
 
 def _by_row(x: Tensor, weight: Tensor, bias: Tensor, delta: Tensor, z: Tensor) -> Tensor:
-    y, own = x.new_empty(*x.shape[:2], len(weight)), torch.empty_like(weight)
+    y, noised_weight = x.new_empty(*x.shape[:2], len(weight)), torch.empty_like(weight)
     for row in range(len(x)):
-        torch.addcmul(weight, z[row, :, None], delta, out=own)
-        torch.addmm(bias[row], x[row], own.t(), out=y[row])
+        torch.addcmul(weight, z[row, :, None], delta, out=noised_weight)
+        torch.addmm(bias[row], x[row], noised_weight.t(), out=y[row])
     return y
 
 
 def _back_by_row(grad: Tensor, weight: Tensor, delta: Tensor, z: Tensor) -> Tensor:
-    grad_x, own = grad.new_empty(*grad.shape[:2], weight.shape[1]), torch.empty_like(weight)
+    grad_x, noised_weight = grad.new_empty(*grad.shape[:2], weight.shape[1]), torch.empty_like(weight)
     for row in range(len(grad)):
-        torch.addcmul(weight, z[row, :, None], delta, out=own)
-        torch.mm(grad[row], own, out=grad_x[row])
+        torch.addcmul(weight, z[row, :, None], delta, out=noised_weight)
+        torch.mm(grad[row], noised_weight, out=grad_x[row])
     return grad_x
 
 

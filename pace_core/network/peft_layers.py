@@ -41,7 +41,8 @@ class PeftHead(Noised):
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         logits = cast(Any, super()).forward(*args, **kwargs)
-        return self.perturb(logits) if self.noisy else logits
+        noise = self.active_noise
+        return logits if noise is None else noise.perturb(logits)
 
 
 def follow_layers(model: nn.Module) -> list[BaseTunerLayer]:

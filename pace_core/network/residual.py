@@ -2,62 +2,35 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pace_core.network.layer_noise import LayerNoise
 from pace_core.network.lowered import lowered
-from pace_core.noise import Pass
-
-NoiseKind = Literal["multiplicative", "additive", "dropout"]
 
 
 class Noised(nn.Module):
-    """Base class for modules whose output takes noise, by default the factor z = 1 + sigma · eps (PACE, eq. 11)."""
+    """Base class for modules whose output takes noise."""
 
-    sigma = 0.0
-    current: Pass | None = None
-    kind: NoiseKind = "multiplicative"
-    perturbs_output = False
-    """Whether the noise is applied to the whole output, the pretrained part included."""
+    layer_noise: LayerNoise | None = None
+    """What a regularizer puts on this layer; without it the layer is never perturbed."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
 
     @property
-    def noisy(self) -> bool:
-        """Whether the current pass perturbs this module."""
-        return self.sigma > 0 and self.current is not None and self.current.noisy
+    def active_noise(self) -> LayerNoise | None:
+        """The layer's noise where the current pass draws any."""
+        noise = self.layer_noise
+        return noise if noise is not None and noise.current.noisy else None
 
     def noise(self, delta: Tensor) -> Tensor:
-        """Draws the factor z for the adapter's output: one value per sample and channel, shared by the sample's tokens.
-
-        delta: (rows, …, channels), with one or more rows per sample (a Swin's windows are rows). z is Gaussian, or
-        for dropout 0 or 1 / q with q = 1 / (1 + sigma²), which has the same mean and std.
-        """
-        assert self.current is not None
-        if self.kind == "dropout":
-            probability = 1 / (1 + self.sigma**2)
-            mask = self.current.channel_mask(self.name, delta.shape[-1], probability, delta)
-            return self._by_row(mask, delta) / probability
-        return 1 + self.sigma * self._by_row(self.current.normal(self.name, delta.shape[-1], delta), delta)
-
-    def perturb(self, output: Tensor) -> Tensor:
-        """Applies noise to the whole output: z ⊙ output, or output + sigma · eps for additive noise."""
-        if self.kind != "additive":
-            return self.noise(output) * output
-        assert self.current is not None
-        return output + self.sigma * self._by_row(self.current.normal(self.name, output.shape[-1], output), output)
-
-    @staticmethod
-    def _by_row(draws: Tensor, output: Tensor) -> Tensor:
-        """Repeats and reshapes draws (samples, channels) so that they broadcast over the output's rows."""
-        if output.shape[0] != draws.shape[0]:
-            draws = draws.repeat_interleave(output.shape[0] // draws.shape[0], dim=0)
-        return draws.view(draws.shape[0], *[1] * (output.dim() - 2), draws.shape[1])
+        """Draws the factor z for the adapter's output; a layer whose output stands for other channels overrides it."""
+        assert self.layer_noise is not None, f"{self.name} has no noise"
+        return self.layer_noise.factor(delta)
 
 
 class Switched(nn.Module):
@@ -103,9 +76,10 @@ class Residual(Noised, Switched):
     def forward(self, x: Tensor) -> Tensor:
         if self.pretrained:
             return self.base(x)
-        if not self.noisy:
+        noise = self.active_noise
+        if noise is None:
             return self.plain(x)
-        return self.perturb(self.plain(x)) if self.perturbs_output else self.noised(x)
+        return noise.perturb(self.plain(x)) if noise.perturbs_output else self.noised(x)
 
 
 class ResidualLinear(Residual):
@@ -184,7 +158,8 @@ class NoisedHead(Noised):
 
     def forward(self, x: Tensor) -> Tensor:
         logits = F.linear(x, self.weight, self.bias)
-        return self.perturb(logits) if self.noisy else logits
+        noise = self.active_noise
+        return logits if noise is None else noise.perturb(logits)
 
 
 def residuals(model: nn.Module) -> dict[str, Residual]:

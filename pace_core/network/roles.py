@@ -22,5 +22,5 @@ def put_before(module: nn.Module, role: type[nn.Module], **attributes: Any) -> N
 
 
 @cache
-def _joined(role: type[nn.Module], own: type[nn.Module]) -> type[nn.Module]:
-    return new_class(own.__name__, (role, own))
+def _joined(role: type[nn.Module], base: type[nn.Module]) -> type[nn.Module]:
+    return new_class(base.__name__, (role, base))

@@ -83,10 +83,10 @@ def _entries(modules: Iterable[nn.Module]) -> Entries:
     """(holder, key, value) of every attribute, and of every entry of a dictionary such as that of the hooks."""
     found: Entries = {}
     for module in modules:
-        own = vars(module)
-        for name, value in own.items():
+        attributes = vars(module)
+        for name, value in attributes.items():
             if not isinstance(value, dict):
-                found[id(own), name] = own, name, value
+                found[id(attributes), name] = attributes, name, value
             elif name not in ("_parameters", "_buffers"):
                 found |= {(id(value), key): (value, key, entry) for key, entry in value.items()}
     return found

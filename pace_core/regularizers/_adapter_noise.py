@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pace_core.network.layer_noise import LayerNoise
 from pace_core.network.parts import block_of, blocks_of, head_name, network_family
 from pace_core.network.residual import Noised, residuals
 from pace_core.network.roles import put_before
@@ -46,13 +47,11 @@ def sigma_by_layer(model: nn.Module, sigma: float, depth: Depth = "decreasing") 
 
 def attach_noise(model: nn.Module, current: Pass, params: NoiseParams) -> None:
     """Makes the model's adapted layers, its head, drop paths and dropouts follow `current`."""
+    whole = params.perturb == "output" or params.noise == "additive"  # to which part it is added is the same
     for name, std in sigma_by_layer(model, params.sigma, params.depth).items():
         layer = model.get_submodule(name)
         assert isinstance(layer, Noised)
-        layer.sigma, layer.current, layer.kind = std, current, params.noise
-        layer.perturbs_output = (
-            params.perturb == "output" or params.noise == "additive"
-        )  # to which part it is added is the same
+        layer.layer_noise = LayerNoise(layer.name, std, current, params.noise, whole) if std > 0 else None
     noised = [*blocks_of(model)[_skipped(model) :], head_name(model)]
     for name, module in model.named_modules():
         if type(module).__name__.endswith("DropPath"):  # timm's, and the copies of it in `transformers`

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pace_core.network.residual import NoiseKind
+from pace_core.network.layer_noise import NoiseKind
 from pace_core.spec import ParamsModel
 
 NOISE_NEEDS = frozenset({"delta"})

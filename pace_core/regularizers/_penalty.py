@@ -25,7 +25,7 @@ class GradientPenalty:
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels' backward passes cannot be differentiated
             logits = self._context.forward(self._batch.images[samples])
         loss = classification(logits, self._batch.labels[samples], len(self._batch))
-        own = torch.autograd.grad(loss, self._context.trained, create_graph=True, materialize_grads=True)
-        whole = self._whole or [gradient.detach() for gradient in own]
-        product = torch.stack([(a * b).sum() for a, b in zip(own, whole, strict=True)]).sum()
+        gradients = torch.autograd.grad(loss, self._context.trained, create_graph=True, materialize_grads=True)
+        whole = self._whole or [gradient.detach() for gradient in gradients]
+        product = torch.stack([(a * b).sum() for a, b in zip(gradients, whole, strict=True)]).sum()
         return loss, 2 * product - product.detach(), logits  # the value is g_s · g, the gradient 2 H_s g

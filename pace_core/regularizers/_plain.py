@@ -45,8 +45,8 @@ def batch_gradient(context: StepContext, batch: Batch) -> tuple[Tensor, Tensor, 
         for samples in slices(len(batch), context.micro_batch):
             outputs = context.forward(batch.images[samples])
             part = classification(outputs, batch.labels[samples], len(batch))
-            for whole, own in zip(gradient, torch.autograd.grad(part, trained, materialize_grads=True), strict=True):
-                whole += own
+            for total, share in zip(gradient, torch.autograd.grad(part, trained, materialize_grads=True), strict=True):
+                total += share
             loss = loss + part.detach()
             logits.append(outputs.detach())
     return loss, torch.cat(logits), gradient

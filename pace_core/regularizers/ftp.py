@@ -76,8 +76,8 @@ class Regularizer:
         self.radius -= _RATE * mean / (square.sqrt() + _EPS)
 
     def state_dict(self) -> dict[str, Tensor]:
-        own = {"radius": self.radius, "first": self.first, "second": self.second, "updates": self.updates}
-        return own | {f"free/{name}": value for name, value in self.free.items()}
+        statistics = {"radius": self.radius, "first": self.first, "second": self.second, "updates": self.updates}
+        return statistics | {f"free/{name}": value for name, value in self.free.items()}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

@@ -101,8 +101,8 @@ def _wanted(spec: dict[str, Any], recipe: Recipe, row: str, catalogue: Catalogue
     if recipe.row(row):
         raw = spec_of_recipe(recipe.name, row, spec["task"]["name"], {"task": task})
     else:
-        own = {"task": task, "method": spec["method"], "regularizer": spec["regularizer"]}
-        raw = merged(recipe.defaults, own)
+        sections = {"task": task, "method": spec["method"], "regularizer": spec["regularizer"]}
+        raw = merged(recipe.defaults, sections)
     try:
         return validate(raw, catalogue).json_dict()
     except SpecError:

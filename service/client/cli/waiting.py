@@ -48,7 +48,7 @@ def wait_with_bar(
         console=console,
         disable=not console.is_terminal,
     )
-    told, said = 0.0, -1
+    printed_at, printed = 0.0, -1
     try:
         with bars:
             now = standing(found)
@@ -58,8 +58,8 @@ def wait_with_bar(
                 found = look()
                 now = standing(found)
                 bars.update(bar, completed=now.done, total=now.total, beside=now.beside)
-                if bars.disable and now.done != said and time.monotonic() - told > _TELL_EVERY_S:
-                    told, said = time.monotonic(), now.done
+                if bars.disable and now.done != printed and time.monotonic() - printed_at > _TELL_EVERY_S:
+                    printed_at, printed = time.monotonic(), now.done
                     console.print(f"{now.done} of {now.total} {unit} ended; {now.beside}".rstrip("; "))
     except KeyboardInterrupt:
         print_text(goes_on)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from pace_core.methods.lora_mul_vpt_add import Params, adapt
+from pace_core.network.layer_noise import LayerNoise
 from pace_core.network.residual import ResidualLinear
 from pace_core.noise import Pass, SeededSource
 
@@ -29,13 +30,13 @@ def layer(bias: bool, **params: object) -> ResidualLinear:
         for parameter in made.parameters():
             if parameter.requires_grad:
                 parameter += 0.1 * torch.randn_like(parameter)
-    made.sigma, made.current = 0.8, Pass(SeededSource(0))
+    made.layer_noise = LayerNoise(made.name, 0.8, Pass(SeededSource(0)))
     return made
 
 
 def outcome(made: ResidualLinear, form: str) -> tuple[Tensor, ...]:
     x = torch.randn(4, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    with made.current.noised(3, 2, 2, slice(0, 2)):  # type: ignore[union-attr]
+    with made.layer_noise.current.noised(3, 2, 2, slice(0, 2)):  # type: ignore[union-attr]
         y = made(x) if form == "one product" else ResidualLinear.noised(made, x)
     trained = [parameter for parameter in made.parameters() if parameter.requires_grad]
     weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y)

@@ -84,7 +84,9 @@ def test_two_draws_are_the_network_run_twice_with_its_changes_multiplied(name: s
     model = stirred(adapted(name))
     current, step = Pass(SeededSource(7)), 3
     made = _pace(model, current)
-    sigmas = {layer: module.sigma for layer, module in residuals(model).items()}
+    sigmas = {
+        layer: noise.sigma if (noise := module.layer_noise) else 0.0 for layer, module in residuals(model).items()
+    }
     assert [sigma for layer, sigma in sigmas.items() if layer.startswith("blocks.0.")] == [0.0] * (len(sigmas) // 2)
     assert sigmas[next(layer for layer in sigmas if layer.startswith("blocks.1."))] == pytest.approx(0.6)
     with torch.no_grad(), current.noised(step, 4, 2, slice(0, 4)):
