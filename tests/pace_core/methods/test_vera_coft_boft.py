@@ -117,8 +117,11 @@ def test_cofts_blocks_are_as_many_as_asked_or_the_next_number_that_divides(input
 
 def test_a_boft_by_default_is_a_butterfly() -> None:
     """A channel reaches others outside its own block of the first factor."""
-    layer = residual_layers(ours(boft, {}))["blocks.0.attn.qkv"]
-    reached = (layer.turned(torch.eye(24, dtype=torch.float64)) != 0).sum(1)
+    base = nn.Linear(24, 24).double().requires_grad_(False)
+    base.weight.copy_(torch.eye(24))
+    layer = stirred(boft.Layer(base, "qkv", boft.Params()).double())
+    rotation, _ = layer.merged()
+    reached = (rotation != 0).sum(1)
     assert int(reached.min()) > boft.Params().block_size
 
 
