@@ -24,8 +24,8 @@ test: $(READY) ## the product's description, checked: under ten minutes on two c
 test-slow: $(READY) ## the long ones
 	$(BIN)/python -m pytest -m slow
 
-chaos: $(READY) ## kill -9 of every part at random moments while jobs run, SEEDS of them; nothing may be lost
-	$(BIN)/python -m tests.chaos --seeds $(or $(SEEDS),20)
+chaos: $(READY) ## kill, stop and mislead every part at random moments while jobs run; SEEDS=20 JOBS=200
+	$(BIN)/python -m tests.chaos --seeds $(or $(SEEDS),20) --jobs $(or $(JOBS),200)
 
 lint: $(READY) ## style, types, and which package may import which
 	$(BIN)/ruff check .

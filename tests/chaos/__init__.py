@@ -1,0 +1,1 @@
+"""Chaos: things happen to a stack while jobs run. `make chaos`."""
