@@ -119,8 +119,14 @@ def _spec(catalogue: Catalogue) -> dict[str, Any]:
 
 
 def _lifted(params: dict[str, Any], name: str, schemas: dict[str, Any]) -> dict[str, Any]:
-    """Parameters whose own definitions are schemas of the document, under their owner's name."""
+    """Parameters whose own definitions are schemas of the document, under their owner's name.
+
+    Without defaults that are objects: generators of clients drop a schema that has one.
+    """
     whole = json.loads(json.dumps(params).replace('"#/$defs/', f'"{_AT}{name}_'))
+    for parameter in whole.get("properties", {}).values():
+        if isinstance(parameter.get("default"), dict):
+            del parameter["default"]
     schemas |= {f"{name}_{key}": schema for key, schema in whole.pop("$defs", {}).items()}
     return whole
 

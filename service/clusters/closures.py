@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec.leases import Slot
-from service.clusters.schemas import Kind
+from service.clusters.schemas import ClosureKind
 from service.clusters.tables import Closure
 
 
@@ -20,14 +20,14 @@ class Closures:
     def of(self, cluster: str, slot: Slot) -> Closure | None:
         """Returns what keeps that slot from taking jobs: the cluster's closure, its node's or its own."""
         for node, name in (("", ""), (slot.node, ""), (slot.node, slot.name)):
-            for kind in Kind:
+            for kind in ClosureKind:
                 if found := self._by_place.get((cluster, node, name, kind)):
                     return found
         return None
 
     def of_cluster(self, cluster: str) -> Closure | None:
         """Returns what keeps the whole cluster from taking jobs."""
-        return self._by_place.get((cluster, "", "", Kind.DRAINED))
+        return self._by_place.get((cluster, "", "", ClosureKind.DRAINED))
 
 
 async def closures(session: AsyncSession, cluster: str | None = None) -> Closures:
@@ -41,7 +41,7 @@ async def closures(session: AsyncSession, cluster: str | None = None) -> Closure
 async def close(
     session: AsyncSession,
     place: tuple[str, str, str],
-    kind: Kind,
+    kind: ClosureKind,
     reason: str,
     *,
     owner: str = "",
@@ -60,15 +60,15 @@ async def end_quarantine(session: AsyncSession, place: tuple[str, str, str]) -> 
     cluster, node, slot = place
     of_it = (Closure.cluster == cluster, Closure.node == node, Closure.slot == slot)
     await session.execute(
-        update(Closure).where(*of_it, Closure.kind == Kind.QUARANTINED, _holds()).values(until=func.now())
+        update(Closure).where(*of_it, Closure.kind == ClosureKind.QUARANTINED, _holds()).values(until=func.now())
     )
 
 
 async def open_again(session: AsyncSession, place: tuple[str, str, str]) -> int:
     """Ends the drain of the place itself and every quarantine in it; how many closures that were."""
     cluster, node, slot = place
-    exactly = (Closure.kind == Kind.DRAINED) & (Closure.node == node) & (Closure.slot == slot)
-    quarantine = Closure.kind == Kind.QUARANTINED
+    exactly = (Closure.kind == ClosureKind.DRAINED) & (Closure.node == node) & (Closure.slot == slot)
+    quarantine = Closure.kind == ClosureKind.QUARANTINED
     if node:
         quarantine &= Closure.node == node
     if slot:

@@ -11,7 +11,7 @@ from service.audit import log
 from service.clusters.closures import Closures, close, closures, open_again
 from service.clusters.fit import there
 from service.clusters.joining import check_proof, join, leave
-from service.clusters.schemas import ClosureView, ClusterView, Drain, Kind, Place, SlotView
+from service.clusters.schemas import ClosureKind, ClosureView, ClusterView, Drain, Place, SlotView
 from service.clusters.tables import Cluster
 from service.db import Database, Transaction
 from service.health.tables import PartHeartbeat
@@ -40,7 +40,7 @@ async def drain(request: Request, caller: Admin, name: _Name, body: Drain) -> Cl
     database: Database = request.app.state.database
     async with database.transaction() as session:
         place = await _place(session, name, body)
-        await close(session, place, Kind.DRAINED, body.reason, owner=caller.owner)
+        await close(session, place, ClosureKind.DRAINED, body.reason, owner=caller.owner)
         said = body.model_dump(exclude_defaults=True)
         log.record(session, request, caller, "cluster.drain", name, **said)
     if body.now:

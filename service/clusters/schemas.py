@@ -12,7 +12,7 @@ _OUTPUT = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
 _Name = Annotated[str, Field(min_length=1, max_length=300)]
 
 
-class Kind(StrEnum):
+class ClosureKind(StrEnum):
     """Why something takes no jobs."""
 
     DRAINED = "drained"
@@ -44,7 +44,7 @@ class ClosureView(BaseModel):
 
     model_config = _OUTPUT
 
-    kind: Kind
+    kind: ClosureKind
     reason: str
     owner: str
     """Who drained it; empty where the service closed it itself."""
