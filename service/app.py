@@ -64,7 +64,7 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
             asyncio.create_task(
                 reap_for_ever(app.state.database, settings.reap_every_s, settings.reap_grace_s, settings.retry_after_s)
             ),
-            asyncio.create_task(forget_for_ever(app.state.database, settings.keep_audit_s)),
+            asyncio.create_task(forget_for_ever(app.state.database, settings.keep_audit_s, settings.keep_events_s)),
             asyncio.create_task(probe_for_ever(settings.storage_root, settings.min_free_bytes, app.state.storage)),
             asyncio.create_task(
                 look_after_for_ever(

@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     """With less room in a local storage, `/readyz` says so."""
     keep_checkpoints_s: float = Field(default=7 * 86_400.0, ge=0, allow_inf_nan=False)
     """So long the newest checkpoint of a job that failed or was cancelled is kept; one that succeeded needs none."""
+    keep_events_s: float = Field(default=365 * 86_400.0, gt=0, allow_inf_nan=False)
+    """So long after a job ended its log lines and steps are kept; its moves, metrics and checkpoints stay with it."""
     keep_audit_s: float = Field(default=400 * 86_400.0, gt=0, allow_inf_nan=False)
     """So long an entry of the audit is kept."""
     pool_size: int = Field(default=10, ge=1)

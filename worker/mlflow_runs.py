@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import fsspec
 from mlflow import MlflowClient
+from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
 from pace_core.spec import RunResult, State
@@ -20,6 +21,9 @@ from worker.projection import JOB_TAG, STATUS, SUITE_TAG
 T = TypeVar("T")
 METRICS_A_CALL = 800  # MLflow takes 1,000 entities a call, of them 100 params and 100 tags
 SMALL_A_CALL = 100
+ADAPTER = "adapter.safetensors"
+COPY_TAG = "pace.adapter"
+"""Whether the run has a copy of the adapter: kept, or removed after a while."""
 MLFLOW_PARENT = "mlflow.parentRunId"
 AMONG_RUNS = "workflowType=machine_learning"
 """In an address of MLflow's pages: the run among the others, not on its pages for chats, which list no runs."""
@@ -63,13 +67,16 @@ class Runs:
         if ended and result:
             metrics += projection.result_metrics(job, result, ended.at)
             self._client.log_inputs(run, [projection.data_input(job, result)])
-            self._keep_adapter(run, result)
+            kept = self._keep_adapter(run, result)
             if result.architecture:
                 self._client.log_dict(run, result.architecture, "architecture.json")
         tags = projection.state_tags(states[-1]) if states else []
-        for some in _chunks(metrics, METRICS_A_CALL):
+        if ended and result and kept:
+            tags.append(RunTag(COPY_TAG, "kept"))
+        for some in _chunks(metrics[METRICS_A_CALL:], METRICS_A_CALL):
             self._client.log_batch(run, metrics=some)
-        self._client.log_batch(run, tags=tags)
+        if metrics or tags:
+            self._client.log_batch(run, metrics=metrics[:METRICS_A_CALL], tags=tags)
         if ended:
             self._client.set_terminated(run, STATUS[State(ended.data["state"])], round(ended.at.timestamp() * 1000))
         elif states:
@@ -83,9 +90,10 @@ class Runs:
             found = self._client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{job.id}'", max_results=1)
             run = found[0].info.run_id if found else self._create(experiment, job, began)
             # also where the run was found: whoever made it may have died before saying this
-            for some in _chunks(projection.params_of(job.spec), SMALL_A_CALL):
+            params = projection.params_of(job.spec)
+            for some in _chunks(params[SMALL_A_CALL:], SMALL_A_CALL):
                 self._client.log_batch(run, params=some)
-            self._client.log_batch(run, metrics=[projection.queueing(job, began)])
+            self._client.log_batch(run, params=params[:SMALL_A_CALL], metrics=[projection.queueing(job, began)])
             self._client.log_text(run, json.dumps(job.spec, indent=2), "spec.json")
             self._runs[job.id] = run
         return run
@@ -140,18 +148,20 @@ class Runs:
                 self._experiments[name] = experiment.experiment_id
         return self._experiments[name]
 
-    def _keep_adapter(self, run: str, result: RunResult) -> None:
+    def _keep_adapter(self, run: str, result: RunResult) -> bool:
+        """Copies the adapter, if there is one; whether there is a copy now."""
         if result.adapter is None:
-            return
+            return False
         with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / "adapter.safetensors"
+            copy = Path(folder) / ADAPTER
             try:
                 with fsspec.open(result.adapter.uri, "rb") as source:
                     copy.write_bytes(source.read())
             except OSError as error:  # deleted with its job meanwhile, or a storage that is not reached from here
                 log.warning("%s: %s", result.adapter.uri, error)
-                return
+                return False
             self._client.log_artifact(run, str(copy))
+        return True
 
 
 def refused(error: MlflowException) -> bool:

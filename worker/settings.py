@@ -16,6 +16,8 @@ class Settings(BaseSettings):
     """Slots of a node without GPUs; one per CPU core where not set."""
     mlflow_url: str | None = None
     """Where people find the MLflow UI, for links; MLFLOW_TRACKING_URI where not set."""
+    keep_mlflow_adapters_s: float = Field(default=30 * 86_400.0, ge=0, allow_inf_nan=False)
+    """So long after its end a run in MLflow keeps its copy of the adapter; the service keeps its own with the job."""
     labels: str = ""
     """What jobs can require of every slot of this cluster, such as `room=3,disk=nvme`; a node's own come from Ray
     (`ray start --labels`), `gpu` among them."""

@@ -21,6 +21,7 @@ from pace_core.spec import State
 from pace_core.spec.leases import Heartbeat
 from service.client import Client, Job, JobEvent, NoService, ProblemError
 from worker.mlflow_runs import Runs, missing, refused
+from worker.mlflow_upkeep import Upkeep
 from worker.settings import Settings
 
 CURSOR = "mlflow"
@@ -158,16 +159,19 @@ def main(rebuild: bool) -> int:
             raise SystemExit("MLFLOW_TRACKING_URI is not set: the address of the MLflow server to fill")
         # one quick try each: this process itself is what waits and tries again
         os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+        os.environ |= {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}  # else two lines a run in this process's log
         ended = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ended.set())
         tracking = Tracking(client, MlflowClient(uri), Settings().mlflow_url or uri)
+        upkeep = Upkeep(client, MlflowClient(uri), Settings().keep_mlflow_adapters_s)
         hold = Hold(client)
         threading.Thread(target=_beat, args=(client, MlflowClient(uri), tracking, hold, ended), daemon=True).start()
         while not ended.is_set():
             try:
                 if hold.renew():
                     tracking.step(WAIT_S)
+                    upkeep.look_when_due()
                 else:
                     ended.wait(AWAY_S)
                 tracking.trouble = ""

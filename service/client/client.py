@@ -130,6 +130,7 @@ class Worker(Face[AsyncWorker]):
     """AsyncWorker with ordinary calls."""
 
     join = call(AsyncWorker.join)
+    deleted_jobs = call(AsyncWorker.deleted_jobs)
     leave = call(AsyncWorker.leave)
     prove = call(AsyncWorker.prove)
     lease = call(AsyncWorker.lease)

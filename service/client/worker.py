@@ -55,6 +55,16 @@ class AsyncWorker:
         answer = await self._connection.json("GET", "/v1/events", query=query, timeout_s=wait_s + 30.0)
         return [PlacedEvent.model_validate(event) for event in answer["data"]]
 
+    async def deleted_jobs(self) -> list[str]:
+        """Returns the ids of the jobs that were deleted within the last week."""
+        found: list[str] = []
+        while True:
+            query = {"after": found[-1] if found else ""}
+            answer = await self._connection.json("GET", "/v1/deletions", query=query)
+            found += answer["data"]
+            if not answer["has_more"]:
+                return found
+
     async def cursor(self, name: str) -> int:
         """Returns the position of the reader `name`; 0 for a new one."""
         answer = await self._connection.json("GET", f"/v1/cursors/{name}")

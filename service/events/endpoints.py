@@ -3,13 +3,14 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
-from sqlalchemy import func, or_
+from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from service.db import Database, Transaction
 from service.events.queries import of_all
-from service.events.schemas import CursorHold, CursorUpdate, CursorView, PlacedEvent, PlacedEventPage
+from service.events.schemas import CursorHold, CursorUpdate, CursorView, DeletionPage, PlacedEvent, PlacedEventPage
 from service.events.tables import Cursor
+from service.jobs.tables import DeletedJob
 from service.keys.auth import Tracking, still_valid
 from service.keys.secrets import topic
 from service.problems import CursorHeld
@@ -17,6 +18,7 @@ from service.wake import EVENTS, Wakes
 
 router = APIRouter(prefix="/v1", tags=["tracking"])
 
+_DELETIONS = 1_000
 _Name = Annotated[str, Path(pattern=r"^[a-z0-9_.-]{1,100}$")]
 
 
@@ -42,6 +44,18 @@ async def get_all_events(
         return PlacedEventPage(data=found, has_more=len(found) == limit, next_cursor=cursor)
 
     return await wakes.poll((EVENTS, topic(caller.key_id)), wait, look)
+
+
+@router.get("/deletions", summary="Jobs that were deleted lately")
+async def get_deletions(
+    session: Transaction, _: Tracking, after: Annotated[str, Query(max_length=100)] = ""
+) -> DeletionPage:
+    """Lists the ids of the jobs deleted within a week, so that what was made of their events can go too."""
+    found = await session.execute(
+        select(DeletedJob.id).where(DeletedJob.id > after).order_by(DeletedJob.id).limit(_DELETIONS)
+    )
+    ids = list(found.scalars())
+    return DeletionPage(data=ids, has_more=len(ids) == _DELETIONS, next_cursor=ids[-1] if ids else after)
 
 
 @router.get("/cursors/{name}", summary="How far a reader has come")

@@ -54,6 +54,17 @@ class PlacedEventPage(BaseModel):
     """For `after`: the position of the last event here, or the given one."""
 
 
+class DeletionPage(BaseModel):
+    """Jobs that are gone, in the order of their ids."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    data: list[str]
+    has_more: bool
+    next_cursor: str
+    """For `after`."""
+
+
 class CursorView(BaseModel):
     """Position of a reader of all events."""
 

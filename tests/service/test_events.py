@@ -173,3 +173,13 @@ async def test_one_process_at_a_time_fills_mlflow(api: Api) -> None:
         *(api.call("PUT", "/v1/cursors/other/holder", json={"holder": f"p{n}", "for_s": 9}) for n in range(20))
     )
     assert sorted(answer.status_code for answer in crowd) == [200] + [409] * 19
+
+
+async def test_who_makes_something_of_the_events_is_told_which_jobs_were_deleted(api: Api) -> None:
+    kept, deleted = await api.submit(), await api.submit()
+    for job in (kept, deleted):
+        await api.act(job, "cancel")
+    assert (await api.call("DELETE", f"/v1/jobs/{deleted}")).status_code == 204
+    assert (await api.get("/v1/deletions", key=api.keys.tracking))["data"] == [deleted]
+    assert (await api.get("/v1/deletions", params={"after": deleted}, key=api.keys.tracking))["data"] == []
+    assert (await api.call("GET", "/v1/deletions", key=api.keys.user)).status_code == 403
