@@ -1,4 +1,7 @@
-"""`python -m worker [dispatch | study | track [--rebuild]]`; without a word, all, each in a process of its own."""
+"""`python -m worker [dispatch | study | track [--rebuild]]`; without a word the first two, each in its own process.
+
+Tracking is started by itself: it needs another key (of role tracking) and MLflow, and one is enough for all clusters.
+"""
 
 import argparse
 import importlib
@@ -30,11 +33,11 @@ def main() -> int:
         return importlib.import_module("worker.studies").main()
     if given.verb == "track":
         return importlib.import_module("worker.tracking").main(rebuild=given.rebuild)
-    return _all()
+    return _both()
 
 
-def _all() -> int:
-    parts = [subprocess.Popen([sys.executable, "-m", "worker", verb]) for verb in ("dispatch", "study", "track")]
+def _both() -> int:
+    parts = [subprocess.Popen([sys.executable, "-m", "worker", verb]) for verb in ("dispatch", "study")]
 
     def end(*_: object) -> None:
         for part in parts:

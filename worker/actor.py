@@ -4,12 +4,13 @@ import importlib
 import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 
 from pace_core import storage
-from pace_core.roots import allow
+from pace_core.roots import allow, data_path
 from pace_core.roots import roots as make_roots
 from pace_core.spec import Directive, RunError
 from pace_core.spec.leases import Lease
@@ -102,6 +103,10 @@ class SlotActor:
             return str(error)
         return ""
 
+    def has(self, paths: list[str]) -> dict[str, bool]:
+        """Tells of paths of data whether they are there and below a root whose files specs may read."""
+        return {path: _there(path) for path in paths}
+
     def _watch(self) -> None:
         while True:
             time.sleep(_WATCH_S)
@@ -110,6 +115,13 @@ class SlotActor:
             if self._attempt is None or self._attempt.outbox.empty:
                 os._exit(0)
             self._attempt.ask("pause")
+
+
+def _there(path: str) -> bool:
+    try:
+        return data_path(Path(path)).exists()
+    except (RunError, OSError, ValueError):
+        return False
 
 
 # exchange and current answer while start is being called, and while one exchange waits for events another may come

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from pace_core.spec.leases import Holding, Lease, LeaseRequest, LeaseResponse, Slot
@@ -15,6 +16,8 @@ POLL_S = 20.0
 ANNOUNCE_S = 2 * POLL_S
 REFUSED_S = 30.0
 """Between two requests of a worker whose version the service does not understand: one of them is being updated."""
+LOOKED_S = 60.0
+"""After so long data are looked for again: they may have been put there, or taken away."""
 TOGETHER_S = 0.01
 """Slots that become free within this time ask in one request."""
 
@@ -29,9 +32,16 @@ class Claims:
     service takes it back when it sees the slot free and the attempt not held.
     """
 
-    def __init__(self, service: AsyncWorker, dispatcher: str, holding: Callable[[], list[Holding]]) -> None:
-        self.data: dict[str, str] = {}
-        """Task → hash of its data, as far as results have told."""
+    def __init__(
+        self,
+        service: AsyncWorker,
+        dispatcher: str,
+        holding: Callable[[], list[Holding]],
+        look: Callable[[list[str]], Awaitable[dict[str, bool]]],
+    ) -> None:
+        self._look = look
+        self._paths: dict[str, tuple[bool, float]] = {}
+        """Path of data → whether the cluster has them, and when it looked."""
         self._service = service
         self._dispatcher = dispatcher
         self._holding = holding
@@ -76,12 +86,14 @@ class Claims:
     def _request(self) -> LeaseRequest:
         holding = self._holding()
         self._lost.intersection_update(holding)
+        lately = time.monotonic() - LOOKED_S
+        self._paths = {path: found for path, found in self._paths.items() if found[1] > lately}
         return LeaseRequest(
             dispatcher=self._dispatcher,
             slots=[slot for slot, _ in self._free.values()],
             all_slots=list(self._known.values()),
             holding=[held for held in holding if held not in self._lost],
-            data=self.data,
+            paths={path: has for path, (has, _) in self._paths.items()},
             code_version=code_version(),
             wait_s=POLL_S if self._free else 0.0,
         )
@@ -102,6 +114,9 @@ class Claims:
             return
         self._lost.update(response.lost)  # their relays learn of it by their next report
         self._hand_out(response)
+        if response.look_for:
+            now = time.monotonic()
+            self._paths |= {path: (has, now) for path, has in (await self._look(response.look_for)).items()}
         if request is self._newest:
             for _, answer in self._free.values():
                 if not answer.done():

@@ -59,7 +59,10 @@ class Dispatcher:
             service,
             self._membership.dispatcher,
             lambda: [relay.holding for relay in self._relays.values()],
+            self._has,
         )
+        self._actors: dict[str, tuple[Place, ActorHandle]] = {}
+        """The actor of each slot that has one, by the slot's name."""
         self._serving: dict[str, asyncio.Task[None]] = {}
         self._begun_or_ended = asyncio.Event()
 
@@ -137,6 +140,7 @@ class Dispatcher:
         while slots.alive(place):
             try:
                 actor = actor or await slots.create(place, self._joined.namespace, self._roots)
+                self._actors[place.name] = place, actor
                 async with self._proving:  # slots of one node would take each other's copy away
                     trouble = await self._unproved(place, actor)
                 if trouble:
@@ -158,6 +162,14 @@ class Dispatcher:
                 self._announce(place, f"its actor failed: {type(error).__name__} {error}")
                 await asyncio.sleep(AGAIN_S)
         self._claims.forget(place.name)
+        self._actors.pop(place.name, None)
+
+    async def _has(self, paths: list[str]) -> dict[str, bool]:
+        """Tells which of these data every node of the cluster has; one actor a node looks."""
+        of_nodes = {place.node: actor for place, actor in self._actors.values()}
+        found = await asyncio.gather(*(slots.has(actor, paths) for actor in of_nodes.values()), return_exceptions=True)
+        answers = [answer for answer in found if isinstance(answer, dict)]  # a node that is gone is asked no more
+        return {path: bool(answers) and all(answer.get(path, False) for answer in answers) for path in paths}
 
     async def _lease(self, place: Place, actor: ActorHandle) -> Lease | None:
         free = await slots.memory(actor)
@@ -224,8 +236,6 @@ class Dispatcher:
             del self._relays[place.name]
             self._begun_or_ended.set()
         log.info("%s: %s/%d ended: %s", place.name, relay.holding.job, relay.holding.attempt, reason)
-        if relay.result:
-            self._claims.data |= {metric.task: relay.result.provenance.data_hash for metric in relay.result.metrics}
         return reason not in HARD_ENDS
 
 

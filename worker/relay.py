@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, RayActorError
 
-from pace_core.spec import Directive, Event, EventType, RunResult
+from pace_core.spec import Directive, Event, EventType
 from pace_core.spec.leases import Holding, Report
 from pace_core.spec.text import shown
 from service.client import LeaseFenced, ProblemError
@@ -36,7 +36,6 @@ class Relay:
     def __init__(self, service: AsyncWorker, actor: ActorHandle, holding: Holding, token: str) -> None:
         self.holding = holding
         self._token = token
-        self.result: RunResult | None = None
         self._service = service
         self._actor = actor
         self._acknowledged = 0
@@ -126,10 +125,7 @@ class Relay:
     def _end_of(self, events: list[Event]) -> str | None:
         if not events or events[-1].type != EventType.END:
             return None
-        said = events[-1].data
-        if said["result"] is not None:
-            self.result = RunResult.model_validate(said["result"])
-        return said["reason"]
+        return events[-1].data["reason"]
 
     def _overdue(self) -> bool:
         return self._stop_since is not None and time.monotonic() - self._stop_since > STOP_S

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pace_core.spec.events import Directive, Event
 
 Name = Annotated[str, Field(max_length=300)]
-"""Of slots, nodes, tasks, versions."""
+"""Of slots, nodes, versions."""
+DataPath = Annotated[str, Field(max_length=4_096)]
+"""Absolute path of a task's data, as its spec has it."""
 
 PROTOCOL = 1
 """Version of what dispatcher and service say to each other. It is raised where one side could no longer understand the
@@ -104,8 +106,8 @@ class LeaseRequest(BaseModel):
     """Every slot of the cluster, busy ones too: what could run here at all."""
     holding: list[Holding] = Field(default=[], max_length=10_000)
     """Attempts that run here already; the answer's `lost` names those of them that were fenced meanwhile."""
-    data: dict[Name, Name] = Field(default={}, max_length=10_000)
-    """Task → hash of its data, as far as this cluster has seen it."""
+    paths: dict[DataPath, bool] | None = Field(default=None, max_length=10_000)
+    """Whether this cluster's nodes have these data and may read them; None from a worker that does not look."""
     code_version: Name
     wait_s: float = Field(default=20.0, ge=0, le=60, strict=True)
     """How long to hold the request open while there is no work."""
@@ -140,6 +142,8 @@ class LeaseResponse(BaseModel):
     leases: list[Lease]
     lost: list[Holding]
     """Of `holding`: attempts that are no longer current; their actors must be stopped and say nothing more."""
+    look_for: list[DataPath] = Field(default=[], max_length=10_000)
+    """Data of queued jobs: the next request says whether they are there."""
     lease_s: float
     """A lease not renewed by a report for this long is lost."""
 

@@ -15,11 +15,13 @@ from service.jobs.needs import Needs
 class Slots:
     """Every slot of the clusters that are there; of all seen so far where none is (`away`)."""
 
-    def __init__(self, clusters: Sequence[Cluster], closed: Closures, away: bool) -> None:
+    def __init__(self, clusters: Sequence[Cluster], closed: Closures, away: bool, gone: Sequence[Cluster] = ()) -> None:
         self._slots = [(cluster.name, Slot.model_validate(slot)) for cluster in clusters for slot in cluster.slots]
         self._closed = closed
         self._last_seen = max((cluster.seen_at for cluster in clusters), default=None)
         self._away = away and self._last_seen is not None
+        self._data = {cluster.name: cluster.data for cluster in clusters}
+        self._data_gone = {cluster.name: cluster.data for cluster in gone}
 
     def waiting_for(self, needs: Needs, not_before: datetime | None) -> str:
         """Says in a sentence what a queued job with these needs waits for."""
@@ -29,7 +31,18 @@ class Slots:
             return f"a worker: none was heard of since {self._last_seen:%Y-%m-%d %H:%M:%S} UTC"
         if not_before is not None:
             return f"its next attempt, not before {not_before:%H:%M:%S} UTC, since the last one broke"
-        return self._closed_to(needs) or "a free slot"
+        return self._without_data(needs.data) or self._closed_to(needs) or "a free slot"
+
+    def _without_data(self, path: str) -> str | None:
+        """Says where the data are, unless a cluster that is there has them, or is the only one and will say itself."""
+        if not path or len(self._data) < 2 or any(has.get(path) is not False for has in self._data.values()):
+            return None
+        had = sorted(name for name, has in self._data_gone.items() if has.get(path) is True)
+        where = f"{' and '.join(had)} had them, but was not heard of lately" if had else "none of them has them"
+        return (
+            f"a cluster that has its data {path}: of the {len(self._data)} that are there {where}; copy them below a "
+            "root of its workers (PACE_DATA_ROOTS)"
+        )
 
     def fitting(self, needs: Needs | None) -> int:
         """Counts the slots that could run a job with these needs now; all of them where None."""
@@ -63,6 +76,8 @@ class Slots:
     def _closed_to(self, needs: Needs) -> str | None:
         why: list[str] = []
         for cluster, slot in self._slots:
+            if needs.data and len(self._data) > 1 and self._data[cluster].get(needs.data) is False:
+                continue
             if not needs.fit(slot, needs.memory_bytes if slot.trouble else None):  # its memory may not be known
                 continue
             closure = self._closed.of(cluster, slot)
@@ -76,7 +91,8 @@ async def seen_slots(session: AsyncSession, seen_s: float) -> Slots:
     """Lists the slots of the clusters that asked for work within the last `seen_s`, else of all that ever did."""
     found = list(await session.execute(select(Cluster, there(seen_s).label("there"))))
     seen = [cluster for cluster, is_there in found if is_there]
-    return Slots(seen or [cluster for cluster, _ in found], await closures(session), away=not seen)
+    gone = [cluster for cluster, is_there in found if not is_there]
+    return Slots(seen or gone, await closures(session), away=not seen, gone=gone if seen else [])
 
 
 async def open_slots(session: AsyncSession, seen_s: float) -> list[tuple[str, Slot]]:

@@ -21,7 +21,7 @@ class Cluster(Base):
     slots: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
     """All of them, busy ones too."""
     data: Mapped[dict[str, Any]]
-    """Task → hash of its data."""
+    """Path of a task's data → whether its nodes have them, as far as they have looked."""
     code_version: Mapped[str]
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
     """When it last asked for work."""

@@ -4,7 +4,7 @@ import json
 import math
 from typing import NamedTuple
 
-from pace_core.spec import Resources
+from pace_core.spec import RunSpec
 from pace_core.spec.leases import Slot
 
 
@@ -19,27 +19,34 @@ class Needs(NamedTuple):
     """Labels that a slot must have, with their values, in the order of their names."""
     suite: str = ""
     """The suite of which only so many jobs may run at a time: its jobs wait in lanes of their own."""
+    data: str = ""
+    """Absolute path of the task's data on the worker's disks; empty where every worker reaches them."""
 
     @classmethod
-    def of(cls, resources: Resources, estimated_bytes: float | None, suite: str = "") -> "Needs":
-        """Returns the needs of a run with these resources, whose memory was estimated as that much."""
+    def of(cls, spec: RunSpec, estimated_bytes: float | None, suite: str = "") -> "Needs":
+        """Returns the needs of a run of that spec, whose memory was estimated as that much."""
+        resources = spec.resources
         asked = resources.memory_gib
         memory = estimated_bytes if asked is None else asked * 2**30
         requires = tuple(sorted(resources.requires.items()))
-        return cls(resources.device, 0 if memory is None else rounded(memory), requires, suite)
+        path = spec.task.params.get("path")
+        data = path if isinstance(path, str) and path.startswith("/") else ""
+        return cls(resources.device, 0 if memory is None else rounded(memory), requires, suite, data)
 
     @property
     def lane(self) -> str:
         """As it is stored."""
         suite = [self.suite] if self.suite else []
-        return json.dumps([self.device, self.memory_bytes, *self.requires, *suite])
+        data = [{"data": self.data}] if self.data else []
+        return json.dumps([self.device, self.memory_bytes, *self.requires, *data, *suite])
 
     @classmethod
     def of_lane(cls, lane: str) -> "Needs":
         """Returns the needs of a stored lane."""
         device, memory_bytes, *more = json.loads(lane)
         suite = more.pop() if more and isinstance(more[-1], str) else ""
-        return cls(device, memory_bytes, tuple((label, value) for label, value in more), suite)
+        data = more.pop()["data"] if more and isinstance(more[-1], dict) else ""
+        return cls(device, memory_bytes, tuple((label, value) for label, value in more), suite, data)
 
     def fit(self, slot: Slot, memory_bytes: int | None = None) -> bool:
         """Tells whether the slot can run such a job. memory_bytes: free memory, where not what the slot announced."""

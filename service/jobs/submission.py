@@ -115,7 +115,7 @@ def new_job(spec: RunSpec, catalogue: Catalogue, limited: str = "") -> Job:
     `limited`: the suite of which only so many jobs may run at a time, if it is of one.
     """
     found = find_task(spec.task.name)
-    needs = Needs.of(spec.resources, estimate(spec, catalogue).memory_bytes, limited)
+    needs = Needs.of(spec, estimate(spec, catalogue).memory_bytes, limited)
     return Job(
         id=new_id("job"),
         attempt=0,

@@ -4,13 +4,14 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import LEASED
 from pace_core.spec.leases import Holding, Lease, LeaseRequest, LeaseResponse, Slot
 from service.clusters.joining import admit
+from service.clusters.placement import Placement, placement
 from service.clusters.tables import Cluster
 from service.db import Database
 from service.jobs import ledger
@@ -25,6 +26,7 @@ from service.settings import Settings
 from service.wake import QUEUE, Wakes
 
 _TOGETHER_S = 0.01  # jobs submitted one after the other are looked at together
+_LOOKED_FOR = 100  # paths in one answer
 _IN_FLIGHT_S = 5.0  # the last report of an attempt may still be on its way when its slot is announced free
 
 
@@ -56,10 +58,12 @@ async def lease(
             taken = await _taken_slots(session, cluster, request, settings.retry_after_s)
             lost = await _lost(session, request.holding)
             free = [slot for slot in request.slots if slot.name not in taken]
-            leases = await _claim(session, settings, cluster, request, free)
-        if not (leases or lost or last):
+            placed = await placement(session, cluster, request.paths, settings.worker_seen_s)
+            leases = await _claim(session, settings, cluster, request, free, placed)
+        if not (leases or lost or placed.look_for or last):
             return None
-        return LeaseResponse(leases=leases, lost=lost, lease_s=settings.lease_s)
+        look_for = sorted(placed.look_for)[:_LOOKED_FOR]
+        return LeaseResponse(leases=leases, lost=lost, look_for=look_for, lease_s=settings.lease_s)
 
     return await wakes.poll((QUEUE, topic(caller.key_id)), request.wait_s, look, gather_s=_TOGETHER_S)
 
@@ -67,7 +71,7 @@ async def lease(
 async def _announce(session: AsyncSession, cluster: str, request: LeaseRequest) -> int:
     said: dict[str, Any] = {
         "slots": [slot.model_dump() for slot in request.all_slots],
-        "data": request.data,
+        "data": request.paths or {},
         "code_version": request.code_version,
         "seen_at": func.now(),
     }
@@ -85,8 +89,11 @@ async def _newest(session: AsyncSession, cluster: str, generation: int) -> bool:
 async def _taken_slots(session: AsyncSession, cluster: str, request: LeaseRequest, retry_after_s: float) -> set[str]:
     """Slots announced free for which an attempt is on its way: granted or ended a moment ago, by another answer.
 
-    Where nothing was heard of the attempt for longer, the cluster does not run it: it is ended here.
+    Where nothing was heard of the attempt for longer, the cluster does not run it: it is ended here. So is what was
+    given to a slot that says now what is wrong with it, and what ran in one that the cluster no longer has, as after a
+    start of Ray, whose nodes then have other names.
     """
+    idle = [slot.name for slot in (*request.slots, *(slot for slot in request.all_slots if slot.trouble))]
     holding = {(held.job, held.attempt) for held in request.holding}
     late = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _IN_FLIGHT_S)
     live = await session.execute(
@@ -95,7 +102,10 @@ async def _taken_slots(session: AsyncSession, cluster: str, request: LeaseReques
         .where(
             Job.state.in_(LEASED),
             Attempt.cluster == cluster,
-            Attempt.slot.in_([slot.name for slot in request.slots]),
+            or_(
+                Attempt.slot.in_(idle),
+                Attempt.slot.not_in([slot.name for slot in request.all_slots]),
+            ),
         )
         .with_for_update(of=Job)
         .execution_options(populate_existing=True)
@@ -123,10 +133,15 @@ async def _lost(session: AsyncSession, holding: Sequence[Holding]) -> list[Holdi
 
 
 async def _claim(
-    session: AsyncSession, settings: Settings, cluster: str, request: LeaseRequest, slots: Sequence[Slot]
+    session: AsyncSession,
+    settings: Settings,
+    cluster: str,
+    request: LeaseRequest,
+    slots: Sequence[Slot],
+    placed: Placement,
 ) -> list[Lease]:
     most = await most_running(session, settings)
-    chosen = await choose(session, cluster, slots, request.all_slots, most, settings.worker_seen_s)
+    chosen = await choose(session, cluster, slots, request.all_slots, most, settings.worker_seen_s, placed)
     if not chosen:
         return []
     tokens = {job: secrets.token_urlsafe(24) for job in chosen}

@@ -17,6 +17,7 @@ from pace_core.spec import INFRASTRUCTURE
 from pace_core.spec.leases import Slot
 from service.clusters.closures import closures
 from service.clusters.fit import open_slots
+from service.clusters.placement import Placement
 from service.jobs.needs import Needs
 from service.jobs.tables import INFRASTRUCTURE_ENDS, Attempt, Job
 from service.suites.tables import Suite
@@ -86,10 +87,12 @@ async def choose(
     all_slots: Sequence[Slot],
     most: Mapping[str, int],
     seen_s: float,
+    placed: Placement,
 ) -> dict[str, Slot]:
     """Picks and locks the job that is due in each free slot: job → slot. What another claim holds is passed over.
 
     `most`: how many jobs of each project may run. `seen_s`: a cluster that was heard of within that time is there.
+    `placed`: whose data the cluster has.
     """
     closed = await closures(session, cluster)
     free = [slot for slot in slots if closed.of(cluster, slot) is None and not slot.trouble]
@@ -100,7 +103,7 @@ async def choose(
     chosen: dict[str, Slot] = {}
     held: set[str] = set()  # by other claims
     for _ in range(3):  # where another claim was quicker, what it left is looked at once more
-        proposed = await _propose(session, free, load, broke, held | chosen.keys())
+        proposed = await _propose(session, free, load, broke, placed, held | chosen.keys())
         locked = await session.execute(
             select(Job.id)
             .where(Job.id.in_(proposed), Job.state == "queued", Job.not_before.is_(None))
@@ -150,7 +153,12 @@ class _Load:
 
 
 async def _propose(
-    session: AsyncSession, slots: Sequence[Slot], load: _Load, broke: "_Broke", without: Set[str]
+    session: AsyncSession,
+    slots: Sequence[Slot],
+    load: _Load,
+    broke: "_Broke",
+    placed: Placement,
+    without: Set[str],
 ) -> dict[str, tuple[Waiting, Slot]]:
     lanes = [tuple(row) for row in await session.execute(_LANES)]
     suites = {needs.suite for lane in lanes if (needs := Needs.of_lane(lane[0])).suite} - load.room_in_suite.keys()
@@ -159,7 +167,9 @@ async def _propose(
     fitting = [
         lane
         for lane in lanes
-        if load.room_in_suite[(needs := Needs.of_lane(lane[0])).suite] > 0 and any(needs.fit(slot) for slot in slots)
+        if load.room_in_suite[(needs := Needs.of_lane(lane[0])).suite] > 0
+        and any(needs.fit(slot) for slot in slots)
+        and placed.takes(needs.data)
     ]
     if not fitting:
         return {}
@@ -176,7 +186,7 @@ async def _propose(
             and load.room[job.project] > 0
             and load.room_in_suite[Needs.of_lane(job.lane).suite] > 0
             and Needs.of_lane(job.lane).fit(slot, load.memory(slot))
-            and not broke.bars(job, slot)
+            and not broke.bars(job, slot, placed)
         ]
         if able:
             best = min(able, key=lambda job: (-job.aged, load.running[job.project, job.owner], job.id))
@@ -194,12 +204,15 @@ class _Broke:
     """Job → cluster and node, of every cluster."""
     open_slots: Sequence[tuple[str, Slot]]
 
-    def bars(self, job: Waiting, slot: Slot) -> bool:
+    def bars(self, job: Waiting, slot: Slot, placed: Placement) -> bool:
         """Tells whether the job broke on the slot's node, and a slot of another node could take it."""
         nodes = self.nodes.get(job.id, set())
         needs = Needs.of_lane(job.lane)
         return (self.cluster, slot.node) in nodes and any(
-            (cluster, other.node) not in nodes and needs.fit(other) for cluster, other in self.open_slots
+            (cluster, other.node) not in nodes
+            and needs.fit(other)
+            and (cluster == self.cluster or placed.elsewhere(cluster, needs.data))
+            for cluster, other in self.open_slots
         )
 
 

@@ -89,6 +89,7 @@ class Api:
         dispatcher: str = "d1",
         holding: list[dict[str, Any]] | None = None,
         all_slots: list[dict[str, Any]] | None = None,
+        paths: dict[str, bool] | None = None,
     ) -> httpx2.Response:
         """Asks for work."""
         slots = [CPU] if slots is None else slots
@@ -97,7 +98,7 @@ class Api:
             "slots": slots,
             "all_slots": all_slots or slots,
             "holding": holding or [],
-            "data": {},
+            "paths": paths,
             "code_version": "1",
             "wait_s": wait_s,
         }

@@ -96,8 +96,33 @@ async def test_an_attempt_that_its_cluster_holds_is_not_given_up(api: Api) -> No
     await api.lease()
     await age_attempts(api, job)
     held = {"job": job, "attempt": 1, "slot": "cpu-0"}
-    assert await api.lease(holding=[held]) == {"leases": [], "lost": [], "lease_s": 60.0}
+    assert await api.lease(holding=[held]) == {"leases": [], "lost": [], "look_for": [], "lease_s": 60.0}
     assert (await api.job(job))["state"] == "starting"
+
+
+async def test_what_ran_in_a_slot_that_is_gone_goes_on_elsewhere_without_waiting_for_its_lease(api: Api) -> None:
+    """As after a start of Ray, whose nodes then have other names."""
+    job = await api.submit()
+    await api.take()
+    await api.report(job, 1, log())
+    renamed = {**CPU, "name": "other-0"}
+    assert (await api.lease([renamed]))["leases"] == [], "it may only be late"
+    await age_attempts(api, job)
+    held = {"job": job, "attempt": 1, "slot": "cpu-0"}
+    assert (await api.lease([renamed], holding=[held]))["leases"] == [], "an actor may be held that asks for nothing"
+    (lease,) = (await api.lease([renamed]))["leases"]
+    assert (lease["job"], lease["attempt"]) == (job, 2)
+
+
+async def test_a_lease_that_a_dispatcher_could_not_start_goes_to_another_slot_and_uses_up_no_attempt(api: Api) -> None:
+    """Its actor cannot be made: the slot asks for nothing more, and says why."""
+    job = await api.submit(max_attempts=1)
+    await api.take()
+    await age_attempts(api, job)
+    broken, other = {**CPU, "trouble": "its actor failed"}, {**CPU, "name": "cpu-1"}
+    (lease,) = (await api.lease([other], all_slots=[broken, other]))["leases"]
+    assert (lease["job"], lease["attempt"]) == (job, 2)
+    assert (await api.job(job))["failures"] == 0
 
 
 async def test_a_dispatcher_is_told_which_of_its_attempts_are_over(api: Api) -> None:

@@ -24,10 +24,10 @@ async def drain(api: Api, verb: str = "drain", cluster: str = "local", **body: A
     return answer.json()
 
 
-async def breaks(api: Api, slot: dict[str, Any], **request: Any) -> str:
+async def breaks(api: Api, slot: dict[str, Any], all_slots: list[dict[str, Any]] | None = None, **request: Any) -> str:
     """A job that breaks in that slot and is not tried again."""
     job = await api.submit(max_attempts=1, **request)
-    assert await leased(api, [slot]) == [job]
+    assert await leased(api, [slot], all_slots) == [job]
     await api.report(job, 1, log())
     await api.end(job, 1, "crashed")
     return job
@@ -141,6 +141,43 @@ async def test_an_operator_ends_a_quarantine_and_what_broke_before_counts_no_mor
     assert (await slot(api, "slot-a"))["closed"] is None
     await breaks(api, A)
     assert (await slot(api, "slot-a"))["closed"]["kind"] == "quarantined"
+
+
+async def test_a_node_in_several_slots_of_which_jobs_break_is_put_into_quarantine_as_a_whole(api: Api) -> None:
+    first, second, third = ({**A, "name": f"slot-a{n}"} for n in range(3))
+    everywhere = [first, second, third, B]
+    await api.lease([], all_slots=everywhere)
+    for place in (first, second, first):
+        assert (await slot(api, "slot-a2"))["closed"] is None
+        await breaks(api, place, all_slots=everywhere)
+    for name in ("slot-a0", "slot-a1", "slot-a2"):
+        closed = (await slot(api, name))["closed"]
+        assert closed["kind"] == "quarantined"
+        assert closed["reason"] == "3 jobs broke there one after the other, in 2 of its slots"
+    assert (await slot(api, "slot-b"))["closed"] is None
+    job = await api.submit()
+    assert await leased(api, [third], everywhere) == [], "the slot in which nothing broke is of that node too"
+    assert await leased(api, [B], everywhere) == [job]
+
+
+async def test_an_operator_opens_a_node_and_what_broke_before_counts_no_more(api: Api) -> None:
+    first, second = ({**A, "name": f"slot-a{n}"} for n in range(2))
+    everywhere = [first, second, B]
+    for place in (first, second, first):
+        await breaks(api, place, all_slots=everywhere)
+    await drain(api, "undrain", node="a")
+    assert (await slot(api, "slot-a1"))["closed"] is None
+    for place in (second, first):
+        await breaks(api, place, all_slots=everywhere)
+    assert (await slot(api, "slot-a1"))["closed"] is None
+
+
+async def test_a_node_beside_which_none_is_open_stays_open(api: Api) -> None:
+    first, second = ({**A, "name": f"slot-a{n}"} for n in range(2))
+    for place in (first, second, first, second):
+        await breaks(api, place, all_slots=[first, second])
+    job = await api.submit()
+    assert await leased(api, [first], [first, second]) == [job]
 
 
 async def test_jobs_that_break_everywhere_close_no_slot(api: Api) -> None:

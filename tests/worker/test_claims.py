@@ -38,7 +38,12 @@ class Setting:
     def __init__(self) -> None:
         self.service = Service()
         self.holding: list[Holding] = []
-        self.claims = Claims(self.service, "here", lambda: self.holding)
+        self.looked_for: list[list[str]] = []
+        self.claims = Claims(self.service, "here", lambda: self.holding, self.look)
+
+    async def look(self, paths: list[str]) -> dict[str, bool]:
+        self.looked_for.append(paths)
+        return {path: path == "/data/here" for path in paths}
 
 
 @pytest_asyncio.fixture
@@ -122,3 +127,26 @@ async def test_a_service_of_another_protocol_is_asked_again_later_and_ends_nothi
     give(answer, lease("job_1", A))
     assert (got := await asking)
     assert got.job == "job_1"
+
+
+async def test_the_next_request_says_whether_the_data_are_here_that_the_service_asks_for(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking = asyncio.create_task(setting.claims.ask(A))
+    request, answer = await setting.service.polls.get()
+    assert request.paths == {}
+    asked = LeaseResponse(leases=[], lost=[], look_for=["/data/here", "/data/there"], lease_s=15)
+    answer.set_result(asked)
+    assert await asking is None
+    asking = asyncio.create_task(setting.claims.ask(A))
+    request, answer = await setting.service.polls.get()
+    assert request.paths == {"/data/here": True, "/data/there": False}
+    monkeypatch.setattr(claims, "LOOKED_S", 0.0)  # it is long ago
+    give(answer)
+    assert await asking is None
+    asking = asyncio.create_task(setting.claims.ask(A))
+    request, answer = await setting.service.polls.get()
+    assert request.paths == {}, "they may have been put there meanwhile"
+    give(answer)
+    assert await asking is None
+    assert setting.looked_for == [["/data/here", "/data/there"]]

@@ -1,0 +1,42 @@
+"""Which clusters have the data of a job."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.clusters.fit import there
+from service.clusters.tables import Cluster
+
+
+class Placement:
+    """The data that a cluster has, beside those that other clusters which are there have."""
+
+    def __init__(self, own: Mapping[str, bool] | None, others: Mapping[str, Mapping[str, bool]]) -> None:
+        self._own = own
+        self._others = others
+        self.look_for: set[str] = set()
+        """Data of which the cluster has not said whether it has them."""
+
+    def takes(self, path: str) -> bool:
+        """Tells whether the cluster may be given a job with data at that path.
+
+        Where it is the only one that is there, it may: its run says best what is wrong with the data.
+        """
+        if not path or not self._others:
+            return True
+        if self._own is None:  # a worker of before, which does not look
+            return not any(has.get(path) is True for has in self._others.values())
+        if path not in self._own:
+            self.look_for.add(path)
+        return self._own.get(path) is True
+
+    def elsewhere(self, cluster: str, path: str) -> bool:
+        """Tells whether another cluster that is there could be given the job."""
+        return not path or self._others.get(cluster, {}).get(path) is True
+
+
+async def placement(session: AsyncSession, cluster: str, own: Mapping[str, bool] | None, seen_s: float) -> Placement:
+    """Returns the placement for a cluster that says what it has."""
+    others = await session.execute(select(Cluster.name, Cluster.data).where(there(seen_s), Cluster.name != cluster))
+    return Placement(own, {name: data for name, data in others})
