@@ -130,8 +130,9 @@ class Wakes:
                         topics, self._unsent = sorted(self._unsent), set()
                         for start in range(0, len(topics), _TOPICS_A_MESSAGE):
                             message = json.dumps([self._me, *topics[start : start + _TOPICS_A_MESSAGE]])
-                            await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, message))
-            except psycopg.Error as error:  # whoever waits elsewhere looks again by itself after a while
+                            async with asyncio.timeout(_PROBE_S):
+                                await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, message))
+            except (psycopg.Error, OSError) as error:  # whoever waits elsewhere looks again by itself after a while
                 _log.warning("notifying connection lost", error=str(error))
                 await asyncio.sleep(1.0)
 
@@ -152,7 +153,7 @@ class Wakes:
                                 self._wake(topics)
                         async with asyncio.timeout(_PROBE_S):
                             await connection.execute("SELECT")
-            except (psycopg.Error, TimeoutError) as error:
+            except (psycopg.Error, OSError) as error:  # a timeout is the latter
                 _log.warning("listening connection lost", error=str(error))
                 await asyncio.sleep(1.0)
 

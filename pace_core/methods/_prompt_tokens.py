@@ -14,7 +14,7 @@ from pace_core.spec import ParamsModel
 
 
 class PromptParams(ParamsModel):
-    """What VPT's two forms are given."""
+    """Parameters that both forms of VPT have."""
 
     prompts: int = Field(default=10, ge=1)
     """Number of prompts before a block; the paper tries 1, 5, 10, 50, 100 and 200."""

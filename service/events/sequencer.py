@@ -16,6 +16,7 @@ _BATCH = 5_000
 _GATHER_S = 0.01  # so many events go into one batch that a busy service makes a hundred a second at most
 _ELECTION = 0x6576656E7473  # "events": the advisory lock of the process that numbers; the others only stand by
 _STAND_BY_S = 1.0
+_PATIENCE_S = 30.0  # a connection that has not answered by then only seems open
 _NUMBER = """
     WITH fresh AS (
         SELECT id, row_number() OVER (ORDER BY id) AS place
@@ -33,18 +34,18 @@ async def number_for_ever(url: str, wakes: Wakes) -> None:
     within a second of its end."""
     while True:
         try:
-            async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-                while not await _elected(connection):
+            async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=10) as connection:
+                while not await asyncio.wait_for(_elected(connection), _PATIENCE_S):
                     await asyncio.sleep(_STAND_BY_S)
                 with wakes.waiter(APPENDED) as waiter:
                     while True:
-                        if await number(connection):
+                        if await asyncio.wait_for(number(connection), _PATIENCE_S):
                             wakes.tell({EVENTS})
                             await asyncio.sleep(_GATHER_S)
                         else:
                             await waiter.wait(_STAND_BY_S)
-        except psycopg.Error as error:
-            _log.warning("cannot number events", error=str(error))
+        except (psycopg.Error, OSError) as error:  # a timeout is the latter
+            _log.warning("cannot number events", error=str(error) or type(error).__name__)
             await asyncio.sleep(_STAND_BY_S)
 
 

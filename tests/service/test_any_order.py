@@ -24,6 +24,8 @@ from hypothesis.stateful import (
 from pace_core.spec import ENDED, LEASED, MOVES, State
 from service.app import create_app
 from service.db import Database
+from service.events.sequencer import number
+from service.jobs import ledger
 from service.keys.roles import Role
 from service.keys.secrets import create_key
 from service.leases.reaper import reap_one
@@ -61,6 +63,8 @@ class Service(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.holding: list[Held] = []
+        self.starts = {"d1": 0, "d2": 0}
+        """How often each cluster's Ray was started anew; its slots have other names each time."""
 
     @initialize()
     def start(self) -> None:
@@ -95,7 +99,7 @@ class Service(RuleBasedStateMachine):
     @rule(target=held, dispatcher=st.sampled_from(("d1", "d2")), arrives=st.booleans())
     def lease(self, dispatcher: str, arrives: bool) -> Any:
         mine = [held for held in self.holding if held.dispatcher == dispatcher]
-        slots = [{**CPU, "name": name} for name in ("a", "b")]
+        slots = [{**CPU, "name": f"{name}{self.starts[dispatcher]}"} for name in ("a", "b")]
         body = {
             "dispatcher": dispatcher,
             "slots": [slot for slot in slots if slot["name"] not in {held.slot for held in mine}],
@@ -165,9 +169,29 @@ class Service(RuleBasedStateMachine):
         )
         self.runner.run(reap_one(self.database))
 
+    @rule(dispatcher=st.sampled_from(("d1", "d2")))
+    def ray_is_killed(self, dispatcher: str) -> None:
+        """Whatever ran there is gone; what it still had to say may arrive late."""
+        self.starts[dispatcher] += 1
+        self.holding = [held for held in self.holding if held.dispatcher != dispatcher]
+
     @rule()
     def time_passes(self) -> None:
         self.sql("UPDATE attempts SET renewed_at = now() - interval '1 minute'")
+        self.sql("UPDATE jobs SET not_before = now() - interval '1 second' WHERE not_before IS NOT NULL")
+        self.runner.run(self.let_in())
+
+    async def let_in(self) -> None:
+        async with self.database.transaction() as session:
+            await ledger.let_in(session)
+
+    @rule()
+    def events_are_numbered(self) -> None:
+        self.runner.run(self.number())
+
+    async def number(self) -> None:
+        async with await psycopg.AsyncConnection.connect(self.database_url, autocommit=True) as connection:
+            await number(connection)
 
     @invariant()
     def one_live_attempt_where_a_worker_holds_the_job_and_none_elsewhere(self) -> None:
@@ -183,6 +207,15 @@ class Service(RuleBasedStateMachine):
         assert not self.sql(
             "SELECT cluster, slot FROM attempts WHERE ended_at IS NULL GROUP BY cluster, slot HAVING count(*) > 1"
         )
+
+    @invariant()
+    def the_log_of_all_jobs_has_no_gap_and_each_job_in_its_order(self) -> None:
+        rows = self.sql("SELECT position, job, number FROM job_events WHERE position IS NOT NULL ORDER BY position")
+        assert [position for position, *_ in rows] == list(range(1, len(rows) + 1))
+        by_job = sorted(rows, key=lambda row: row[1])
+        for _, events in itertools.groupby(by_job, key=lambda row: row[1]):
+            numbers = [event[2] for event in events]
+            assert numbers == list(range(1, len(numbers) + 1))
 
     def teardown(self) -> None:
         for job, state, count in self.sql("SELECT id, state, event_count FROM jobs"):
