@@ -8,7 +8,7 @@ from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
-from pace_core.spec import EventType, RunResult, State, load_benchmarks, load_published
+from pace_core.spec import EventType, RunResult, State, load_benchmarks, published_beside
 from service.client import Job, JobEvent, SuiteTable, SuiteView
 
 OWN = "own"
@@ -114,10 +114,9 @@ def compared(job: Job, result: RunResult) -> dict[str, float]:
     ours = result.value("test")
     rows = [
         (row.label, row.values[job.task] / 100)
-        for table in load_published()
-        if table.benchmark == job.benchmark
+        for table in published_beside(job.benchmark or "")
         for row in table.rows
-        if job.task in row.values
+        if job.task in row.values and not row.setting and not row.doubt
     ]
     if ours is None or not rows:
         return {}

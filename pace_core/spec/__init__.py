@@ -4,10 +4,12 @@ from pace_core.spec.benchmarks import (
     Benchmark,
     BenchmarkTask,
     Group,
+    PublishedRow,
     PublishedTable,
     find_task,
     load_benchmarks,
     load_published,
+    published_beside,
 )
 from pace_core.spec.catalogue import Catalogue, load_catalogue
 from pace_core.spec.cell import cell_hash
@@ -47,6 +49,7 @@ __all__ = [
     "Optimizer",
     "ParamsModel",
     "Provenance",
+    "PublishedRow",
     "PublishedTable",
     "Recipe",
     "RecipeRow",
@@ -67,6 +70,7 @@ __all__ = [
     "load_published",
     "load_recipes",
     "merged",
+    "published_beside",
     "spec_of_recipe",
     "validate",
 ]

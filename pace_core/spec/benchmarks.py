@@ -53,15 +53,50 @@ class Benchmark(BaseModel):
         return next((t for t in self.tasks if name == t.name or name in t.aliases), None)
 
 
+Cause = Literal["truncated", "rounded_values", "contradicts"]
+"""Why a printed mean is not that of the printed values: its last digit is cut off instead of rounded; it was taken of
+values with more digits; or it is another number."""
+
+
 class PublishedRow(BaseModel):
     model_config = _DATA
 
     label: str
-    values: dict[str, float]
-    """Task name → printed number."""
+    values: dict[str, float] = {}
+    """Task of the table's benchmark, or column of the table → printed number."""
+    others: dict[str, float] = {}
+    """`benchmark/task` of other benchmarks → printed number."""
+    groups: dict[str, float] = {}
+    """Group of the benchmark → its mean as printed."""
     mean: float | None = None
-    """As printed; the leaderboard computes its own."""
+    """As printed."""
+    checks: dict[str, Cause] = {}
+    """`mean` or a group → why its printed mean is not that of the values."""
+    method: str | None = None
+    """One of ours, where it is the same for all tasks."""
+    regularizer: str | None = None
+    """One of ours."""
+    setting: str = ""
+    """What of it is not the benchmark's protocol."""
+    source: str = ""
+    """Where it is printed, over the table's."""
     note: str = ""
+    erratum: str = ""
+    """What is wrong in print, and what is right."""
+    doubt: str = ""
+    """Why the numbers cannot stand beside the others; such a row is never the best."""
+
+
+class Column(BaseModel):
+    """A column of a table that is not of a benchmark's tasks alone."""
+
+    model_config = _DATA
+
+    name: str
+    title: str
+    unit: Literal["percent", "GB", "kB", "minutes"]
+    task: str = ""
+    """`benchmark/task`, where it is one's accuracy."""
 
 
 class PublishedTable(BaseModel):
@@ -70,12 +105,23 @@ class PublishedTable(BaseModel):
     model_config = _DATA
 
     name: str
-    benchmark: str
+    title: str
+    benchmark: str | None = None
+    """Whose tasks the values are of."""
     source: str
     metric: str
-    unit: Literal["percent"]
+    """The values of a benchmark's tasks are in percent."""
+    mean: Literal["mean_of_group_means", "mean_of_tasks"] | None = None
+    """How the source takes its mean, where that is not how the benchmark does."""
+    setting: str = ""
+    """What all rows have that is not the benchmark's protocol. Such a table stands on no leaderboard."""
     note: str = ""
+    columns: list[Column] = []
     rows: list[PublishedRow]
+
+    def source_of(self, row: PublishedRow) -> str:
+        """Returns where a row is printed."""
+        return row.source or self.source
 
 
 @cache
@@ -85,9 +131,15 @@ def load_benchmarks() -> dict[str, Benchmark]:
 
 
 @cache
-def load_published() -> list[PublishedTable]:
-    """Loads every published table."""
-    return [PublishedTable.model_validate({"name": name, **raw}) for name, raw in _toml("published")]
+def load_published() -> dict[str, PublishedTable]:
+    """Loads every published table, by name."""
+    return {name: PublishedTable.model_validate({"name": name, **raw}) for name, raw in _toml("published")}
+
+
+def published_beside(benchmark: str) -> list[PublishedTable]:
+    """Returns the tables that stand beside measured rows of the benchmark: the paper's, then those of others."""
+    tables = [table for table in load_published().values() if table.benchmark == benchmark and not table.setting]
+    return sorted(tables, key=lambda table: table.name != benchmark)
 
 
 def find_task(name: str) -> tuple[Benchmark, BenchmarkTask] | None:

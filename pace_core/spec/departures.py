@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pace_core.spec.benchmarks import find_task, load_published
+from pace_core.spec.benchmarks import find_task, published_beside
 from pace_core.spec.catalogue import Catalogue
 from pace_core.spec.errors import SpecError
 from pace_core.spec.recipes import Recipe, load_recipes, merged, origins, spec_of_recipe
@@ -36,7 +36,7 @@ def departures(spec: dict[str, Any], row: str, catalogue: Catalogue) -> list[str
 def notices(spec: dict[str, Any], row: str, catalogue: Catalogue) -> list[str]:
     """Returns what the one who submits a run of a published benchmark should know before it runs, a sentence each."""
     found = find_task(spec["task"]["name"])
-    if found is None or not any(table.benchmark == found[0].name for table in load_published()):
+    if found is None or not published_beside(found[0].name):
         return []
     said = [f"not the benchmark's protocol: {clause}" for clause in departures(spec, row, catalogue)]
     return [*said, *inferred(spec, row)]

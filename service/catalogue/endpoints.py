@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from pace_core.spec import Catalogue, load_benchmarks, load_recipes
+from pace_core.spec import Catalogue, load_benchmarks, load_published, load_recipes
 from service.catalogue.schemas import Kind
 from service.keys.auth import AnyCaller
 
@@ -23,6 +23,7 @@ async def get_catalogue(request: Request, _: AnyCaller, kind: Kind) -> dict[str,
         Kind.BACKBONES: dict(catalogue.backbones),
         Kind.BENCHMARKS: dict(load_benchmarks()),
         Kind.RECIPES: dict(load_recipes()),
+        Kind.PUBLISHED: dict(load_published()),
     }
     models: list[BaseModel] = list(entries[kind].values())
     return {"data": [model.model_dump(mode="json") for model in models]}

@@ -12,3 +12,4 @@ class Kind(StrEnum):
     BACKBONES = "backbones"
     BENCHMARKS = "benchmarks"
     RECIPES = "recipes"
+    PUBLISHED = "published"

@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from pace_core.spec import Benchmark, Catalogue, PublishedTable, load_published
+from pace_core.spec import Benchmark, Catalogue, PublishedRow, PublishedTable, published_beside
 from pace_core.spec.departures import departures, inferred, recipes_of, refusal
 from service.leaderboards.means import add_means, mark_best
 from service.leaderboards.results import Cell
-from service.leaderboards.schemas import CellView, GroupView, Leaderboard, RowView, TaskView
+from service.leaderboards.schemas import CellView, GroupView, Leaderboard, MeanView, RowView, TaskView
 
 
 def leaderboard(
@@ -17,16 +17,14 @@ def leaderboard(
     catalogue: Catalogue,
 ) -> Leaderboard:
     """Builds the whole table out of what is known by row and task."""
-    tables = [
-        table for table in load_published() if table.benchmark == benchmark.name and table.metric == benchmark.metric
-    ]
+    tables = [table for table in published_beside(benchmark.name) if table.metric == benchmark.metric]
     measured = _measured(benchmark, cells, catalogue)
-    printed = [_printed(table, benchmark) for table in tables]
-    published = [row for rows in printed for row in rows] if phase == "final" else []
-    for row in measured + published:
+    for row in measured:
         add_means(row, benchmark)
+    printed = _printed(tables, benchmark) if phase == "final" else []
+    published = [row for row, _ in printed]
     _set_beside(measured, published)
-    mark_best(measured + published)
+    mark_best(measured + [row for row, comparable in printed if comparable])
     return Leaderboard(
         benchmark=benchmark.name,
         title=benchmark.title,
@@ -78,25 +76,51 @@ def _add_notes(row: RowView, said: dict[str, list[str]]) -> None:
         row.cells[task].notes += [note for note in notes if note not in everywhere]
 
 
-def _printed(table: PublishedTable, benchmark: Benchmark) -> list[RowView]:
-    rows: list[RowView] = []
-    for printed in table.rows:
-        cells = {
-            task: _empty("published", [], value / 100) for task, value in printed.values.items() if benchmark.task(task)
-        }
-        notes = [printed.note] if printed.note else []
-        rows.append(
-            RowView(
-                label=printed.label,
-                kind="published",
-                source=table.source,
-                cells=cells,
-                groups={},
-                mean=None,
-                notes=notes,
+def _printed(tables: list[PublishedTable], benchmark: Benchmark) -> list[tuple[RowView, bool]]:
+    """Returns the published rows, those that an earlier table has too left out, and whether each may be the best."""
+    found: list[tuple[RowView, bool]] = []
+    seen: set[tuple[object, ...]] = set()
+    for table in tables:
+        for printed in table.rows:
+            same = (
+                printed.label.casefold(),
+                *sorted(printed.values.items()),
+                printed.mean if not printed.values else 0,
             )
-        )
-    return rows
+            if same not in seen:
+                seen.add(same)
+                found.append((_as_printed(printed, table, benchmark), not printed.setting and not printed.doubt))
+    return found
+
+
+def _as_printed(printed: PublishedRow, table: PublishedTable, benchmark: Benchmark) -> RowView:
+    """The row with the means that the source prints, where it takes them as the benchmark does; else with ours."""
+    said = {
+        "": printed.note,
+        "erratum: ": printed.erratum,
+        "doubtful: ": printed.doubt,
+        "another protocol: ": printed.setting,
+    }
+    cells = {task: _empty("published", [], value / 100) for task, value in printed.values.items()}
+    row = RowView(
+        label=printed.label,
+        kind="published",
+        source=table.source_of(printed),
+        cells={task: cell for task, cell in cells.items() if benchmark.task(task)},
+        groups={},
+        mean=None,
+        notes=[f"{kind}{text}" for kind, text in said.items() if text],
+    )
+    add_means(row, benchmark)
+    for group, value in printed.groups.items():
+        row.groups[group] = _whole(value, sum(task.group == group for task in benchmark.tasks))
+    if printed.mean is not None and table.mean in (None, benchmark.mean):
+        row.mean = _whole(printed.mean, len(benchmark.tasks))
+    return row
+
+
+def _whole(percent: float, tasks: int) -> MeanView:
+    return MeanView(value=percent / 100, tasks=tasks, complete=True, best=False)
 
 
 def _set_beside(measured: list[RowView], published: list[RowView]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pace_core.spec import load_recipes
+from pace_core.spec import load_published, load_recipes
 from tests.service.api import Api, result
 
 EPOCHS = load_recipes()["vtab-mini"].defaults["training"]["epochs"]
@@ -141,6 +141,32 @@ async def test_published_rows_stand_beside_measured_ones(api: Api) -> None:
     assert "PACE" in published["source"]
     assert published["mean"]["complete"] is True
     assert published["mean"]["value"] == pytest.approx(0.576, abs=0.002)
+
+
+async def test_the_papers_table_stands_there_as_printed_before_any_run_of_ours(api: Api) -> None:
+    rows = (await api.get("/v1/leaderboards/vtab-1k"))["rows"]
+    paper = {row["label"]: row for row in rows if row["source"] == "PACE, NeurIPS 2024, Table 1"}
+    printed = load_published()["vtab-1k"].rows
+    assert list(paper) == [row.label for row in printed]
+    for row in printed:
+        shown = paper[row.label]
+        assert {task: cell["mean"] for task, cell in shown["cells"].items()} == pytest.approx(
+            {task: value / 100 for task, value in row.values.items()}
+        )
+        assert shown["mean"]["value"] == pytest.approx((row.mean or 0) / 100)
+        assert set(shown["groups"]) == {"natural", "specialized", "structured"}
+    assert paper["PACE"]["mean"]["best"]
+    assert paper["PACE"]["groups"]["structured"]["value"] == pytest.approx(0.6514, abs=1e-4)
+    assert any(note.startswith("erratum: The values are SSF's") for note in paper["RepAdapter"]["notes"])
+
+
+async def test_doubtful_numbers_and_means_of_another_kind_do_not_win(api: Api) -> None:
+    rows = {(row["label"], row["source"][:4]): row for row in (await api.get("/v1/leaderboards/vtab-1k"))["rows"]}
+    doubtful = rows["qGOFT", "GOFT"]
+    assert doubtful["mean"]["value"] == pytest.approx(0.794)
+    assert not doubtful["mean"]["best"]
+    assert any(note.startswith("doubtful: EuroSAT at 100 %") for note in doubtful["notes"])
+    assert rows["HST", "V-PE"]["mean"]["value"] == pytest.approx(0.781, abs=1e-3), "of group means, as the others"
 
 
 async def test_another_normalisation_is_said_on_the_table_beside_the_published_rows(api: Api) -> None:

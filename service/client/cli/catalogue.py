@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 
-from pace_core.spec.benchmarks import load_benchmarks
+from pace_core.spec.benchmarks import load_benchmarks, load_published
 from pace_core.spec.catalogue import Entry, load_catalogue
 from pace_core.spec.recipes import load_recipes
 from pace_core.spec.suggest import did_you_mean
 from service.catalogue.schemas import Kind
+from service.client.cli import published
 from service.client.cli.output import (
     AsCsv,
     AsJson,
@@ -35,12 +36,18 @@ def install(app: typer.Typer) -> None:
 
 def catalogue(
     kind: Annotated[Kind, typer.Argument()] = Kind.METHODS,
-    name: Annotated[str | None, typer.Argument(help="One method, regularizer or source: its parameters.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="One method, regularizer or source: its parameters; a published table: its rows."),
+    ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List methods, regularizers, sources, backbones, benchmarks or recipes."""
+    """List methods, regularizers, sources, backbones, benchmarks, recipes or published tables."""
     shape = form(as_json, as_csv)
+    if kind is Kind.PUBLISHED and name is not None:
+        published.show(name, shape)
+        return
     entry = None if name is None else _named(kind, name)
     match shape:
         case Form.JSON if entry:
@@ -70,6 +77,7 @@ def _models(kind: Kind) -> list[BaseModel]:
         Kind.BACKBONES: known.backbones,
         Kind.BENCHMARKS: load_benchmarks(),
         Kind.RECIPES: load_recipes(),
+        Kind.PUBLISHED: load_published(),
     }
     return list(models[kind].values())
 
@@ -115,6 +123,17 @@ def _rows(kind: Kind) -> list[dict[str, object]]:
                 for r in load_recipes().values()
                 for row in r.rows
             ]
+        case Kind.PUBLISHED:
+            return [
+                {
+                    "name": each.name,
+                    "benchmark": each.benchmark or "",
+                    "rows": len(each.rows),
+                    "source": each.source,
+                    "title": each.title,
+                }
+                for each in load_published().values()
+            ]
         case _:
             return [
                 {
@@ -146,6 +165,7 @@ def _print(kind: Kind) -> None:
         Kind.METHODS: "one's parameters: pace catalogue methods lora_add",
         Kind.REGULARIZERS: "one's parameters: pace catalogue regularizers pace",
         Kind.BACKBONES: "any other timm ViT or Swin works by its name",
+        Kind.PUBLISHED: "one's numbers: pace catalogue published vtab-1k",
         Kind.RECIPES: "submit one with `pace submit --recipe RECIPE --row ROW --task TASK`",
     }
     if kind in notes:

@@ -82,11 +82,11 @@ def print_leaderboard(board: Leaderboard) -> None:
     shown = table("row", *columns, *([">mean"] if _has_total(groups) else []))
     measured = [row for row in board.rows if row.kind == "measured"]
     published = [row for row in board.rows if row.kind == "published"]
-    for rows in (measured, published):
+    sources = list(dict.fromkeys(row.source for row in published if row.source))
+    for rows in (measured, *([row for row in published if row.source == source] for source in sources)):
         for row in rows:
-            shown.add_row(*_row(groups, row, notes, counted=len(counts) > 1))
-        if rows is measured and published:
-            shown.add_section()
+            shown.add_row(*_row(groups, row, notes, counted=len(counts) > 1, named=row.source in sources[1:]))
+        shown.add_section()
     print_table(shown)
     tasks = [task for group in groups for task in group.tasks]
     if unseen := [task.name for task in board.tasks if task.name not in tasks]:
@@ -95,8 +95,8 @@ def print_leaderboard(board: Leaderboard) -> None:
         print_text(f"  {number}) {note}")
     for note in board.notes:
         print_text(f"  {note}")
-    for source in dict.fromkeys(row.source for row in published if row.source):
-        print_text(f"  published: {source}")
+    for source in sources[:1]:
+        print_text(f"  published{', where no note says otherwise' if len(sources) > 1 else ''}: {source}")
 
 
 def _over(counts: set[int]) -> str:
@@ -130,9 +130,9 @@ def _has_mean(group: GroupView, groups: list[GroupView]) -> bool:
     return len(group.tasks) > 1 and len(groups) > 1
 
 
-def _row(groups: list[GroupView], row: RowView, notes: list[str], counted: bool) -> list[str]:
+def _row(groups: list[GroupView], row: RowView, notes: list[str], counted: bool, named: bool) -> list[str]:
     label = cell(row.label) + (" [dim](published)[/]" if row.kind == "published" else "")
-    texts = [label + _marks(row.notes, notes)]
+    texts = [label + _marks([*row.notes, *([f"published: {row.source}"] if named else [])], notes)]
     for group in groups:
         texts += [_cell(row.cells.get(task), notes, counted) for task in group.tasks]
         texts += [_mean(row.groups.get(group.name))] if _has_mean(group, groups) else []
