@@ -63,8 +63,8 @@ def submit(
     set: Annotated[list[str], typer.Option(metavar="a.b=c", help="A field of every trial.")] = [],  # noqa: B006
     search: Annotated[Search | None, typer.Option(help="grid, random or tpe.")] = None,
     scheduler: Annotated[Scheduler | None, typer.Option(help="none or asha.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many; a grid runs whole.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time; else one a slot.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many trials; a grid always runs whole.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time; one a slot if not given.")] = None,
     seeds: Annotated[str, typer.Option(metavar="0,1|0-4", help="Of the final runs of the best.")] = "",
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")] = False,
@@ -107,7 +107,7 @@ def submit(
 
 
 def list_(
-    limit: Annotated[int, typer.Option(min=1, help="As many at the most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 20,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -196,7 +196,7 @@ def space_of(texts: Sequence[str]) -> dict[str, Any]:
         try:
             read: Any = parse_yaml(f"[{values}]")
         except yaml.YAMLError as error:
-            raise typer.BadParameter(f"--space {text}: {values!r} are no values with commas between them") from error
+            raise typer.BadParameter(f"--space {text}: {values!r} are not values separated by commas") from error
         if bracket and kind not in ("choice", "uniform", "loguniform", "int"):
             raise typer.BadParameter(f"--space {text}: {kind!r} must be choice, uniform, loguniform or int")
         numbers = [float(v) if isinstance(v, str) and _is_number(v) else v for v in cast(list[Any], read)]

@@ -136,15 +136,13 @@ def _grid(texts: list[str]) -> dict[str, list[Any]]:
             read = parse_yaml(f"[{values}]")
         except yaml.YAMLError as error:
             why = " ".join(str(error).split())
-            raise typer.BadParameter(
-                f"--set {text}: {values!r} are no values with commas between them ({why})"
-            ) from error
+            raise typer.BadParameter(f"--set {text}: {values!r} are not values separated by commas ({why})") from error
         if not read:
-            raise typer.BadParameter(f"--set {text}: names no value, such as {path}=0.1,0.5")
+            raise typer.BadParameter(f"--set {text}: has no value; write it as {path}=0.1,0.5")
         if path in grid:
             raise typer.BadParameter(f"--set {path} is given twice; put all its values into one")
         if path in _OPTIONS:
-            raise typer.BadParameter(f"--set {path}: goes with an option of its own, such as {_OPTIONS[path]}")
+            raise typer.BadParameter(f"--set {path}: has an option of its own, such as {_OPTIONS[path]}")
         grid[path] = [value for index, value in enumerate(read) if value not in read[:index]]
     return grid
 
@@ -160,7 +158,7 @@ def seeds_of(text: str) -> list[int]:
         if not (first.isascii() and first.isdigit() and (not dash or (last.isascii() and last.isdigit()))):
             raise typer.BadParameter(f"--seeds {text}: must be whole numbers, such as 0,1,2 or 0-4")
         if dash and not 0 <= int(last) - int(first) < MOST:
-            raise typer.BadParameter(f"--seeds {text}: {part.strip()} is no range of at most {MOST:,} seeds")
+            raise typer.BadParameter(f"--seeds {text}: {part.strip()} is not a range of at most {MOST:,} seeds")
         found += range(int(first), int(last if dash else first) + 1)
     return list(dict.fromkeys(found))
 

@@ -81,13 +81,13 @@ async def test_it_waits_and_ends_with_the_table(pace: Pace, api: Api, spec: Path
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--set", "method.rank="), "names no value"),
-        (("--set", "method.rank=1,[2"), "are no values with commas"),
+        (("--set", "method.rank="), "has no value"),
+        (("--set", "method.rank=1,[2"), "are not values separated by commas"),
         (("--set", "method.rank=1", "--set", "method.rank=2"), "is given twice"),
         (("--set", "seed=1,2"), "--seeds 0,1,2"),
         (("--set", "task.phase=final"), "--phase final"),
         (("--seeds", "a"), "must be whole numbers"),
-        (("--seeds", "5-1"), "is no range"),
+        (("--seeds", "5-1"), "is not a range"),
         (("--seeds", "0-999", "--set", "method.rank=1,2"), "2,000 jobs are more than 1,000"),
     ],
 )
