@@ -4,12 +4,14 @@ BIN = .venv/bin
 UV = $(BIN)/uv
 READY = .venv/.ready
 BOTH_CORES = -n 2 --dist loadgroup --no-loadscope-reorder # tests/conftest.py says what goes together
+ROWS = Linear,LoRA_add,LoRA_mul+VPT_add,PACE
+ONE_EPOCH = --set training.epochs=1 --set training.warmup_epochs=0.1
 
 .PHONY: demo up down test test-slow chaos lint perf compare methods defaults theory catalogue backbone backbone-table lock clean
 
 demo: $(READY) ## the whole product on real data, in minutes; leaves it running
 	$(BIN)/pace up --detach
-	$(BIN)/python -m perf.rows --tasks digits,textures,location --epochs 1
+	$(BIN)/pace suite submit --benchmark vtab-mini --tasks digits,textures,location --rows $(ROWS) $(ONE_EPOCH)
 	@$(BIN)/pace status --wait
 
 up: $(READY) ## start Postgres, API, Ray, MLflow and a worker here; Ctrl-C stops them
@@ -39,17 +41,18 @@ perf: $(READY) ## speed, each figure as a ratio within one run
 	$(BIN)/python -m perf.predict_start
 	$(BIN)/python -m perf.rates
 	$(BIN)/python -m perf.suites
+	$(BIN)/python -m perf.tune
 
 compare: $(READY) ## PACE against the same method without it: all of vtab-mini, three seeds, over a running service
-	$(BIN)/python -m perf.compare
+	$(BIN)/pace suite submit perf/compare.yaml
 
 methods: $(READY) ## the table of every method with and without PACE, over a running service: an hour on two cores
 	$(BIN)/python -m perf.methods
 
-defaults: $(READY) ## search the defaults of training for lora_add on small data: half an hour on a free core
+defaults: $(READY) ## search the defaults of training for lora_add on small data: ten minutes on a free core
 	$(BIN)/python -m perf.defaults
 
-theory: $(READY) ## the theory's pictures, of the runs in docs/theory and what is missing there: half an hour on two cores
+theory: $(READY) ## the theory's pictures, of the runs in docs/theory and what is missing there, over a running service: half an hour on two cores
 	$(BIN)/python -m perf.theory
 
 catalogue: $(READY) ## what the API knows of methods, regularizers, sources and backbones, out of their code

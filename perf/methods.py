@@ -1,4 +1,4 @@
-"""Every method of the catalogue, with and without PACE, over a running service; writes the table and its results.
+"""Every method of the catalogue, with and without PACE, as one suite; writes the table and its results.
 
     python -m perf.methods [--tasks digits,cells,location] [--seeds 1] [--methods ssf,bitfit]
 
@@ -7,7 +7,6 @@ as they are, so an interrupted table goes on where it stopped. With `--methods` 
 """
 
 import argparse
-import asyncio
 import json
 import tomllib
 from pathlib import Path
@@ -15,40 +14,62 @@ from typing import Any
 
 from pace_core.spec import load_benchmarks, load_catalogue, merged, spec_of_recipe
 from perf.methods_table import BENCHMARK, Cell, markdown
-from perf.rows import console, run_all, task_names
-from service.client import AsyncClient, Job, JobRequest, ProblemError
+from service.client import Client, Job, SuiteRequest, SuiteRow, SuiteTable
+from service.client.cli.output import out
+from service.client.cli.suite import watch
+from service.client.cli.suite_report import print_plan
 
 FAMILY = "vit"
 SETTINGS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "methods.toml").read_text("utf-8"))
 RESULTS, TABLE = Path("docs/methods.json"), Path("docs/methods.md")
+REGULARIZERS = ("none", "pace")
 
 
-def regularizers(task: str) -> dict[str, dict[str, Any]]:
-    """The two of the table: none, and PACE as the recipe has it."""
-    return {"none": {"name": "none"}, "pace": spec_of_recipe(BENCHMARK, "PACE", task)["regularizer"]}
+def row(method: str, regularizer: str) -> SuiteRow:
+    """Returns a line of the table: the recipe's training, the method's own settings, PACE as the recipe has it."""
+    pace = spec_of_recipe(BENCHMARK, "PACE", load_benchmarks()[BENCHMARK].tasks[0].name)["regularizer"]
+    chosen = {"name": "none"} if regularizer == "none" else pace
+    spec = merged({"method": {"name": method}, "regularizer": chosen}, SETTINGS.get(method, {}))
+    return SuiteRow(label=label(method, regularizer), spec=spec)
 
 
-def request(method: str, regularizer: str, task: str, seed: int) -> JobRequest:
-    """One cell: the recipe's training, the method's own settings."""
-    spec = spec_of_recipe(BENCHMARK, "LoRA_add", task) | {
-        "method": {"name": method},
-        "regularizer": regularizers(task)[regularizer],
-    }
-    row = method if regularizer == "none" else f"{method} + {regularizer}"
-    return JobRequest(spec=merged(spec, SETTINGS.get(method, {})), seed=seed, row=row, priority=40)
+def label(method: str, regularizer: str) -> str:
+    """Returns the row's label."""
+    return method if regularizer == "none" else f"{method} + {regularizer}"
 
 
-async def refusal(client: AsyncClient, asked: JobRequest) -> str | None:
-    """Why the service would not take it."""
-    try:
-        await client.jobs.check(asked)
-    except ProblemError as problem:
-        return "; ".join(fault.message for fault in problem.faults) or problem.detail
-    return None
+def request(methods: list[str], tasks: list[str], seeds: int) -> SuiteRequest:
+    """Returns the whole table as a suite."""
+    return SuiteRequest(
+        name="every method",
+        benchmark=BENCHMARK,
+        tasks=list(tasks),
+        rows=[row(method, regularizer) for method in methods for regularizer in REGULARIZERS],
+        seeds=list(range(seeds)),
+        stop_after=None,
+        priority=40,
+    )
 
 
-def cell_of(about: Cell, job: Job) -> Cell:
-    """What the job came to."""
+def cells_of(
+    method: str, regularizer: str, task: str, seeds: int, table: SuiteTable, jobs: dict[str, Job]
+) -> list[Cell]:
+    """Returns what became of a row on a task, a cell a seed."""
+    found = next(row for row in table.rows if row.label == label(method, regularizer)).cells[task]
+    abouts = [Cell(method=method, regularizer=regularizer, task=task, seed=seed) for seed in range(seeds)]
+    if found.status == "refused":
+        why = "; ".join(found.notes).removeprefix("refused: ")
+        return [about.model_copy(update={"refused": why}) for about in abouts]
+    by_seed = {jobs[job].seed: jobs[job] for job in found.jobs}
+    return [
+        _cell(about, by_seed[about.seed])
+        if about.seed in by_seed
+        else about.model_copy(update={"failed": "; ".join(found.notes)})
+        for about in abouts
+    ]
+
+
+def _cell(about: Cell, job: Job) -> Cell:
     if job.result is None:
         return about.model_copy(update={"job": job.id, "failed": f"{job.reason}: {job.message}"})
     found: dict[str, Any] = {
@@ -62,41 +83,41 @@ def cell_of(about: Cell, job: Job) -> Cell:
 
 
 def others(methods: list[str]) -> list[Cell]:
-    """The committed cells of all methods but these."""
+    """Returns the committed cells of all methods but these."""
     committed = json.loads(RESULTS.read_text("utf-8"))["cells"] if RESULTS.exists() else []
     return [cell for raw in committed if (cell := Cell.model_validate(raw)).method not in methods]
 
 
-async def main() -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--tasks", type=task_names, default="digits,cells,location", help="one of each group, or `all`")
+    parser.add_argument("--tasks", default="digits,cells,location", help="one of each group, or `all`")
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0 on")
     known = [name for name, entry in load_catalogue().methods.items() if FAMILY in entry.fits and ":" not in name]
     parser.add_argument("--methods", type=lambda text: text.split(","), default=known)
     asked = parser.parse_args()
-    names = [task.name for task in load_benchmarks()[BENCHMARK].tasks if task.name in asked.tasks]
-    cells = [
-        Cell(method=method, regularizer=regularizer, task=task, seed=seed)
-        for method in sorted(asked.methods)
-        for regularizer in ("none", "pace")
-        for task in names
-        for seed in range(asked.seeds)
-    ]
-    async with AsyncClient() as client:
-        requests = [request(cell.method, cell.regularizer, cell.task, cell.seed) for cell in cells]
-        refusals = [await refusal(client, one) for one in requests]
-        jobs = iter(await run_all(client, [r for r, why in zip(requests, refusals, strict=True) if not why], True))
+    there = [task.name for task in load_benchmarks()[BENCHMARK].tasks]
+    names = there if asked.tasks == "all" else [name for name in there if name in asked.tasks.split(",")]
+    methods = sorted(asked.methods)
+    with Client() as client:
+        suite_request = request(methods, names, asked.seeds)
+        print_plan(client.suites.check(suite_request))
+        suite = watch(client, client.suites.submit(suite_request))
+        table = client.suites.table(suite.id)
+        jobs = {job.id: job for job in client.jobs.list(None, suite=suite.id)}
     done = [
-        cell.model_copy(update={"refused": why}) if why else cell_of(cell, next(jobs))
-        for cell, why in zip(cells, refusals, strict=True)
+        cell
+        for method in methods
+        for regularizer in REGULARIZERS
+        for task in names
+        for cell in cells_of(method, regularizer, task, asked.seeds, table, jobs)
     ]
-    done = sorted([*others(asked.methods), *done], key=lambda cell: cell.method)
+    done = sorted([*others(methods), *done], key=lambda cell: cell.method)
     epochs = spec_of_recipe(BENCHMARK, "LoRA_add", names[0])["training"]["epochs"]
     said = {"epochs": epochs, "cells": [cell.model_dump(exclude_none=True) for cell in done]}
     RESULTS.write_text(json.dumps(said, indent=1) + "\n", "utf-8")
     TABLE.write_text(markdown(done, epochs), "utf-8")
-    console.print(f"wrote {TABLE} and {RESULTS}: {sum(cell.accuracy is not None for cell in done)} runs")
+    out().print(f"wrote {TABLE} and {RESULTS}: {sum(cell.accuracy is not None for cell in done)} runs")
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -94,7 +94,9 @@ async def _end(http: httpx2.AsyncClient, lease: dict[str, Any], headers: dict[st
 
 
 RESULT: dict[str, Any] = {
-    "metrics": [{"task": "t", "split": "test", "metric": "accuracy", "value": 0.5, "epoch": 1}],
+    "metrics": [
+        {"task": "t", "split": split, "metric": "accuracy", "value": 0.5, "epoch": 1} for split in ("val", "test")
+    ],
     "trainable_parameters": 1,
     "adapter_parameters": 1,
     "seconds": 1.0,

@@ -5,7 +5,7 @@ of images. A run is a line of docs/theory/results.jsonl; what is there is not ru
 goes on where it stopped. The pictures and the printed numbers come from that file alone, and go to MLflow too where a
 server is known (MLFLOW_TRACKING_URI, or the running stack's).
 
-    python -m perf.theory [--tasks glyphs,textures] [--processes 2]
+    python -m perf.theory [--tasks glyphs,textures]
 """
 
 import argparse
@@ -13,17 +13,16 @@ import json
 import os
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import mlflow
 
 from pace_core.spec import RunSpec
-from perf.rows import RECIPE, task_names
 from perf.theory_pictures import draw, numbers
-from perf.theory_runs import ROW, Outcome, Outcomes, planned, trained
+from perf.theory_runs import RECIPE, ROW, Outcome, Outcomes, outcome_of, planned, suites_of
+from service.client import Client
 from service.client.address import state_folder
+from service.client.cli.suite import watch
 from service.local.record import Folder
 
 FOLDER = Path("docs/theory")
@@ -36,19 +35,17 @@ def known() -> Outcomes:
     return Outcomes(Outcome.model_validate(json.loads(line)) for line in lines)
 
 
-def run_all(specs: Iterable[RunSpec], processes: int) -> None:
-    """Trains what no result is there for, and adds each result as it comes."""
+def run_all(specs: Iterable[RunSpec]) -> None:
+    """Trains what no result is there for, as suites, and adds each result when its suite has ended."""
     there = known()
-    missing = list({spec.model_dump_json(): spec for spec in specs if there.of(spec) is None}.values())
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when a process loads torch
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for number, done in enumerate(as_completed([pool.submit(trained, spec) for spec in missing]), start=1):
-            outcome = done.result()
-            with RESULTS.open("a", encoding="utf-8") as file:
-                file.write(outcome.model_dump_json() + "\n")
-            said = f"{outcome.label}  {outcome.seconds:.0f} s  {outcome.failed or ''}"
-            print(f"{number} of {len(missing)}  {said}", flush=True)
+    with Client() as client:
+        submitted = [client.suites.submit(asked) for asked in suites_of(s for s in specs if there.of(s) is None)]
+        for suite in submitted:
+            watch(client, suite)
+            for job in client.jobs.list(None, suite=suite.id):
+                with RESULTS.open("a", encoding="utf-8") as file:
+                    file.write(outcome_of(job, client.jobs.events(job.id)).model_dump_json() + "\n")
 
 
 def keep_in_mlflow(pictures: list[Path], figures: dict[str, float]) -> None:
@@ -69,11 +66,12 @@ def keep_in_mlflow(pictures: list[Path], figures: dict[str, float]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--tasks", type=task_names, default="glyphs,textures", help="two, with a comma between them")
-    parser.add_argument("--processes", type=int, default=2, help="each takes one core")
+    parser.add_argument(
+        "--tasks", type=lambda text: text.split(","), default="glyphs,textures", help="two, with a comma"
+    )
     asked = parser.parse_args()
     begun = time.monotonic()
-    run_all(planned(asked.tasks), asked.processes)
+    run_all(planned(asked.tasks))
     outcomes = known()
     print(f"{len(outcomes)} runs are known; this call took {time.monotonic() - begun:.0f} s")
     pictures = draw(outcomes, asked.tasks, FOLDER)

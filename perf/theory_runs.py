@@ -1,18 +1,14 @@
-"""The runs behind the pictures of the theory: which ones, how one is made, and what is kept of it."""
+"""The runs behind the pictures of the theory: which ones, the suites that make them, and what is kept of each."""
 
-import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
-from pace_core.provenance import code_version
-from pace_core.run import run
-from pace_core.spec import RESULTS_VERSION, Directive, RunError, RunSpec, spec_of_recipe, validate
-from perf.rows import RECIPE
+from pace_core.spec import RESULTS_VERSION, RunSpec, spec_of_recipe, validate
+from service.client import Job, JobEvent, SuiteRequest, SuiteRow
 
-ROW = "PACE"
+RECIPE, ROW = "vtab-mini", "PACE"
 LAMBDAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0)
 STRONG = 100.0  # of LAMBDAS, where the term is felt under the row's little noise
 SIGMAS, GRID_LAMBDAS = (0.1, 0.5, 1.0), (0.02, 0.1, 0.5)
@@ -76,6 +72,14 @@ def lazy(task: str, interval: int) -> dict[str, Any]:
     return {"name": "pace_lazy_half", "interval": interval, **of_row(task, "sigma", "lambda")}
 
 
+def label_of(spec: RunSpec) -> str:
+    """Returns the settings in a line."""
+    chosen, images = spec.regularizer, spec.task.params.get("train_images")
+    said = " ".join(f"{key} {value}" for key, value in chosen.params.items() if not isinstance(value, str))
+    parts = [f"{chosen.name} {said}".strip(), f"{images} images" if images else ""]
+    return ", ".join(filter(None, [*parts, "" if spec.training.diagnostics else "without diagnostics"]))
+
+
 class Outcome(BaseModel):
     """One run's measurements."""
 
@@ -98,9 +102,7 @@ class Outcome(BaseModel):
     @property
     def label(self) -> str:
         """The run in a line."""
-        chosen, images = self.spec.regularizer, self.spec.task.params.get("train_images")
-        said = " ".join(f"{key} {value}" for key, value in chosen.params.items() if not isinstance(value, str))
-        return f"{self.spec.task.name}  {chosen.name} {said}" + (f"  {images} images" if images else "")
+        return f"{self.spec.task.name}  {label_of(self.spec)}"
 
 
 class Outcomes:
@@ -117,33 +119,40 @@ class Outcomes:
         return self._by_spec.get(spec.model_dump_json())
 
 
-class Told:
-    """Keeps a run's measurements by epoch."""
+def suites_of(specs: Iterable[RunSpec]) -> list[SuiteRequest]:
+    """Returns suites that make exactly these runs: a row for each setting, and a suite for all rows of the same phase
+    and tasks."""
+    settings: dict[tuple[str, str], dict[str, Any]] = {}
+    tasks: dict[tuple[str, str], list[str]] = {}
+    for spec in specs:
+        said = {key: value for key, value in spec.json_dict().items() if key not in ("task", "seed", "init_from")}
+        images = spec.task.params.get("train_images")
+        row = (spec.task.phase, label_of(spec))
+        settings[row] = said | ({"task": {"train_images": images}} if images else {})
+        tasks.setdefault(row, []).append(spec.task.name)
+    together: dict[tuple[str, tuple[str, ...]], list[SuiteRow]] = {}
+    for (phase, label), names in tasks.items():
+        row = SuiteRow(label=label, spec=settings[phase, label])
+        together.setdefault((phase, tuple(dict.fromkeys(names))), []).append(row)
+    return [
+        SuiteRequest.model_validate(
+            {"name": "theory", "tasks": list(names), "rows": rows, "phase": phase, "stop_after": None}
+        )
+        for (phase, names), rows in together.items()
+    ]
 
-    def __init__(self) -> None:
-        self.epochs: dict[int, dict[str, float]] = {}
 
-    def event(self, type: str, data: dict[str, Any]) -> None:
-        if type == "metrics":
-            self.epochs.setdefault(data["epoch"], {}).update(data["values"])
-
-    def directive(self) -> Directive:
-        return "continue"
-
-
-def trained(spec: RunSpec) -> Outcome:
-    """Runs it here; a loss that becomes no number is an outcome too."""
-    told, begun, failed = Told(), time.monotonic(), None
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            run(spec, told, folder)
-        except RunError as error:
-            failed = str(error)
+def outcome_of(job: Job, events: Iterable[JobEvent]) -> Outcome:
+    """Returns what an ended job came to; a loss that becomes no number is an outcome too."""
+    epochs: dict[int, dict[str, float]] = {}
+    for event in events:
+        if event.type == "metrics":
+            epochs.setdefault(event.data["epoch"], {}).update(event.data["values"])
     return Outcome(
-        spec=spec,
+        spec=RunSpec.model_validate(job.spec),
         results_version=RESULTS_VERSION,
-        code_version=code_version(),
-        epochs=told.epochs,
-        failed=failed,
-        seconds=round(time.monotonic() - begun, 1),
+        code_version=job.result.provenance.code_version if job.result else "",
+        epochs=epochs,
+        failed=None if job.result else f"{job.reason}: {job.message}",
+        seconds=round(job.result.seconds, 1) if job.result else 0.0,
     )

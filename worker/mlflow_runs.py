@@ -4,6 +4,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +15,9 @@ from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
 from pace_core.spec import RunResult, State
-from service.client import Job, JobEvent, SuiteTable, SuiteView
+from service.client import Job, JobEvent, StudyReport, StudyView, SuiteTable, SuiteView
 from worker import projection
-from worker.projection import JOB_TAG, STATUS, SUITE_TAG
+from worker.projection import JOB_TAG, STATUS, STUDY_TAG, SUITE_TAG
 
 T = TypeVar("T")
 METRICS_A_CALL = 800  # MLflow takes 1,000 entities a call, of them 100 params and 100 tags
@@ -81,12 +82,12 @@ class Runs:
             self._client.set_terminated(run, STATUS[State(ended.data["state"])], round(ended.at.timestamp() * 1000))
         elif states:
             self._client.update_run(run, status=STATUS[State(states[-1].data["state"])])
-        return f"#/experiments/{self._experiment(job)}/runs/{run}?{AMONG_RUNS}"
+        return f"#/experiments/{self._experiment(job.benchmark)}/runs/{run}?{AMONG_RUNS}"
 
     def _of(self, job: Job, began: datetime) -> str:
         run = self._runs.get(job.id)
         if run is None:
-            experiment = self._experiment(job)
+            experiment = self._experiment(job.benchmark)
             found = self._client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{job.id}'", max_results=1)
             run = found[0].info.run_id if found else self._create(experiment, job, began)
             # also where the run was found: whoever made it may have died before saying this
@@ -101,8 +102,10 @@ class Runs:
     def _create(self, experiment: str, job: Job, began: datetime) -> str:
         started = round(began.timestamp() * 1000)
         tags: dict[str, Any] = projection.tags_of(job)
-        if job.suite:
-            tags[MLFLOW_PARENT] = self._of_suite(experiment, job.suite, started)
+        if job.study:
+            tags[MLFLOW_PARENT] = self._parent(experiment, STUDY_TAG, job.study, started)
+        elif job.suite:
+            tags[MLFLOW_PARENT] = self._parent(experiment, SUITE_TAG, job.suite, started)
         created = self._client.create_run(experiment, started, tags, projection.run_name(job))
         return created.info.run_id
 
@@ -111,10 +114,10 @@ class Runs:
 
         `job` is one of them. `files`: name → text.
         """
-        experiment = self._experiment(job)
-        run = self._of_suite(experiment, suite.id, round(suite.created_at.timestamp() * 1000))
+        experiment = self._experiment(job.benchmark)
+        run = self._parent(experiment, SUITE_TAG, suite.id, round(suite.created_at.timestamp() * 1000))
         ended = round((suite.ended_at or suite.created_at).timestamp() * 1000)
-        self._client.update_run(run, name=projection.suite_name(suite))
+        self._client.update_run(run, name=projection.name_of(suite))
         for some in _chunks(projection.suite_metrics(table, ended), METRICS_A_CALL):
             self._client.log_batch(run, metrics=some)
         for some in _chunks(projection.suite_tags(suite), SMALL_A_CALL):
@@ -124,19 +127,38 @@ class Runs:
         self._client.set_terminated(run, STATUS[State(suite.state)], ended)
         return f"#/experiments/{experiment}/runs/{run}?{AMONG_RUNS}"
 
-    def _of_suite(self, experiment: str, suite: str, started: int) -> str:
-        run = self._runs.get(suite)
+    def write_study(self, study: StudyView, report: StudyReport, files: Mapping[str, str]) -> str:
+        """Ends the run that stands above a study's trials, with its pictures; its place in MLflow's pages.
+
+        `files`: name → text.
+        """
+        experiment = self._experiment(study.benchmark)
+        started = round(study.created_at.timestamp() * 1000)
+        run = self._parent(experiment, STUDY_TAG, study.id, started)
+        ended = round((study.searched_at or study.created_at).timestamp() * 1000)
+        self._client.update_run(run, name=projection.name_of(study))
+        tags = projection.study_tags(study)
+        if study.parent:
+            tags.append(RunTag(MLFLOW_PARENT, self._parent(experiment, SUITE_TAG, study.parent, started)))
+        self._client.log_batch(run, metrics=projection.study_metrics(study, report, ended), tags=tags)
+        for name, text in files.items():
+            self._client.log_text(run, text, name)
+        with suppress(MlflowException):  # of a study that went on, MLflow keeps the first best's: its params are final
+            self._client.log_batch(run, params=projection.study_params(study))
+        self._client.set_terminated(run, "FAILED" if study.state == "failed" else "FINISHED", ended)
+        return f"#/experiments/{experiment}/runs/{run}?{AMONG_RUNS}"
+
+    def _parent(self, experiment: str, tag: str, id: str, started: int) -> str:
+        """The run of a suite or study, found by its tag or begun."""
+        run = self._runs.get(id)
         if run is None:
-            found = self._client.search_runs([experiment], f"tags.`{SUITE_TAG}` = '{suite}'", max_results=1)
-            if found:
-                run = found[0].info.run_id
-            else:
-                run = self._client.create_run(experiment, started, {SUITE_TAG: suite}, suite).info.run_id
-            self._runs[suite] = run
+            found = self._client.search_runs([experiment], f"tags.`{tag}` = '{id}'", max_results=1)
+            run = (found[0] if found else self._client.create_run(experiment, started, {tag: id}, id)).info.run_id
+            self._runs[id] = run
         return run
 
-    def _experiment(self, job: Job) -> str:
-        name, description = projection.experiment_of(job)
+    def _experiment(self, benchmark: str | None) -> str:
+        name, description = projection.experiment_of(benchmark)
         if name not in self._experiments:
             experiment = self._client.get_experiment_by_name(name)
             if experiment is None:

@@ -9,12 +9,13 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
 from pace_core.spec import EventType, RunResult, State, load_benchmarks, published_beside
-from service.client import Job, JobEvent, SuiteTable, SuiteView
+from service.client import Job, JobEvent, StudyReport, StudyRequest, StudyView, SuiteTable, SuiteView
 
 OWN = "own"
 """Experiment of the tasks that belong to no benchmark."""
 JOB_TAG = "pace.job"
 SUITE_TAG = "pace.suite"
+STUDY_TAG = "pace.study"
 NAME_LETTERS = 250
 """Longest name of a run."""
 
@@ -34,9 +35,9 @@ def slug(name: str) -> str:
     return re.sub(r"\s*[^\w. -]+\s*", "-", name).strip("-. ") or "-"
 
 
-def experiment_of(job: Job) -> tuple[str, str]:
-    """Returns name and description of the job's experiment: its benchmark's, or `own`."""
-    benchmark = load_benchmarks().get(job.benchmark or "")
+def experiment_of(benchmark_name: str | None) -> tuple[str, str]:
+    """Returns name and description of a benchmark's experiment; that of the users' own tasks is `own`."""
+    benchmark = load_benchmarks().get(benchmark_name or "")
     if benchmark is None:
         return OWN, "Tasks with data of the users' own."
     return benchmark.name, f"{benchmark.title}. {benchmark.protocol}"
@@ -150,9 +151,41 @@ def state_tags(event: JobEvent) -> list[RunTag]:
     return [RunTag(key, value) for key, value in said.items()]
 
 
-def suite_name(suite: SuiteView) -> str:
-    """Returns the suite's name, else its id."""
-    return "".join(char if char.isprintable() else " " for char in suite.name or suite.id)[:NAME_LETTERS]
+def name_of(parent: SuiteView | StudyView) -> str:
+    """Returns the suite's or study's name, else its id."""
+    return "".join(char if char.isprintable() else " " for char in parent.name or parent.id)[:NAME_LETTERS]
+
+
+def study_metrics(study: StudyView, report: StudyReport, at: int) -> list[Metric]:
+    """Returns the best value with its interval, what matters, and what the search took."""
+    best = study.best
+    found = {"best": best.value if best else None, "best/low": report.low, "best/high": report.high}
+    found |= {f"importance/{path}": share for path, share in report.importance.items()}
+    found |= {"trials": float(len(report.trials)), "epochs": float(study.epochs_spent)}
+    return [Metric(slug_key(key), value, at, 0) for key, value in found.items() if value is not None]
+
+
+def study_params(study: StudyView) -> list[Param]:
+    """Returns how it was searched, and the settings of the best."""
+    asked = StudyRequest.model_validate(study.request)
+    said: dict[str, Any] = {"search": asked.search, "scheduler": asked.scheduler, "task": study.task, "row": study.row}
+    best = study.best.config if study.best else {}
+    return [Param(key, str(value)) for key, value in said.items()] + [
+        Param(f"best.{slug(path)}", json.dumps(value)) for path, value in best.items()
+    ]
+
+
+def study_tags(study: StudyView) -> list[RunTag]:
+    """Returns how the study stands."""
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(study.counts.items()))
+    said = {
+        "pace.state": study.state,
+        "pace.project": study.project,
+        "pace.name": study.name,
+        "mlflow.user": study.owner,
+        "mlflow.note.content": f"{study.message}\n\n{counts}" if study.message else counts,
+    }
+    return [RunTag(key, value) for key, value in said.items()]
 
 
 def suite_metrics(table: SuiteTable, at: int) -> list[Metric]:

@@ -4,11 +4,13 @@ Only the cursor decides what MLflow has, and it moves after MLflow accepted. So 
 without a job noticing, and everything may be sent twice.
 """
 
+import importlib
 import logging
 import os
 import signal
 import socket
 import threading
+import time
 import uuid
 from collections import Counter
 from contextlib import suppress
@@ -19,7 +21,7 @@ from mlflow.exceptions import MlflowException
 
 from pace_core.spec import State
 from pace_core.spec.leases import Heartbeat
-from service.client import Client, Job, JobEvent, NoService, ProblemError
+from service.client import Client, Job, JobEvent, NoService, ProblemError, StudyRequest
 from worker.mlflow_runs import Runs, missing, refused
 from worker.mlflow_upkeep import Upkeep
 from worker.settings import Settings
@@ -33,6 +35,7 @@ HOLD_S = 30.0
 STUMBLES = 5
 """So often MLflow may fail at one job before the job is passed over, if it answers otherwise."""
 PAGE = 1000
+STUDIES_EVERY_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,8 @@ class Tracking:
         self.passed_over: dict[str, str] = {}
         """Job → why something that it said is not in MLflow."""
         self._stumbles: Counter[str] = Counter()
+        self._studies_at = 0.0
+        """When to ask for studies again, which have no events of their own."""
 
     def step(self, wait_s: float = 0.0) -> bool:
         """Writes one page, for which it waits so long; whether there was one.
@@ -74,7 +79,26 @@ class Tracking:
         if events and self._client.worker.cursor(CURSOR) == position:  # else a rebuild was asked for meanwhile
             self._client.worker.set_cursor(CURSOR, events[-1].position)
             self.position = events[-1].position
+        if time.monotonic() > self._studies_at:
+            self._write_studies()
+            self._studies_at = time.monotonic() + STUDIES_EVERY_S
         return bool(events)
+
+    def _write_studies(self) -> None:
+        """Writes the studies that have ended since, with their pictures."""
+        for study in self._client.studies.untracked():
+            files = importlib.import_module("worker.study_pictures").files  # what draws is loaded where there is need
+            try:
+                report = self._client.studies.report(study.id)
+                place = self._runs.write_study(study, report, files(report, StudyRequest.model_validate(study.request)))
+                self._client.studies.set_tracking(study.id, f"{self._pages}/{place}")
+            except (NoService, ProblemError, MemoryError, OSError):
+                raise
+            except Exception as error:  # something in this study, which another try does not mend
+                if isinstance(error, MlflowException) and not refused(error):
+                    raise
+                self._pass_over(study.id, error)
+                self._client.studies.set_tracking(study.id, self._pages)
 
     def _write(self, job_id: str, events: list[JobEvent]) -> None:
         try:

@@ -6,6 +6,7 @@ once, so searcher and scheduler learn all of it again and nothing is run twice.
 """
 
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -19,19 +20,23 @@ from typing import Any
 import optuna
 import ray
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from service.client import Client, Dimension, NoService, ProblemError
-from service.studies.schemas import RungAnswer, RungRequest, StudyLease, StudyRequest
+from service.studies.driver_schemas import RungAnswer, RungRequest, StudyLease
+from service.studies.schemas import StudyRequest
 from worker.settings import Settings
 
 VALUE, EPOCHS = "value", "epochs"
+POINT = "point"
+"""Under this name Tune has a grid's points, which are whole configs."""
 A_SLIVER = 0.001
 """Of a CPU: Tune refuses a trial that asks for nothing."""
 _WAIT_S = 20.0
 _AGAIN_S = 2.0
+_TRIES = 3
 
 
 class TrialFailed(RuntimeError):
@@ -44,29 +49,40 @@ class Proxy(tune.Trainable):
     def setup(self, config: dict[str, Any], lease: StudyLease, url: str, key: str) -> None:
         self._client = Client(url, key)
         self._lease = lease
+        self._begin()
+
+    def _begin(self) -> None:
         self._rung = 0
+        self._last = math.nan
+        """Its newest value."""
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Serves for the next trial, so that no process need be started for it."""
-        self.config, self._rung = new_config, 0
+        self.config = new_config
+        self._begin()
         return True
 
     def step(self) -> dict[str, Any]:
         lease, rung = self._lease, self._rung
         while (answer := self._asked(rung)) is None or not answer.ended:
             continue
-        if answer.failed is not None:
-            raise TrialFailed(answer.failed)
+        if answer.over:
+            return {VALUE: self._last, EPOCHS: answer.epochs, "rung": rung, "over": True, "done": True}
+        if answer.failed is not None or answer.value is None:
+            raise TrialFailed(answer.failed or "its job says nothing of the metric; see the study's `metric`")
+        self._last = answer.value
         self._rung += 1
         done = answer.stopped or self._rung == len(lease.rungs)
-        return {VALUE: answer.value, EPOCHS: answer.epochs, "trial": answer.trial, "rung": rung, "done": done}
+        said = {VALUE: answer.value, EPOCHS: answer.epochs, "trial": answer.trial, "rung": rung}
+        return said | {"over": False, "done": done}
 
     def _asked(self, rung: int) -> RungAnswer | None:
         """Returns how the rung stands; None where the service has no answer now, or no room for the job.
 
         Nor is it told to a driver that has the study no more: this process ends with it.
         """
-        asked = RungRequest(token=self._lease.token, config=self.config, rung=rung, wait_s=_WAIT_S)
+        config = self.config.get(POINT, self.config)
+        asked = RungRequest(token=self._lease.token, config=config, rung=rung, wait_s=_WAIT_S)
         try:
             return self._client.studies.rung(self._lease.study, asked)
         except (NoService, ProblemError):
@@ -91,9 +107,25 @@ class TellStopped(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last = trial.last_result
-        if last and last["rung"] + 1 < len(self._lease.rungs):
+        if last and not last["over"] and last["rung"] + 1 < len(self._lease.rungs):
             with Client() as client:
                 client.studies.stopped(self._lease.study, self._lease.token, last["trial"], last["rung"])
+
+
+class BudgetSpent(tune.Stopper):
+    """Ends the search when the service says that its budget is spent, and nothing of it runs any more."""
+
+    def __init__(self) -> None:
+        self._over = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Notes what the trial was told."""
+        self._over = self._over or result["over"]
+        return False
+
+    def stop_all(self) -> bool:
+        """Tells whether it has been said."""
+        return self._over
 
 
 def searcher(lease: StudyLease) -> Any:
@@ -105,6 +137,7 @@ def searcher(lease: StudyLease) -> Any:
     samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
         "random": lambda: optuna.samplers.RandomSampler(seed=seed),
         "tpe": lambda: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
+        "gp": lambda: optuna.samplers.GPSampler(seed=seed),
     }
     return OptunaSearch(
         space=partial(suggest, request.space),  # Tune pickles it
@@ -137,10 +170,17 @@ def _suggested(trial: Any, path: str, dimension: Dimension) -> Any:
 def scheduler(request: StudyRequest, rungs: list[int]) -> TrialScheduler | None:
     """Returns Tune's scheduler, whose time is the epochs of a rung; None where every trial runs the whole schedule."""
     match request.scheduler:
-        case "asha":
+        case "asha" | "hyperband":
             return ASHAScheduler(
-                time_attr=EPOCHS, max_t=rungs[-1], grace_period=rungs[0], reduction_factor=request.reduction
+                time_attr=EPOCHS,
+                max_t=rungs[-1],
+                grace_period=rungs[0],
+                reduction_factor=request.reduction,
+                brackets=1 if request.scheduler == "asha" else len(rungs),
             )
+        case "median":
+            # and it pauses nothing for others: the service's queue does that
+            return MedianStoppingRule(time_attr=EPOCHS, grace_period=rungs[0], min_time_slice=math.inf)
         case "none":
             return None
 
@@ -149,7 +189,7 @@ def tuner(lease: StudyLease, trainable: Any, folder: str, callbacks: list[Any]) 
     """Returns the study as Tune runs it."""
     request = lease.request
     grid = request.search == "grid"
-    space = {path: tune.grid_search(d.choice) for path, d in request.space.items()} if grid else {}
+    space = {POINT: tune.grid_search(lease.points)} if grid else {}
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": A_SLIVER}),
         param_space=space,
@@ -162,7 +202,14 @@ def tuner(lease: StudyLease, trainable: Any, folder: str, callbacks: list[Any]) 
             max_concurrent_trials=None if grid else lease.concurrency,
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(name=lease.study, storage_path=folder, verbose=0, callbacks=callbacks),
+        run_config=tune.RunConfig(
+            name=lease.study,
+            storage_path=folder,
+            verbose=0,
+            callbacks=callbacks,
+            stop=BudgetSpent(),
+            failure_config=tune.FailureConfig(max_failures=_TRIES),  # of proxies: a job is tried again by the service
+        ),
     )
 
 
@@ -182,8 +229,11 @@ def main() -> int:
     with Client() as client, tempfile.TemporaryDirectory(prefix="pace-study-") as folder:
         address = client.address
         proxy = tune.with_parameters(Proxy, lease=lease, url=address.url, key=address.key)
-        tuner(lease, proxy, str(Path(folder)), [TellStopped(lease)]).fit()
-    return 0
+        found = tuner(lease, proxy, str(Path(folder)), [TellStopped(lease)]).fit()
+    broken = [error for error in found.errors if TrialFailed.__name__ not in str(error)]
+    for error in broken:
+        logging.error("a proxy was lost, and not the trial that it stands for: %s", error)
+    return 1 if broken else 0  # another driver goes on then, with all that is known
 
 
 def _end_with(parent: int) -> None:

@@ -171,6 +171,6 @@ class Heartbeat(BaseModel):
 
     model_config = _READ
 
-    part: Literal["dispatcher", "ray", "mlflow", "tracking"]
+    part: Literal["dispatcher", "ray", "studies", "mlflow", "tracking"]
     ok: bool
     detail: Annotated[str, Field(max_length=1_000)] = ""

@@ -8,6 +8,7 @@ from service.client.problems import ClusterTaken, LeaseFenced, ProblemError
 from service.events.schemas import EventView as JobEvent
 from service.jobs.schemas import JobRequest, RecipeChoice
 from service.leaderboards.schemas import Leaderboard
+from service.studies.report_schemas import StudyReport
 from service.studies.schemas import Dimension, StudyExtension, StudyRequest, StudyView, TrialView
 from service.suites.schemas import SuiteExtension, SuitePlan, SuiteRequest, SuiteRow, SuiteTable, SuiteView
 
@@ -26,6 +27,7 @@ __all__ = [
     "ProblemError",
     "RecipeChoice",
     "StudyExtension",
+    "StudyReport",
     "StudyRequest",
     "StudyView",
     "SuiteExtension",

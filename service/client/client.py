@@ -112,6 +112,10 @@ class Studies(Face[AsyncStudies]):
 
     list = iterate(AsyncStudies.list)
     submit = call(AsyncStudies.submit)
+    check = call(AsyncStudies.check)
+    report = call(AsyncStudies.report)
+    untracked = call(AsyncStudies.untracked)
+    set_tracking = call(AsyncStudies.set_tracking)
     get = call(AsyncStudies.get)
     trials = call(AsyncStudies.trials)
     pause = call(AsyncStudies.pause)
@@ -123,6 +127,7 @@ class Studies(Face[AsyncStudies]):
     renew = call(AsyncStudies.renew)
     rung = call(AsyncStudies.rung)
     stopped = call(AsyncStudies.stopped)
+    found = call(AsyncStudies.found)
     end = call(AsyncStudies.end)
 
 

@@ -5,21 +5,20 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from pace_core.spec.spec_file import with_absolute_paths
+from service.client.address import reached
 from service.client.connection import Connection
-from service.studies.schemas import (
+from service.studies.driver_schemas import (
     DriverDirective,
     DriverEnd,
     DriverRequest,
     RungAnswer,
     RungRequest,
     Shown,
-    StudyExtension,
     StudyLease,
-    StudyRequest,
-    StudyView,
     TrialStopped,
-    TrialView,
 )
+from service.studies.report_schemas import StudyReport
+from service.studies.schemas import StudyExtension, StudyPlan, StudyRequest, StudyView, TrialView
 
 PAGE = 50
 _SLOW_S = 60.0
@@ -33,12 +32,15 @@ class AsyncStudies:
 
     async def submit(self, request: StudyRequest) -> StudyView:
         """Submits a study; sent so that it can be repeated. Raises ProblemError with every fault."""
-        body = request.model_dump(mode="json", exclude_defaults=True, by_alias=True)
-        for name in ("spec", "overrides"):
-            if body.get(name):
-                body[name] = with_absolute_paths(body[name])
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return self._study(await self._post("/v1/studies", body, headers=headers))
+        return self._study(await self._post("/v1/studies", _body(request), headers=headers))
+
+    async def check(self, request: StudyRequest) -> StudyPlan:
+        """Returns how much it would run and the time that takes; stores nothing."""
+        answer = await self._connection.json(
+            "POST", "/v1/studies", body=_body(request), query={"validate_only": True}, safe=True, timeout_s=_SLOW_S
+        )
+        return StudyPlan.model_validate(answer)
 
     async def get(self, study: str) -> StudyView:
         """Returns the study as it is now."""
@@ -62,6 +64,19 @@ class AsyncStudies:
         """Returns every trial, in the order in which they began."""
         answer = await self._connection.json("GET", f"/v1/studies/{study}/trials")
         return [TrialView.model_validate(trial) for trial in answer["data"]]
+
+    async def report(self, study: str) -> StudyReport:
+        """Returns what the study found out."""
+        return StudyReport.model_validate(await self._connection.json("GET", f"/v1/studies/{study}/report"))
+
+    async def untracked(self) -> "list[StudyView]":
+        """Returns studies that have ended and that the tracking does not show yet."""
+        answer = await self._connection.json("GET", "/v1/studies", query={"untracked": True, "limit": PAGE})
+        return [self._study(study) for study in answer["data"]]
+
+    async def set_tracking(self, study: str, url: str) -> None:
+        """Says where people find the study in the tracking's pages."""
+        await self._connection.json("PUT", f"/v1/studies/{study}/tracking", body={"url": url})
 
     async def pause(self, study: str) -> StudyView:
         """Begins no more trials; what runs goes on to its end."""
@@ -108,12 +123,29 @@ class AsyncStudies:
         body = TrialStopped(token=token, trial=trial, rung=rung).model_dump(mode="json")
         await self._post(f"/v1/studies/{study}/stopped", body)
 
-    async def end(self, study: str, token: str, failed: str | None = None) -> None:
-        """Says that the search is over, or why it cannot go on."""
-        await self._post(f"/v1/studies/{study}/end", DriverEnd(token=token, failed=failed).model_dump(mode="json"))
+    async def found(self, study: str, token: str) -> StudyReport:
+        """Returns what the study of a driver has found out."""
+        answer = await self._post(f"/v1/studies/{study}/found", Shown(token=token).model_dump(mode="json"))
+        return StudyReport.model_validate(answer)
+
+    async def end(
+        self, study: str, token: str, importance: dict[str, float] | None = None, failed: str | None = None
+    ) -> None:
+        """Says that the search is over, and what matters in it; or why it cannot go on."""
+        body = DriverEnd(token=token, failed=failed, importance=importance or {}).model_dump(mode="json")
+        await self._post(f"/v1/studies/{study}/end", body)
 
     async def _post(self, path: str, body: Any = None, *, timeout_s: float = _SLOW_S, **more: Any) -> Any:
         return await self._connection.json("POST", path, body=body, safe=True, timeout_s=timeout_s, **more)
 
     def _study(self, answer: Any) -> StudyView:
-        return StudyView.model_validate(answer)
+        found = StudyView.model_validate(answer)
+        return found.model_copy(update={"mlflow_url": reached(found.mlflow_url, self._connection.address.url)})
+
+
+def _body(request: StudyRequest) -> dict[str, Any]:
+    body = request.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+    for name in ("spec", "overrides"):
+        if body.get(name):
+            body[name] = with_absolute_paths(body[name])
+    return body

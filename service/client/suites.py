@@ -92,7 +92,7 @@ class AsyncSuites:
 
 
 def _body(request: SuiteRequest) -> dict[str, Any]:
-    return _absolute(request.model_dump(mode="json", exclude_defaults=True))
+    return _absolute(request.model_dump(mode="json", exclude_defaults=True, by_alias=True))
 
 
 def _absolute(body: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from service.db import Database, Transaction
@@ -14,6 +14,7 @@ from service.jobs.tables import DeletedJob
 from service.keys.auth import Tracking, still_valid
 from service.keys.secrets import topic
 from service.problems import CursorHeld
+from service.studies.tables import Study
 from service.wake import EVENTS, Wakes
 
 router = APIRouter(prefix="/v1", tags=["tracking"])
@@ -77,7 +78,9 @@ async def hold_cursor(session: Transaction, _: Tracking, name: _Name, body: Curs
     found = (await session.execute(taken.returning(Cursor.position))).scalar_one_or_none()
     if found is None:
         other = await session.get_one(Cursor, name)
-        raise CursorHeld(f"{other.holder} fills {name} already; only one process may. If it has ended, wait a minute")
+        raise CursorHeld(
+            f"{other.holder} fills {name} already; only one process may. Should it have ended, wait a minute"
+        )
     return CursorView(name=name, position=found)
 
 
@@ -86,4 +89,6 @@ async def put_cursor(session: Transaction, _: Tracking, name: _Name, body: Curso
     """Sets the reader's position. A lower one makes it read again."""
     kept = insert(Cursor).values(name=name, position=body.position)
     await session.execute(kept.on_conflict_do_update(index_elements=[Cursor.name], set_={"position": body.position}))
+    if body.position == 0:  # it is filled again, with what comes of no event too
+        await session.execute(update(Study).where(Study.tracked).values(tracked=False))
     return CursorView(name=name, position=body.position)

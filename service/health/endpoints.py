@@ -24,7 +24,10 @@ from service.storage.root import Health
 router = APIRouter(tags=["health"])
 
 _log = structlog.get_logger()
-_SPEAKS = {"dispatcher": Role.WORKER, "ray": Role.WORKER, "mlflow": Role.TRACKING, "tracking": Role.TRACKING}
+_SPEAKS = {
+    **dict.fromkeys(("dispatcher", "ray", "studies"), Role.WORKER),
+    **dict.fromkeys(("mlflow", "tracking"), Role.TRACKING),
+}
 _BADNESS = ("ok", "silent", "failing")
 _PARTS: tuple[str, ...] = get_args(Heartbeat.model_fields["part"].annotation)
 
@@ -101,7 +104,7 @@ def _part(heartbeat: PartHeartbeat, now: datetime, seen_s: float) -> Part:
 
 @router.post("/v1/heartbeats", status_code=204, summary="Say how a part of the stack is", tags=["workers"])
 async def post_heartbeat(session: Transaction, caller: PartKey, body: Heartbeat) -> None:
-    """Records how a part is. A worker's key speaks for its dispatcher and Ray, tracking's for tracking and MLflow."""
+    """Records how a part is. A worker's key speaks for its dispatcher, studies and Ray; tracking's for the others."""
     if caller.role is not _SPEAKS[body.part]:
         raise Forbidden(f"a key of role {caller.role} does not speak for {body.part}; use one of {_SPEAKS[body.part]}")
     said = {"ok": body.ok, "detail": body.detail, "at": func.now()}

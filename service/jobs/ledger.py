@@ -244,7 +244,7 @@ async def _end_attempt(
     session: AsyncSession, job: str, move: str, attempt: int, end: End, values: dict[str, Any]
 ) -> bool:
     spent = (
-        select(func.greatest(extract("epoch", func.now() - Attempt.started_at), 0.0))  # a clock may be set back
+        select(extract("epoch", func.now() - Attempt.started_at))
         .where(Attempt.job == job, Attempt.number == attempt)
         .scalar_subquery()
     )

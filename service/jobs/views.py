@@ -54,7 +54,7 @@ async def _full_suites(session: AsyncSession) -> dict[str, int]:
 
 def _waiting_for(job: Job, slots: Slots, full: Mapping[str, int], full_suites: Mapping[str, int]) -> str:
     if job.project in full:
-        return f"its project, which has {full[job.project]} running, the most it may have"
+        return f"its project, which has {full[job.project]} running, as many as it may"
     if job.suite is not None and job.suite in full_suites:
-        return f"its suite, which has {full_suites[job.suite]} running, the most it may have"
+        return f"its suite, of which {full_suites[job.suite]} run, as many as may"
     return slots.waiting_for(Needs.of_lane(job.lane), job.not_before)

@@ -4,7 +4,8 @@ import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from sqlalchemy import func, select, update
+from fastapi.responses import JSONResponse
+from sqlalchemy import func, select
 
 from pace_core.spec import State
 from service.audit import log
@@ -12,14 +13,12 @@ from service.clusters.fit import seen_slots
 from service.db import Database, Transaction
 from service.jobs import ledger
 from service.jobs.idempotency import made_once
-from service.jobs.submission import again
+from service.jobs.schemas import TrackingLink
 from service.jobs.tables import Job
-from service.keys.auth import Reader, User, Worker, cluster_of, still_valid
-from service.limits.queries import check_room
+from service.keys.auth import Reader, Tracking, User, Worker, cluster_of, still_valid
 from service.problems import Conflict
-from service.studies import driving, submission
-from service.studies.queries import find, page, request_of, trials, view
-from service.studies.schemas import (
+from service.studies import driving, order, steering, submission
+from service.studies.driver_schemas import (
     DriverDirective,
     DriverEnd,
     DriverRequest,
@@ -27,44 +26,53 @@ from service.studies.schemas import (
     RungAnswer,
     RungRequest,
     Shown,
-    StudyExtension,
     StudyLease,
+    TrialStopped,
+)
+from service.studies.queries import find, page, request_of, trials, view
+from service.studies.report import report_of
+from service.studies.report_schemas import StudyReport
+from service.studies.schemas import (
+    StudyExtension,
     StudyPage,
+    StudyPlan,
     StudyRequest,
     StudyView,
-    TrialStopped,
     TrialView,
 )
 from service.studies.space import rungs_of, trials_of
-from service.studies.tables import Rung, Study, Trial
+from service.studies.tables import Study, Trial
 from service.suites import submission as suites
 from service.suites.queries import find as find_suite
 from service.wake import Wakes
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
-_ANEW: dict[str, Any] = {
-    "searched_at": None,
-    "failed": None,
-    "drivers": 0,
-    "token_hash": None,
-    "lease_expires_at": None,
-}
-"""A study that another driver is to take, with all that is known."""
 
 
-@router.post("", status_code=202, response_model=StudyView, summary="Submit a study")
+@router.post(
+    "",
+    status_code=202,
+    response_model=StudyView,
+    responses={200: {"model": StudyPlan, "description": "With validate_only"}},
+    summary="Submit a study",
+)
 async def post_study(
     request: Request,
     session: Transaction,
     caller: User,
     body: StudyRequest,
+    validate_only: bool = False,
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
     """Searches on validation images, then trains the best on all but the test images and tests it once a seed.
 
-    The search runs as soon as a worker's driver takes it; every trial is a job of its own.
+    The search runs as soon as a worker's driver takes it; every trial is a job of its own. With `validate_only` nothing
+    is stored: the answer is how much it would run, and the time that it takes.
     """
     state = request.app.state
+    if validate_only:
+        said = await submission.planned(session, body, caller, state.catalogue(), state.settings)
+        return JSONResponse(said.model_dump(mode="json"))
 
     async def made() -> dict[str, Any]:
         study = await submission.submit(session, body, caller, state.catalogue(), state.settings)
@@ -80,9 +88,11 @@ async def list_studies(
     caller: Reader,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: Annotated[str | None, Query(max_length=100)] = None,
+    untracked: bool = False,
 ) -> StudyPage:
-    """Pages by cursor: pass `next_cursor` as `after`."""
-    found, cursor = await page(session, caller, limit, after)
+    """Pages by cursor: pass `next_cursor` as `after`. `untracked`: those that have ended and that the tracking does not
+    show yet."""
+    found, cursor = await page(session, caller, limit, after, untracked)
     data = [await view(session, study) for study in found]
     return StudyPage(data=data, has_more=cursor is not None, next_cursor=cursor)
 
@@ -98,13 +108,26 @@ async def get_trials(session: Transaction, caller: Reader, study_id: str) -> dic
     return {"data": await trials(session, await find(session, study_id, caller))}
 
 
+@router.get("/{study_id}/report", summary="What a study found out")
+async def get_report(session: Transaction, caller: Reader, study_id: str) -> StudyReport:
+    """Returns the best with its confidence, what matters, the map of two fields, and every learning curve."""
+    return await report_of(session, await find(session, study_id, caller))
+
+
+@router.put("/{study_id}/tracking", summary="Say where the tracking shows a study", tags=["tracking"])
+async def put_tracking(session: Transaction, caller: Tracking, study_id: str, body: TrackingLink) -> StudyView:
+    study = await find(session, study_id, caller, lock=True)
+    await steering.mark(session, study, mlflow_url=body.url, tracked=True)
+    return await view(session, study)
+
+
 @router.post("/{study_id}/pause", summary="Pause a study")
 async def pause(request: Request, session: Transaction, caller: User, study_id: str) -> StudyView:
     """Begins no more trials, and holds those that wait; what runs goes on to its end."""
     study = await _open(session, caller, study_id)
     for job in await _jobs(session, study, State.QUEUED):
         await ledger.hold(session, job)
-    await _mark(session, study, paused_at=func.now())
+    await steering.mark(session, study, paused_at=func.now())
     log.record(session, request, caller, "study.pause", study.id, study.project)
     return await view(session, study)
 
@@ -115,7 +138,7 @@ async def resume(request: Request, session: Transaction, caller: User, study_id:
     study = await _open(session, caller, study_id)
     for job in await _jobs(session, study, State.PAUSED):
         await ledger.resume(session, job)
-    await _mark(session, study, paused_at=None, failed=None, drivers=0)
+    await steering.mark(session, study, paused_at=None, failed=None, drivers=0)
     log.record(session, request, caller, "study.resume", study.id, study.project)
     return await view(session, study)
 
@@ -124,13 +147,9 @@ async def resume(request: Request, session: Transaction, caller: User, study_id:
 async def cancel(request: Request, session: Transaction, caller: User, study_id: str) -> StudyView:
     """Ends its trials, and the final runs of its best."""
     study = await find(session, study_id, caller, lock=True)
-    live = select(Job.id).where(Job.study == study.id, Job.ended_at.is_(None)).order_by(Job.id).with_for_update()
-    ids = (await session.execute(live)).scalars().all()
-    await ledger.request_all(session, ids, cancel=True)
-    await ledger.cancel_all_idle(session, ids, "The study was cancelled.")
+    await steering.cancel(session, study)
     if study.suite:
         await suites.cancel(session, await find_suite(session, study.suite, caller, lock=True))
-    await _mark(session, study, cancelled_at=func.coalesce(Study.cancelled_at, func.now()), token_hash=None)
     log.record(session, request, caller, "study.cancel", study.id, study.project)
     return await view(session, study)
 
@@ -140,20 +159,10 @@ async def retry(request: Request, session: Transaction, caller: User, study_id: 
     """Keeps all that was learnt; the search goes on with them, and ends with the final runs of what is best then."""
     state = request.app.state
     study = await _open(session, caller, study_id)
-    failed = await session.execute(
-        select(Job)
-        .join(Rung, Rung.job == Job.id)
-        .where(Rung.study == study.id, Job.state.in_((State.FAILED, State.CANCELLED)))
-    )
-    old = failed.scalars().all()
-    await check_room(session, state.settings, study.project, len(old))
-    for job in old:
-        new = again(job, state.catalogue())
-        await ledger.submit(session, new)
-        await session.execute(update(Rung).where(Rung.study == study.id, Rung.job == job.id).values(job=new.id))
-    if old:
-        await _mark(session, study, **_ANEW)
-    log.record(session, request, caller, "study.retry", study.id, study.project, jobs=len(old))
+    jobs = await steering.retry(session, study, state.catalogue(), state.settings)
+    if jobs:
+        await steering.mark(session, study, **steering.ANEW)
+    log.record(session, request, caller, "study.retry", study.id, study.project, jobs=jobs)
     return await view(session, study)
 
 
@@ -166,12 +175,12 @@ async def extend(
     tried = await session.execute(select(Trial.config).where(Trial.study == study.id))
     wider = submission.extended(request_of(study), body, list(tried.scalars()))
     whole, _, _ = submission.resolved(wider, request.app.state.catalogue())
-    await _mark(
+    await steering.mark(
         session,
         study,
         request=whole.model_dump(mode="json", by_alias=True),
         trials=trials_of(whole),
-        **_ANEW,
+        **steering.ANEW,
     )
     log.record(session, request, caller, "study.extend", study.id, study.project, trials=study.trials)
     return await view(session, study)
@@ -186,13 +195,14 @@ async def post_driver(request: Request, session: Transaction, caller: Worker, bo
     if study is None:
         return DriverResponse(lease=None)
     asked = request_of(study)
-    known = select(Trial.config).where(Trial.study == study.id, Trial.refused.is_(None)).order_by(Trial.number)
+    known, points = await order.of(session, study, asked)
     slots = await seen_slots(session, settings.worker_seen_s)
     lease = StudyLease(
         study=study.id,
         token=token,
         request=asked,
-        known=list((await session.execute(known)).scalars()),
+        known=known,
+        points=points,
         trials=study.trials,
         rungs=rungs_of(asked, study.epochs),
         concurrency=asked.concurrency or max(2, slots.fitting(None)),
@@ -207,6 +217,13 @@ async def renew(request: Request, session: Transaction, _: Worker, study_id: str
     return DriverDirective(directive="stop" if driving.to_stop(study) else "continue")
 
 
+@router.post("/{study_id}/found", summary="What the study of a driver has found out", tags=["workers"])
+async def post_found(request: Request, session: Transaction, _: Worker, study_id: str, body: Shown) -> StudyReport:
+    study = await driving.held(session, study_id, body.token, request.app.state.settings.lease_s)
+    await driving.note_all(session, study)
+    return await report_of(session, study)
+
+
 @router.post("/{study_id}/rungs", summary="A trial's rung: its job is made where there is none", tags=["workers"])
 async def post_rung(request: Request, caller: Worker, study_id: str, body: RungRequest) -> RungAnswer:
     """Waits until the job has ended, or for `wait_s`."""
@@ -219,6 +236,8 @@ async def post_rung(request: Request, caller: Worker, study_id: str, body: RungR
         return await driving.rung_of(session, study, body.config, body.rung, state.catalogue(), state.settings)
 
     async with database.transaction() as session:
+        study = await driving.held(session, study_id, body.token, state.settings.lease_s)
+        whole_schedules = request_of(study).rungs == "schedules"
         answer, job = await ask(session)
     if answer.ended or job is None:
         return answer
@@ -226,10 +245,12 @@ async def post_rung(request: Request, caller: Worker, study_id: str, body: RungR
     async def look(last: bool) -> RungAnswer | None:
         async with database.transaction() as session:
             await still_valid(session, caller)
-            ended = await session.execute(select(Job.ended_at).where(Job.id == job))
-            if ended.scalar_one_or_none() is None and not last:
-                return None
-            return (await ask(session))[0]
+            if whole_schedules and not last:
+                ended = await session.execute(select(Job.ended_at).where(Job.id == job))
+                if ended.scalar_one_or_none() is None:
+                    return None
+            now = (await ask(session))[0]
+            return now if now.ended or last else None
 
     return await wakes.poll((job,), body.wait_s, look)
 
@@ -239,9 +260,7 @@ async def post_stopped(
     request: Request, session: Transaction, _: Worker, study_id: str, body: TrialStopped
 ) -> DriverDirective:
     study = await driving.held(session, study_id, body.token, request.app.state.settings.lease_s)
-    later = select(Rung.rung).where(Rung.study == study.id, Rung.trial == body.trial, Rung.rung > body.rung).exists()
-    trial = (Trial.study == study.id, Trial.number == body.trial, Trial.stopped_at.is_(None), ~later)
-    await session.execute(update(Trial).where(*trial).values(stopped_at=body.rung))
+    await driving.stop(session, study, body.trial, body.rung)
     return DriverDirective(directive="stop" if driving.to_stop(study) else "continue")
 
 
@@ -251,9 +270,9 @@ async def post_end(request: Request, session: Transaction, _: Worker, study_id: 
     state = request.app.state
     study = await driving.held(session, study_id, body.token, state.settings.lease_s)
     if body.failed is not None:
-        await _mark(session, study, failed=body.failed, token_hash=None, lease_expires_at=None)
+        await steering.mark(session, study, failed=body.failed, token_hash=None, lease_expires_at=None)
     elif not driving.to_stop(study):
-        await driving.finish(session, study, state.catalogue(), state.settings)
+        await driving.finish(session, study, body.importance, state.catalogue(), state.settings)
     await session.refresh(study)
     return await view(session, study)
 
@@ -268,8 +287,3 @@ async def _open(session: Transaction, caller: User, study_id: str) -> Study:
 async def _jobs(session: Transaction, study: Study, state: State) -> list[str]:
     found = select(Job.id).where(Job.study == study.id, Job.state == state).order_by(Job.id)
     return list((await session.execute(found)).scalars())
-
-
-async def _mark(session: Transaction, study: Study, **values: Any) -> None:
-    await session.execute(update(Study).where(Study.id == study.id).values(**values))
-    await session.refresh(study)

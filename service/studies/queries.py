@@ -1,24 +1,21 @@
 """Reads studies and their trials."""
 
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import State
+from pace_core.spec import State, load_benchmarks
 from service.jobs.tables import Job
 from service.keys.auth import Caller
 from service.paging import newest_first
 from service.problems import NotFound
-from service.studies.schemas import RungView, StudyRequest, StudyView, TrialView, sort_key
+from service.studies.schemas import RungView, StudyRequest, StudyView, TrialView
 from service.studies.space import rungs_of
 from service.studies.tables import Rung, Study, Trial
 from service.suites.queries import views as suite_views
 from service.suites.tables import Suite
-
-_BINS = 3  # of the values of a range, for importances
 
 
 async def find(session: AsyncSession, study_id: str, caller: Caller, *, lock: bool = False) -> Study:
@@ -30,10 +27,12 @@ async def find(session: AsyncSession, study_id: str, caller: Caller, *, lock: bo
 
 
 async def page(
-    session: AsyncSession, caller: Caller, limit: int, after: str | None
+    session: AsyncSession, caller: Caller, limit: int, after: str | None, untracked: bool
 ) -> tuple[Sequence[Study], str | None]:
     """Returns one page of studies, newest first, and the cursor of the next one."""
     query = select(Study)
+    if untracked:
+        query = query.where(Study.searched_at.is_not(None), ~Study.tracked)
     if caller.bounded:
         query = query.where(Study.project == caller.project)
     return await newest_first(session, query, Study.id, "study", limit, after)
@@ -52,19 +51,21 @@ async def trials(session: AsyncSession, study: Study) -> list[TrialView]:
         of_trial.setdefault(row.Rung.trial, []).append(row)
     whole = len(rungs_of(request_of(study), study.epochs))
     found = await session.execute(select(Trial).where(Trial.study == study.id).order_by(Trial.number))
-    return [_trial(trial, of_trial.get(trial.number, []), whole) for trial in found.scalars()]
+    over = study.searched_at is not None
+    return [_trial(trial, of_trial.get(trial.number, []), whole, over) for trial in found.scalars()]
 
 
-def _trial(trial: Trial, rows: Sequence[Any], whole: int) -> TrialView:
+def _trial(trial: Trial, rows: Sequence[Any], whole: int, over: bool) -> TrialView:
     done = [row.Rung for row in rows if row.Rung.value is not None]
-    bad = next((row for row in rows if row.state in (State.FAILED, State.CANCELLED)), None)
+    # a run that the scheduler stopped on its way is cancelled, which is no failure
+    bad = next((r for r in rows if r.Rung.value is None and r.state in (State.FAILED, State.CANCELLED)), None)
     message = trial.refused or (f"{bad.reason}: {bad.message}" if bad else None)
     if message:
         state: Literal["running", "finished", "stopped", "failed"] = "failed"
-    elif trial.stopped_at is not None:
-        state = "stopped"
+    elif len(done) == whole:
+        state = "finished"
     else:
-        state = "finished" if len(done) == whole else "running"
+        state = "stopped" if trial.stopped_at is not None or over else "running"
     return TrialView(
         number=trial.number,
         config=trial.config,
@@ -94,32 +95,20 @@ def best_of(found: Sequence[TrialView], mode: str) -> TrialView | None:
     return max(last, key=lambda trial: (sign * (trial.value or 0.0), -trial.number), default=None)
 
 
-def importances(found: Sequence[TrialView]) -> dict[str, float]:
-    """Returns, by field, the share of the values' variance between groups of equal values (of a field with many: of
-    equal thirds), over the trials that ran longest. Empty below four trials, or where all are equal."""
-    measured = [trial for trial in found if trial.value is not None]
-    longest = max((trial.epochs for trial in measured), default=0)
-    last = [trial for trial in measured if trial.epochs == longest]
-    values = [trial.value or 0.0 for trial in last]
-    if len(last) < 4 or statistics.pvariance(values) == 0:
-        return {}
-    total, mean = statistics.pvariance(values), statistics.fmean(values)
-    shares: dict[str, float] = {}
-    for path in dict.fromkeys(path for trial in last for path in trial.config):
-        groups: dict[Any, list[float]] = {}
-        for group, trial in zip(_groups([trial.config.get(path) for trial in last]), last, strict=True):
-            groups.setdefault(group, []).append(trial.value or 0.0)
-        between = sum(len(some) * (statistics.fmean(some) - mean) ** 2 for some in groups.values())
-        shares[path] = between / len(last) / total
-    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+def metric_of(benchmark: str | None) -> str:
+    """Returns what a benchmark's tasks are measured by; the user's own by accuracy."""
+    found = load_benchmarks().get(benchmark or "")
+    return found.metric if found else "accuracy"
 
 
-def _groups(values: Sequence[Any]) -> list[Any]:
-    if len(set(map(repr, values))) <= max(_BINS, len(values) // 3):
-        return [repr(value) for value in values]
-    ranked = sorted(range(len(values)), key=lambda index: sort_key(values[index]))
-    place = {index: rank * _BINS // len(values) for rank, index in enumerate(ranked)}
-    return [place[index] for index in range(len(values))]
+def epochs_of(request: StudyRequest, rungs: Iterable[tuple[int, int]]) -> int:
+    """Returns the epochs of rungs, each a trial and its epochs; of rungs that are one run the longest alone counts."""
+    if request.rungs == "schedules":
+        return sum(epochs for _, epochs in rungs)
+    longest: dict[int, int] = {}
+    for trial, epochs in rungs:
+        longest[trial] = max(epochs, longest.get(trial, 0))
+    return sum(longest.values())
 
 
 def request_of(study: Study) -> StudyRequest:
@@ -151,12 +140,17 @@ async def view(session: AsyncSession, study: Study) -> StudyView:
         trials=study.trials,
         counts=counts,
         rungs=rungs_of(request, study.epochs),
-        epochs_spent=sum(rung.epochs for trial in found for rung in trial.rungs if rung.value is not None),
+        epochs_spent=epochs_of(
+            request, [(t.number, rung.epochs) for t in found for rung in t.rungs if rung.value is not None]
+        ),
         best=best_of(found, request.mode),
-        importance=importances(found),
+        importance=study.importance or {},
         suite=study.suite,
+        parent=study.parent,
         created_at=study.created_at,
+        searched_at=study.searched_at,
         ended_at=(final.ended_at if final else study.searched_at) if state in _ENDED else None,
+        mlflow_url=study.mlflow_url,
     )
 
 

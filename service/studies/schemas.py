@@ -1,11 +1,10 @@
-"""What clients and drivers send and get about studies. Numbers are fractions."""
+"""What clients send and get about studies. Numbers are fractions."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pace_core.spec.leases import Name
 from service.jobs.schemas import Label, RecipeChoice, Tags
 
 _INPUT = ConfigDict(extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
@@ -15,8 +14,9 @@ MOST_TRIALS = 10_000
 Path = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^.\s]+\.[^.\s]+$")]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
-Search = Literal["grid", "random", "tpe"]
-Scheduler = Literal["none", "asha"]
+Search = Literal["grid", "random", "tpe", "gp"]
+Scheduler = Literal["none", "asha", "hyperband", "median"]
+Rungs = Literal["schedules", "one_run"]
 
 
 def sort_key(value: object) -> tuple[bool, float, str]:
@@ -48,6 +48,12 @@ class Dimension(BaseModel):
         bounds = self.uniform or self.loguniform or self.integer
         return bounds is not None and isinstance(value, int | float) and bounds[0] <= value <= bounds[1]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_list(cls, given: Any) -> Any:
+        """A bare list is a choice."""
+        return {"choice": given} if isinstance(given, list) else given
+
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         ranges = [self.uniform, self.loguniform, self.integer]
@@ -63,12 +69,64 @@ class Dimension(BaseModel):
 Space = Annotated[dict[Path, Dimension], Field(max_length=50)]
 
 
-class StudyRequest(BaseModel):
+class Budget(BaseModel):
+    """What a search may take: where it is spent nothing new begins, and the best of what has ended is the result."""
+
+    model_config = _INPUT
+
+    epochs: int | None = Field(default=None, ge=1, le=100_000_000, strict=True)
+    """Of all trials together."""
+    hours: float | None = Field(default=None, gt=0, le=1_000_000, allow_inf_nan=False)
+    """Of slots: what the trials' jobs have run, together."""
+
+
+class SearchSettings(BaseModel):
+    """How to search: the space, what suggests its points, and which trials are cut short."""
+
+    model_config = _INPUT
+
+    space: Space = {}
+    """Field → its values; a bare list is a choice. The paper's grid of lambda and sigma where nothing is given and the
+    regularizer is pace."""
+    search: Search = "grid"
+    """grid: every combination of choices; random; tpe and gp: Optuna's, which learn from the trials that have ended.
+    gp, a Gaussian process, learns from few, up to a hundred."""
+    scheduler: Scheduler = "none"
+    """none: every trial runs the whole schedule. The others run a short one first: asha goes on with the best;
+    hyperband is asha in several brackets, of which the later ones stop nothing so early; median goes on with whatever
+    is not worse than the median of the others."""
+    rungs: Rungs = "schedules"
+    """schedules: each rung is a whole schedule of its own, since one that is cut off ranks at a high learning rate;
+    one_run: one run of the whole schedule is looked at on its way, which costs fewer epochs."""
+    trials: int | None = Field(default=None, ge=1, le=MOST_TRIALS, strict=True)
+    """None: 30. A grid runs whole."""
+    concurrency: int | None = Field(default=None, ge=1, le=1_000, strict=True)
+    """Trials at a time. None: as many as there are slots when the search begins, at least two."""
+    reduction: int = Field(default=3, ge=2, le=10, strict=True)
+    """Each rung has so many times the epochs of the one before, and asha lets one in so many trials go on to it."""
+    min_epochs: int | None = Field(default=None, ge=1, le=10_000, strict=True)
+    """Of the first rung; a ninth of the whole where None, at least one."""
+    budget: Budget = Budget()
+    metric: Annotated[str, Field(max_length=100, pattern=r"^val/[\w./ -]+$")] | None = None
+    """Such as val/loss, of those that the runs measure on validation images; the task's own where None."""
+    average_over: int = Field(default=3, ge=1, le=100, strict=True)
+    """A trial counts by the mean of so many last evaluations, not by one."""
+    mode: Literal["max", "min"] = "max"
+    """Whether the highest or the lowest value of the metric is the best."""
+    learn: bool = False
+    """Whether the settings that did best on other tasks, in the project's earlier studies of the same row and fields,
+    are tried first."""
+    reuse: bool = True
+    """Whether a job of equal settings, data and seed that is done is taken instead of a new one."""
+
+
+class StudyRequest(SearchSettings):
     """A search on validation images; then its best is trained on all but the test images and tested once a seed."""
 
     model_config = ConfigDict(
         extra="forbid",
         use_attribute_docstrings=True,
+        populate_by_name=True,
         json_schema_extra={
             "examples": [
                 {
@@ -92,25 +150,6 @@ class StudyRequest(BaseModel):
     overrides: dict[str, Any] = {}
     row: Label | None = None
     """The label in tables."""
-    space: Space = {}
-    """Field → its values. The paper's grid of lambda and sigma where nothing is given and the regularizer is pace."""
-    search: Search = "grid"
-    """grid: every combination of choices; random; tpe: Optuna's, which learns from the trials that have ended."""
-    scheduler: Scheduler = "none"
-    """asha: a trial runs a short schedule first and a longer one only if it is among the best; none:
-    every trial runs the whole schedule."""
-    trials: int | None = Field(default=None, ge=1, le=MOST_TRIALS, strict=True)
-    """None: 30. A grid runs whole."""
-    concurrency: int | None = Field(default=None, ge=1, le=1_000, strict=True)
-    """Trials at a time. None: as many as there are slots when the search begins, at least two."""
-    reduction: int = Field(default=3, ge=2, le=10, strict=True)
-    """Each rung has so many times the epochs of the one before, and asha lets one in so many trials go on to it."""
-    min_epochs: int | None = Field(default=None, ge=1, le=10_000, strict=True)
-    """Of the first rung; a ninth of the whole where None, at least one. Each rung is a whole schedule of its own, since
-    one that is cut off ranks at a high learning rate."""
-    average_over: int = Field(default=3, ge=1, le=100, strict=True)
-    """A trial counts by the mean of so many last evaluations, not by one."""
-    mode: Literal["max", "min"] = "max"
     seed: _Seed = 0
     """Of the search and of its trials."""
     seeds: Annotated[list[_Seed], Field(max_length=1_000)] = [0, 1, 2]
@@ -130,6 +169,34 @@ class StudyExtension(BaseModel):
     """So many more. A grid runs whole: widen its space."""
     space: Space = {}
     """Fields of the study's space with wider values, which take the place of the earlier ones."""
+    budget: Budget | None = None
+    """Takes the place of the earlier one: what was spent counts."""
+
+
+class StudyPlan(BaseModel):
+    """What a study would run."""
+
+    model_config = _OUTPUT
+
+    task: str
+    row: str
+    trials: int
+    rungs: list[int]
+    """Epochs of each rung."""
+    epochs: int
+    """Of all trials together, as many as the scheduler can be expected to let run, or the budget."""
+    final: int
+    """Runs of the best, one a seed."""
+    slot_minutes: float | None
+    """Of all together, GPU-minutes where slots are GPUs; None where it cannot be told."""
+    measured: bool
+    """Whether that comes from the measured time of runs like it, and is not an estimate for a CPU."""
+    slots: int
+    """That could run it now."""
+    minutes: float | None
+    """Until the end, if it has those slots for itself; None where there is no slot."""
+    waiting_for: str | None
+    """What no worker seen so far has that it needs."""
 
 
 class RungView(BaseModel):
@@ -153,7 +220,7 @@ class TrialView(BaseModel):
     number: int
     config: dict[str, Any]
     state: Literal["running", "finished", "stopped", "failed"]
-    """stopped: by the scheduler, before its last rung."""
+    """stopped: by the scheduler, or by the end of the budget, before its last rung."""
     value: float | None
     """Of its longest rung that has ended."""
     epochs: int
@@ -189,11 +256,17 @@ class StudyView(BaseModel):
     best: TrialView | None
     """Of those that ran longest."""
     importance: dict[str, float]
-    """By field: the share of the values' variance that its main effect explains, over trials of the last rung."""
+    """By field: the share of the values' variance that it explains, by fANOVA over the trials that ran longest (Hutter,
+    Hoos and Leyton-Brown, ICML 2014); known when the search is over."""
     suite: str | None
     """The final runs of the best."""
+    parent: str | None
+    """The suite for whose row and task it searches, which has the final runs."""
     created_at: datetime
+    searched_at: datetime | None
+    """When the search was over."""
     ended_at: datetime | None
+    mlflow_url: str | None
 
 
 class StudyPage(BaseModel):
@@ -204,81 +277,3 @@ class StudyPage(BaseModel):
     data: list[StudyView]
     has_more: bool
     next_cursor: str | None
-
-
-class DriverRequest(BaseModel):
-    """A cluster's driver of studies asks for one."""
-
-    model_config = _INPUT
-
-    holding: list[Name] = Field(default=[], max_length=1_000)
-    """Studies that it drives now; others that its cluster was given have lost their driver and are given again."""
-
-
-class StudyLease(BaseModel):
-    """A study for a driver."""
-
-    model_config = _OUTPUT
-
-    study: str
-    token: str
-    """Every call of this driver shows it; one of an earlier driver is refused."""
-    request: StudyRequest
-    known: list[dict[str, Any]]
-    """Configs of the trials that were begun, in their order: to be suggested first."""
-    trials: int
-    rungs: list[int]
-    concurrency: int
-    lease_s: float
-
-
-class DriverResponse(BaseModel):
-    model_config = _OUTPUT
-
-    lease: StudyLease | None
-
-
-class Shown(BaseModel):
-    """Base of a driver's calls."""
-
-    model_config = _INPUT
-
-    token: Name
-
-
-class RungRequest(Shown):
-    """A driver asks for a trial's rung; asked again, it is the same one."""
-
-    config: dict[Path, str | bool | int | float | None]
-    rung: int = Field(ge=0, lt=100, strict=True)
-    wait_s: float = Field(default=20.0, ge=0, le=60)
-    """How long to wait for its end."""
-
-
-class RungAnswer(BaseModel):
-    """The state of a rung."""
-
-    model_config = _OUTPUT
-
-    trial: int
-    ended: bool
-    value: float | None
-    epochs: int
-    stopped: bool
-    """The scheduler stopped the trial after this rung, before its driver was lost."""
-    failed: str | None
-
-
-class TrialStopped(Shown):
-    trial: int = Field(ge=0, lt=2**31, strict=True)
-    rung: int = Field(ge=0, lt=100, strict=True)
-
-
-class DriverEnd(Shown):
-    """The search is over, or its driver cannot go on."""
-
-    failed: Annotated[str, Field(max_length=2_000)] | None = None
-
-
-class DriverDirective(BaseModel):
-    directive: Literal["continue", "stop"]

@@ -3,11 +3,12 @@
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pace_core.spec import merged
-from service.studies.schemas import MOST_TRIALS, Dimension, StudyRequest
+from service.studies.schemas import MOST_TRIALS, Dimension, SearchSettings
 
 PAPERS_GRID = {
     "regularizer.lambda": Dimension(choice=[0.02, 0.05, 0.1, 0.2, 0.5, 1.0]),
@@ -43,7 +44,7 @@ def key_of(point: Mapping[str, Any]) -> str:
     return json.dumps(point, sort_keys=True)
 
 
-def trials_of(request: StudyRequest) -> int:
+def trials_of(request: SearchSettings) -> int:
     """Returns how many trials a request asks for."""
     if request.search != "grid":
         return request.trials or _TRIALS
@@ -52,7 +53,7 @@ def trials_of(request: StudyRequest) -> int:
     return sum(1 for _ in grid(request.space)) if conditional and whole <= MOST_TRIALS else whole
 
 
-def rungs_of(request: StudyRequest, epochs: int) -> list[int]:
+def rungs_of(request: SearchSettings, epochs: int) -> list[int]:
     """Epochs of each rung, the last of them the whole schedule's."""
     if request.scheduler == "none":
         return [epochs]
@@ -64,17 +65,40 @@ def rungs_of(request: StudyRequest, epochs: int) -> list[int]:
     return [*found, epochs]
 
 
-def spec_of(base: Mapping[str, Any], config: Mapping[str, Any], epochs: int, whole: int, seed: int) -> dict[str, Any]:
-    """Returns the raw spec of a trial's rung: a whole schedule of so many epochs, measured on validation images."""
+def expected_epochs(request: SearchSettings, rungs: Sequence[int]) -> int:
+    """Returns the epochs of all trials together if the scheduler stops as many as it is there to after each rung: asha
+    all but one in `reduction`, the median half of them."""
+    going_on = 0.5 if request.scheduler == "median" else 1 / request.reduction
+    before = [0, *rungs] if request.rungs == "one_run" else [0] * len(rungs)
+    each = sum(going_on**rung * (epochs - before[rung]) for rung, epochs in enumerate(rungs))
+    return min(math.ceil(trials_of(request) * each), request.budget.epochs or sys.maxsize)
+
+
+def laid_over(base: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the raw spec with the trial's fields set."""
     raw = dict(base)
     for path, value in config.items():
         section, _, field = path.partition(".")
         raw = merged(raw, {section: {field: value}})
+    return raw
+
+
+def spec_of(
+    base: Mapping[str, Any], config: Mapping[str, Any], request: SearchSettings, whole: int, rung: int, seed: int
+) -> dict[str, Any]:
+    """Returns the raw spec of a trial's rung, measured on validation images: a whole schedule of the rung's epochs, or
+    of all `whole` where all rungs are one run."""
+    raw = laid_over(base, config)
+    rungs = rungs_of(request, whole)
+    epochs = whole if request.rungs == "one_run" else rungs[rung]
     training: dict[str, Any] = {"epochs": epochs}
     given: Mapping[str, Any] = raw.get("training") or {}
     warmup = given.get("warmup_epochs")
     if isinstance(warmup, int | float) and whole:
         training["warmup_epochs"] = warmup * epochs / whole
-    if "eval_every" not in given:
+    if request.rungs == "one_run" and len(rungs) > 1:
+        every = max(1, rungs[0] // request.average_over)
+        training["eval_every"] = every if rungs[0] % every == 0 else 1  # so that every rung is evaluated
+    elif "eval_every" not in given:
         training["eval_every"] = max(1, epochs // _EVALUATIONS)
     return merged(raw, {"training": training, "task": {"phase": "search"}}) | {"seed": seed}

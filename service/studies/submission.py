@@ -6,22 +6,25 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Catalogue, Fault, RunSpec, SpecError, merged, spec_of_recipe, validate
+from service.clusters.fit import seen_slots
 from service.ids import new_id
+from service.jobs.cost import cost_of, rates_of
+from service.jobs.needs import Needs
 from service.jobs.schemas import JobRequest
-from service.jobs.submission import new_job, project_of, resolve
+from service.jobs.submission import new_job, project_of, resolve, start_of
 from service.keys.auth import Caller
 from service.limits.queries import check_priority, check_tags, of_project
 from service.problems import Invalid
 from service.settings import Settings
-from service.studies.schemas import MOST_TRIALS, StudyExtension, StudyRequest
-from service.studies.space import PAPERS_GRID, grid, rungs_of, spec_of, trials_of
+from service.studies.schemas import MOST_TRIALS, StudyExtension, StudyPlan, StudyRequest
+from service.studies.space import PAPERS_GRID, expected_epochs, grid, rungs_of, spec_of, trials_of
 from service.studies.tables import Study
 
 
 def resolved(asked: StudyRequest, catalogue: Catalogue) -> tuple[StudyRequest, RunSpec, str]:
     """Returns the request with its space filled in, the spec that it varies, and the row's label.
 
-    Raises Invalid with all faults of the request, and where the first point of the space does not make a valid spec.
+    Raises Invalid with all faults of the request, and where the first point of the space makes no spec.
     """
     given = JobRequest(spec=asked.spec, recipe=asked.recipe, overrides=asked.overrides, row=asked.row)
     spec, row = resolve(given, catalogue)
@@ -39,14 +42,20 @@ def resolved(asked: StudyRequest, catalogue: Catalogue) -> tuple[StudyRequest, R
         if request.search == "grid" and dimension.choice is None:
             message = "a grid is made of choices; search random or tpe for a range"
             faults.append(Fault(pointer=f"/space/{path}", code="conflict", message=message))
-        if path in ("task.phase", "task.name", "training.epochs"):
+        if path in ("task.phase", "task.name", "task.source", "training.epochs"):
             message = "is set by the study itself"
             faults.append(Fault(pointer=f"/space/{path}", code="conflict", message=message))
         faults += [
-            Fault(pointer=f"/space/{path}/when/{other}", code="unknown_name", message="is not a field of the space")
+            Fault(pointer=f"/space/{path}/when/{other}", code="unknown_name", message="is no field of the space")
             for other in dimension.when
             if other not in space
         ]
+    if request.scheduler != "none" and request.min_epochs is not None and request.min_epochs > spec.training.epochs:
+        message = f"the whole schedule has {spec.training.epochs} epochs; a first rung is shorter"
+        faults.append(Fault(pointer="/min_epochs", code="out_of_range", message=message))
+    if request.scheduler == "none" and request.rungs == "one_run":
+        message = "without a scheduler there are no rungs; set scheduler to asha, hyperband or median"
+        faults.append(Fault(pointer="/rungs", code="conflict", message=message))
     if faults:
         raise Invalid("the request has faults", faults)
     if trials_of(request) > MOST_TRIALS:
@@ -60,7 +69,7 @@ def extended(asked: StudyRequest, more: StudyExtension, tried: Sequence[Mapping[
     faults: list[Fault] = []
     for path, dimension in more.space.items():
         if path not in asked.space:
-            message = "is not a field of the study's space; submit a study of its own"
+            message = "is no field of the study's space; submit a study of its own"
             faults.append(Fault(pointer=f"/space/{path}", code="unknown_name", message=message))
         elif missing := [point[path] for point in tried if path in point and not dimension.holds(point[path])]:
             message = f"must hold {missing[0]!r}, which was tried"
@@ -68,7 +77,8 @@ def extended(asked: StudyRequest, more: StudyExtension, tried: Sequence[Mapping[
     if faults:
         raise Invalid("the request has faults", faults)
     trials = more.trials if asked.search == "grid" else trials_of(asked) + (more.trials or 0)
-    return asked.model_copy(update={"space": asked.space | more.space, "trials": trials})
+    budget = more.budget or asked.budget
+    return asked.model_copy(update={"space": asked.space | more.space, "trials": trials, "budget": budget})
 
 
 def base_of(request: StudyRequest) -> dict[str, Any]:
@@ -76,6 +86,37 @@ def base_of(request: StudyRequest) -> dict[str, Any]:
     if request.recipe:
         return spec_of_recipe(request.recipe.name, request.recipe.row, request.recipe.task, request.overrides)
     return merged(request.spec or {}, request.overrides)
+
+
+async def planned(
+    session: AsyncSession, asked: StudyRequest, caller: Caller, catalogue: Catalogue, settings: Settings
+) -> StudyPlan:
+    """Returns what the study would run, and stores nothing."""
+    request, spec, row = resolved(asked, catalogue)
+    project = (await project_of(session, request.project, caller)).name
+    probe = new_job(spec, catalogue)
+    cost = cost_of(spec, probe.task, await rates_of(session, project), catalogue)
+    whole = spec.training.epochs
+    rungs = rungs_of(request, whole)
+    epochs = expected_epochs(request, rungs)
+    seconds = None if cost.seconds is None else cost.seconds * (epochs / max(whole, 1) + len(request.seeds))
+    slots = await seen_slots(session, settings.worker_seen_s)
+    needs = Needs.of_lane(probe.lane)
+    count = slots.fitting(needs)
+    at_once = min(count, request.concurrency or count)
+    return StudyPlan(
+        task=probe.task,
+        row=row,
+        trials=trials_of(request),
+        rungs=rungs,
+        epochs=epochs,
+        final=len(request.seeds),
+        slot_minutes=None if seconds is None else seconds / 60,
+        measured=cost.measured,
+        slots=count,
+        minutes=None if seconds is None or not at_once else seconds / 60 / at_once,
+        waiting_for=slots.lacking(needs),
+    )
 
 
 async def submit(
@@ -86,11 +127,20 @@ async def submit(
     check_tags(settings, len(request.tags))
     project = (await project_of(session, request.project, caller)).name
     check_priority(await of_project(session, settings, project), caller, request.priority)
+    start = JobRequest(spec=asked.spec, recipe=asked.recipe, overrides=asked.overrides)
+    await start_of(session, start, spec, caller)  # raises where there is none
+    study = new_study(request, spec, row, catalogue)
+    study.project, study.owner = project, caller.owner
+    session.add(study)
+    await session.flush()
+    return study
+
+
+def new_study(request: StudyRequest, spec: RunSpec, row: str, catalogue: Catalogue) -> Study:
+    """Makes a study of a resolved request, which waits for a driver; its project and owner are still to be set."""
     probe = new_job(spec, catalogue)
-    study = Study(
+    return Study(
         id=new_id("study"),
-        project=project,
-        owner=caller.owner,
         name=request.name,
         benchmark=probe.benchmark,
         task=probe.task,
@@ -101,19 +151,16 @@ async def submit(
         epochs=spec.training.epochs,
         drivers=0,
     )
-    session.add(study)
-    await session.flush()
-    return study
 
 
 def _check_first(request: StudyRequest, spec: RunSpec, catalogue: Catalogue) -> None:
     point = next(grid(request.space)) if request.search == "grid" else _corner(request)
     whole = spec.training.epochs
     try:
-        validate(spec_of(base_of(request), point, rungs_of(request, whole)[0], whole, request.seed), catalogue)
+        validate(spec_of(base_of(request), point, request, whole, 0, request.seed), catalogue)
     except SpecError as error:
         faults = [f.model_copy(update={"pointer": f"/space{f.pointer}"}) for f in error.faults]
-        raise Invalid("the first point of the space does not make a valid spec", faults) from None
+        raise Invalid("the first point of the space makes no spec", faults) from None
 
 
 def _corner(request: StudyRequest) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, func
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, false, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db import Base
@@ -13,7 +13,11 @@ class Study(Base):
     """A search that somebody asked for."""
 
     __tablename__ = "studies"
-    __table_args__ = (Index("ix_studies_project", "project", "id"),)
+    __table_args__ = (
+        Index("ix_studies_project", "project", "id"),
+        Index("ix_studies_parent", "parent", postgresql_where=text("parent IS NOT NULL")),
+        Index("ix_studies_untracked", "id", postgresql_where=text("searched_at IS NOT NULL AND NOT tracked")),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     project: Mapped[str] = mapped_column(ForeignKey("projects.name"))
@@ -43,6 +47,13 @@ class Study(Base):
     cancelled_at: Mapped[datetime | None]
     suite: Mapped[str | None] = mapped_column(ForeignKey("suites.id", ondelete="SET NULL"))
     """The final runs."""
+    parent: Mapped[str | None] = mapped_column(ForeignKey("suites.id", ondelete="SET NULL"))
+    """The suite for whose row and task it searches; its final runs are that suite's."""
+    importance: Mapped[dict[str, Any] | None]
+    """Of each field, as the driver said at the end."""
+    tracked: Mapped[bool] = mapped_column(server_default=false())
+    """Whether the tracking shows it as it is since it was last searched."""
+    mlflow_url: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

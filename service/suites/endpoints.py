@@ -16,6 +16,7 @@ from service.keys.auth import Reader, Tracking, User
 from service.suites import submission
 from service.suites.forms import FORMS
 from service.suites.plan import Plan, plan
+from service.suites.planned import planned
 from service.suites.queries import find, page, views
 from service.suites.results import table_of
 from service.suites.schemas import SuiteExtension, SuitePage, SuitePlan, SuiteRequest, SuiteTable, SuiteView
@@ -47,7 +48,7 @@ async def post_suite(
     state = request.app.state
     whole = await _plan(body, state.catalogue())
     if validate_only:
-        said = await submission.planned(session, whole, caller, state.catalogue(), state.settings)
+        said = await planned(session, whole, caller, state.catalogue(), state.settings)
         return JSONResponse(said.model_dump(mode="json"))
 
     async def made() -> dict[str, Any]:

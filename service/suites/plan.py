@@ -1,6 +1,6 @@
 """From a SuiteRequest to its runs: which spec each has, or why the row cannot run on the task."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,6 +22,9 @@ from pace_core.spec import (
 from pace_core.spec.departures import recipes_of
 from pace_core.spec.suggest import did_you_mean
 from service.problems import Invalid
+from service.studies.schemas import Dimension, SearchSettings, StudyRequest
+from service.studies.space import PAPERS_GRID
+from service.studies.submission import resolved
 from service.suites.schemas import MOST_RUNS, SuiteRequest, SuiteRow
 
 
@@ -51,6 +54,16 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Search:
+    """One row's study on one task."""
+
+    request: StudyRequest
+    """With its space filled in, of the fields that the row has."""
+    spec: RunSpec
+    """Of the row before it is searched."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """A suite's request with all that it leaves open filled in."""
 
@@ -63,6 +76,8 @@ class Plan:
     """Labels."""
     runs: list[Run]
     """The first seed of every row and task first, so that the whole table fills evenly."""
+    searches: Mapping[tuple[str, str], Search]
+    """Row and task → what is searched before its runs."""
 
     @property
     def tasks(self) -> list[str]:
@@ -81,6 +96,7 @@ def plan(request: SuiteRequest, catalogue: Catalogue) -> Plan:
         raise _invalid("/rows", "out_of_range", f"a suite has at most {MOST_RUNS:,} runs; give fewer rows or seeds")
     labels: dict[str, str] = {}
     found: list[tuple[str, str, RunSpec | SpecError]] = []
+    raws: list[dict[str, Any]] = []
     for index, row in enumerate(rows):
         for backbone in backbones or [{}]:
             for task, section in tasks.items():
@@ -96,15 +112,71 @@ def plan(request: SuiteRequest, catalogue: Catalogue) -> Plan:
                 for layer in ({"backbone": backbone} if backbone else {}, request.overrides):
                     raw = merged(raw, layer)
                 raw = merged(raw, {"task": {"name": section["name"], "phase": request.phase}})
+                raws.append(raw)
                 try:
                     found.append((label, task, validate(raw, catalogue)))
                 except SpecError as error:
                     found.append((label, task, error))
     faults = [spec.faults for _, _, spec in found if isinstance(spec, SpecError)]
     if len(faults) == len(found):
-        raise Invalid("none of the suite's runs is possible; these are the faults of the first", faults[0])
+        raise Invalid("not one of the suite's runs can be; the first one's faults", faults[0])
     runs = [_run(label, task, spec, seed) for seed in seeds for label, task, spec in found]
-    return Plan(request, benchmark, known, list(labels), runs)
+    searches = _searches(request, seeds[0], found, raws, catalogue) if request.search else {}
+    return Plan(request, benchmark, known, list(labels), runs, searches)
+
+
+def _searches(
+    request: SuiteRequest,
+    seed: int,
+    found: Sequence[tuple[str, str, RunSpec | SpecError]],
+    raws: Sequence[dict[str, Any]],
+    catalogue: Catalogue,
+) -> dict[tuple[str, str], Search]:
+    """Row and task → its search. Raises Invalid for a field that no row has, and where a space makes no study."""
+    settings = request.search
+    assert settings is not None
+    space = settings.space or PAPERS_GRID
+    searches: dict[tuple[str, str], Search] = {}
+    used: set[str] = set()
+    for (label, task, spec), raw in zip(found, raws, strict=True):
+        if isinstance(spec, SpecError) or not (own := _own_fields(space, spec)):
+            continue
+        used |= own.keys()
+        asked = StudyRequest(
+            **{name: getattr(settings, name) for name in SearchSettings.model_fields if name != "space"},
+            space=own,
+            name=f"{label} on {task}"[:200],
+            spec=raw,
+            row=label,
+            seed=seed,
+            seeds=[],
+            priority=request.priority,
+            tags=request.tags,
+        )
+        try:
+            filled, base, _ = resolved(asked, catalogue)
+        except Invalid as error:
+            placed = [fault.model_copy(update={"pointer": f"/search{fault.pointer}"}) for fault in error.faults]
+            raise Invalid(error.detail, placed) from None
+        searches[label, task] = Search(filled, base)
+    faults = [
+        Fault(pointer=f"/search/space/{path}", code="unknown_name", message="no row of the suite has this field")
+        for path in space.keys() - used
+    ]
+    if faults:
+        raise Invalid("the request has faults", sorted(faults, key=lambda fault: fault.pointer))
+    return searches
+
+
+def _own_fields(space: Mapping[str, Dimension], spec: RunSpec) -> dict[str, Dimension]:
+    """The fields of the space that the spec has, and those that one of them brings."""
+    said = spec.json_dict()
+    own: dict[str, Dimension] = {}
+    for path, dimension in sorted(space.items(), key=lambda item: bool(item[1].when)):
+        section, _, field = path.partition(".")
+        if field in (said.get(section) or {}) if not dimension.when else dimension.when.keys() <= own.keys():
+            own[path] = dimension
+    return {path: space[path] for path in space if path in own}
 
 
 def _run(label: str, task: str, spec: RunSpec | SpecError, seed: int) -> Run:
@@ -154,7 +226,7 @@ def _own_tasks(
     for index, section in enumerate(own):
         name = section.get("name")
         if not isinstance(name, str) or not name or name in sections:
-            raise _invalid(f"/tasks/{index}/name", "wrong_type", "must be a name, different for each task")
+            raise _invalid(f"/tasks/{index}/name", "wrong_type", "must be a name, another one for each task")
         sections[name] = section
     group = Group(name="own", title="Own")
     tasks = [

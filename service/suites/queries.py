@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import case, func, select
+from sqlalchemy import ColumnElement, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import ENDED, LEASED, State
@@ -11,6 +11,7 @@ from service.jobs.tables import Job
 from service.keys.auth import Caller
 from service.paging import newest_first
 from service.problems import NotFound
+from service.studies.tables import Rung, Study, Trial
 from service.suites.schemas import SuiteView
 from service.suites.tables import Suite, SuiteRun
 
@@ -39,7 +40,12 @@ async def page(
 
 async def views(session: AsyncSession, suites: Sequence[Suite]) -> list[SuiteView]:
     """Returns the suites as clients see them; all of them are counted in one query."""
-    state = func.coalesce(Job.state, case((SuiteRun.refused.is_not(None), "refused"), else_="deleted"))
+    without = case(
+        (SuiteRun.refused.is_not(None), "refused"),
+        (SuiteRun.study.is_not(None), search_state()),
+        else_="deleted",
+    )
+    state = func.coalesce(Job.state, without)
     counted = await session.execute(
         select(
             SuiteRun.suite,
@@ -51,16 +57,53 @@ async def views(session: AsyncSession, suites: Sequence[Suite]) -> list[SuiteVie
             func.max(Job.ended_at).label("ended_at"),
         )
         .join(Job, Job.id == SuiteRun.job, isouter=True)
+        .join(Study, Study.id == SuiteRun.study, isouter=True)
         .where(SuiteRun.suite.in_([suite.id for suite in suites]))
         .group_by(SuiteRun.suite, state)
     )
     of_suite: dict[str, list[Any]] = {}
     for row in counted:
         of_suite.setdefault(row.suite, []).append(row)
-    return [_view(suite, of_suite.get(suite.id, [])) for suite in suites]
+    searched = await _trials(session, [suite.id for suite in suites if suite.request.get("search") is not None])
+    return [_view(suite, of_suite.get(suite.id, []), *searched.get(suite.id, (0, 0))) for suite in suites]
 
 
-def _view(suite: Suite, rows: Sequence[Any]) -> SuiteView:
+def search_state() -> ColumnElement[str]:
+    """Returns how a run stands whose study is still to find its settings, or has not found any."""
+    return case(
+        (Study.cancelled_at.is_not(None), "cancelled"),
+        (Study.failed.is_not(None), "failed"),
+        (Study.searched_at.is_not(None), "deleted"),
+        (Study.paused_at.is_not(None), "paused"),
+        (Study.drivers == 0, "queued"),
+        else_="searching",
+    )
+
+
+def trial_ended() -> ColumnElement[bool]:
+    """Tells whether the trial has a result of its last rung, or was stopped or refused before."""
+    last = select(Rung.trial).where(
+        Rung.study == Trial.study, Rung.trial == Trial.number, Rung.epochs == Study.epochs, Rung.value.is_not(None)
+    )
+    return or_(Trial.stopped_at.is_not(None), Trial.refused.is_not(None), last.exists())
+
+
+async def _trials(session: AsyncSession, suites: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Suite → trials that its studies were asked for, and how many have ended."""
+    if not suites:
+        return {}
+    asked = select(Study.parent, func.sum(Study.trials)).where(Study.parent.in_(suites)).group_by(Study.parent)
+    ended = (
+        select(Study.parent, func.count())
+        .join(Trial, Trial.study == Study.id)
+        .where(Study.parent.in_(suites), or_(trial_ended(), Study.searched_at.is_not(None)))
+        .group_by(Study.parent)
+    )
+    done = {suite: count for suite, count in await session.execute(ended)}
+    return {suite: (int(count), done.get(suite, 0)) for suite, count in await session.execute(asked) if suite}
+
+
+def _view(suite: Suite, rows: Sequence[Any], trials: int, trials_ended: int) -> SuiteView:
     counts: dict[str, int] = {row.state: row.runs for row in rows}
     left = [row for row in rows if row.state not in _ENDED]
     known = all(row.known == row.runs for row in left)
@@ -79,6 +122,8 @@ def _view(suite: Suite, rows: Sequence[Any]) -> SuiteView:
         rows=asked["labels"],
         tasks=[task if isinstance(task, str) else task["name"] for task in asked["tasks"]],
         seeds=asked["seeds"],
+        trials=trials,
+        trials_ended=trials_ended,
         max_parallel=suite.max_parallel,
         stop_after=suite.stop_after,
         stopped=suite.stopped,
@@ -97,7 +142,7 @@ def _state(
     if open_states == {State.PAUSED}:
         return "paused"
     if open_states:
-        begun = open_states & LEASED or counts.keys() & ENDED
+        begun = open_states & {*LEASED, "searching"} or counts.keys() & ENDED
         return "running" if begun else "queued"
     if counts.keys() & {State.FAILED, State.CANCELLED, "deleted"}:
         return "cancelled" if suite.cancel_requested_at is not None else "failed"

@@ -3,10 +3,10 @@
 import asyncio
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import case, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Catalogue, State
@@ -14,9 +14,13 @@ from service.jobs.tables import Job
 from service.leaderboards.results import Cell
 from service.leaderboards.schemas import LISTED_RUNS, CellView
 from service.leaderboards.table import leaderboard
+from service.studies.queries import best_of, trials
+from service.studies.queries import request_of as study_request_of
+from service.studies.tables import Study
 from service.suites.differences import differences
 from service.suites.plan import Plan, plan
-from service.suites.schemas import SuiteTable
+from service.suites.queries import search_state
+from service.suites.schemas import SearchView, SuiteTable
 from service.suites.submission import request_of
 from service.suites.tables import Suite, SuiteRun
 
@@ -27,8 +31,11 @@ async def table_of(session: AsyncSession, suite: Suite, catalogue: Catalogue) ->
         select(
             *(SuiteRun.row, SuiteRun.task, SuiteRun.seed, SuiteRun.refused),
             *(Job.id, Job.state, Job.reason, Job.message, Job.cell, Job.value),
+            case((SuiteRun.study.is_not(None), search_state()), else_=None).label("search"),
+            Study.failed.label("search_failed"),
         )
         .join(Job, Job.id == SuiteRun.job, isouter=True)
+        .join(Study, Study.id == SuiteRun.study, isouter=True)
         .where(SuiteRun.suite == suite.id)
     )
     of_cell: dict[str, dict[str, list[Any]]] = {}
@@ -38,7 +45,42 @@ async def table_of(session: AsyncSession, suite: Suite, catalogue: Catalogue) ->
     specs: dict[str, dict[str, Any]] = {
         job: spec for job, spec in await session.execute(select(Job.id, Job.spec).where(Job.id.in_(newest)))
     }
-    return await asyncio.to_thread(_table, suite, of_cell, specs, catalogue)
+    table = await asyncio.to_thread(_table, suite, of_cell, specs, catalogue)
+    return table.model_copy(update={"searches": await _searches(session, suite)})
+
+
+async def _searches(session: AsyncSession, suite: Suite) -> list[SearchView]:
+    if suite.request.get("search") is None:
+        return []
+    ran = select(SuiteRun.row, SuiteRun.task, SuiteRun.study).where(SuiteRun.suite == suite.id).distinct()
+    places = {study: (row, task) for row, task, study in await session.execute(ran) if study}
+    found = await session.execute(select(Study, search_state()).where(Study.id.in_(places)).order_by(Study.id))
+    views: list[SearchView] = []
+    for study, state in found:
+        tried = await trials(session, study)
+        best = best_of(tried, study_request_of(study).mode) if study.searched_at else None
+        views.append(
+            SearchView(
+                row=places[study.id][0],
+                task=places[study.id][1],
+                study=study.id,
+                state="found" if best and state == "deleted" else _STATES.get(state, "failed"),
+                message=study.failed,
+                trials=study.trials,
+                ended=sum(trial.state != "running" for trial in tried),
+                found=best.config if best else None,
+                value=best.value if best else None,
+            )
+        )
+    return views
+
+
+_STATES: Mapping[str, Literal["queued", "searching", "paused", "failed", "cancelled"]] = {
+    "queued": "queued",
+    "searching": "searching",
+    "paused": "paused",
+    "cancelled": "cancelled",
+}
 
 
 def _newest(runs: Sequence[Any]) -> str:
@@ -66,7 +108,12 @@ def _table(
     if suite.stopped:
         board.notes.insert(0, f"the suite stopped: {suite.stopped}")
     beside = {row.label: row for row in board.rows if row.kind == "published"}
-    return SuiteTable(**dict(board), suite=suite.id, name=suite.name, differences=differences(whole, values, beside))
+    return SuiteTable(
+        **dict(board), suite=suite.id, name=suite.name, differences=differences(whole, values, beside), searches=[]
+    )
+
+
+_SEARCHING = ("queued", "searching", "paused")
 
 
 def _place(whole: Plan, label: str) -> int:
@@ -83,8 +130,8 @@ def _same_cell(runs: Sequence[Any]) -> list[Any]:
 def _view(runs: Sequence[Any], averaged: Sequence[Any], over_seeds: Literal["mean", "median"]) -> CellView:
     values = [run.value for run in averaged]
     states = {run.state for run in runs}
-    pending = [run for run in runs if run.state is not None and not State(run.state).ended]
-    listed = averaged or pending or [run for run in runs if run.id]
+    pending = [run for run in runs if (run.search in _SEARCHING if run.state is None else not State(run.state).ended)]
+    listed = averaged or [run for run in pending if run.id] or [run for run in runs if run.id]
     mean = statistics.median if over_seeds == "median" else statistics.fmean
     return CellView(
         status="measured" if averaged else "pending" if pending else "refused" if _refused(runs) else "failed",
@@ -106,6 +153,8 @@ def _refused(runs: Sequence[Any]) -> bool:
 
 def _notes(runs: Sequence[Any], averaged: Sequence[Any], pending: int) -> list[str]:
     notes = [f"{pending} of {len(runs)} runs still to end"] if pending else []
+    if any(run.id is None and run.search in _SEARCHING for run in runs):
+        notes = ["its settings are being searched"]
     used = {run.seed for run in averaged}
     others = sum(run.state == State.SUCCEEDED and run.seed not in used for run in runs)
     if others:
@@ -121,6 +170,10 @@ def _why(run: Any) -> str | None:
     """Why the run has no result; None where it has one or may still get one."""
     if run.refused:
         return f"refused: {run.refused}"
+    if run.id is None and run.search in _SEARCHING:
+        return None
+    if run.id is None and run.search in ("failed", "cancelled"):
+        return f"its search {run.search}: {run.search_failed}" if run.search_failed else f"its search was {run.search}"
     if run.id is None:
         return "its job was deleted"
     if run.state in (State.FAILED, State.CANCELLED):

@@ -1,15 +1,17 @@
 """Which runs of a plan are done, or will be, by jobs that are there already."""
 
 import json
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Hashable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Text, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import RESULTS_VERSION, State
+from pace_core.spec import RESULTS_VERSION, RunSpec, State, find_task
 from service.jobs.tables import Job
 from service.suites.plan import Key, Plan
 
+K = TypeVar("K", bound=Hashable)
 _SETTINGS = text("""
     SELECT number - 1, md5((spec - 'seed' - 'resources')::text)
     FROM jsonb_array_elements(CAST(:specs AS jsonb)) WITH ORDINALITY AS given (spec, number)
@@ -26,12 +28,22 @@ class Found(NamedTuple):
 
 
 async def already(session: AsyncSession, project: str, plan: Plan) -> dict[Key, Found]:
-    """Returns, by run, the newest job of the project with equal settings and seed: a succeeded one where there is one,
-    else one that waits or runs.
+    """Returns, of the plan's runs that are not searched before, those that a job of the project does already."""
+    direct = {
+        run.key: run.spec for run in plan.runs if run.spec is not None and (run.row, run.task) not in plan.searches
+    }
+    return await equal_jobs(session, project, direct, lambda key: (key.row, key.task))
+
+
+async def equal_jobs(
+    session: AsyncSession, project: str, specs: Mapping[K, RunSpec], group: Callable[[K], Hashable] = lambda key: key
+) -> dict[K, Found]:
+    """Returns by spec the newest job of the project with equal settings and seed: a succeeded one where there is one,
+    else one that waits or runs. Specs of one group differ by their seeds alone.
 
     A result counts while it is of this version of the core, and of the same data as the task's newest result.
     """
-    settings = await _settings(session, plan)
+    settings = await _settings(session, specs, group)
     rows = await session.execute(
         select(
             *(Job.settings, Job.seed, Job.id, Job.state),
@@ -42,14 +54,14 @@ async def already(session: AsyncSession, project: str, plan: Plan) -> dict[Key, 
         .where(
             Job.project == project,
             Job.settings.in_(set(settings.values())),
-            Job.seed.in_({run.seed for run in plan.runs}),
+            Job.seed.in_({spec.seed for spec in specs.values()}),
             Job.state.notin_((State.FAILED, State.CANCELLED)),
             Job.cancel_requested_at.is_(None),
         )
         .order_by(Job.id)
     )
     jobs = rows.all()
-    current = await _current_data(session, project, plan) if jobs else {}
+    current = await _current_data(session, project, specs.values()) if jobs else {}
     found: dict[tuple[str, int], Found] = {}
     for row in jobs:
         done = row.state == State.SUCCEEDED
@@ -58,33 +70,34 @@ async def already(session: AsyncSession, project: str, plan: Plan) -> dict[Key, 
         before = found.get((row.settings, row.seed))
         if before is None or done or not before.done:
             found[row.settings, row.seed] = Found(row.id, done)
-    return {key: taken for key, said in settings.items() if (taken := found.get((said, key.seed)))}
+    return {key: taken for key, said in settings.items() if (taken := found.get((said, specs[key].seed)))}
 
 
-async def _settings(session: AsyncSession, plan: Plan) -> dict[Key, str]:
-    """`jobs.settings`, as Postgres would compute it, of each run that is not refused."""
-    numbers: dict[tuple[str, str], int] = {}
-    specs: list[dict[str, Any]] = []
-    for run in plan.runs:
-        if run.spec is not None and (run.row, run.task) not in numbers:
-            numbers[run.row, run.task] = len(specs)
-            specs.append(run.spec.json_dict())
-    if not specs:
+async def _settings(session: AsyncSession, specs: Mapping[K, RunSpec], group: Callable[[K], Hashable]) -> dict[K, str]:
+    """`jobs.settings`, as Postgres would compute it, of each spec."""
+    numbers: dict[Hashable, int] = {}
+    different: list[dict[str, Any]] = []
+    for key, spec in specs.items():
+        if group(key) not in numbers:
+            numbers[group(key)] = len(different)
+            different.append(spec.json_dict())
+    if not different:
         return {}
-    found = await session.execute(_SETTINGS, {"specs": json.dumps(specs)})
+    found = await session.execute(_SETTINGS, {"specs": json.dumps(different)})
     by_number: dict[int, str] = {number: said for number, said in found}
-    return {run.key: by_number[numbers[run.row, run.task]] for run in plan.runs if run.spec is not None}
+    return {key: by_number[numbers[group(key)]] for key in specs}
 
 
-async def _current_data(session: AsyncSession, project: str, plan: Plan) -> dict[str, str]:
+async def _current_data(session: AsyncSession, project: str, specs: Collection[RunSpec]) -> dict[str, str]:
     """Task section of a spec → hash of the data behind its newest result."""
-    benchmark = Job.benchmark == plan.benchmark.name if plan.known else Job.benchmark.is_(None)
+    tasks = {spec.task.name: find_task(spec.task.name) for spec in specs}
+    benchmarks = {found[0].name for found in tasks.values() if found}
     newest = await session.execute(
         select(_TASK, func.max(Job.id))
         .where(
-            benchmark,
-            Job.phase == plan.request.phase,
-            Job.task.in_(plan.tasks),
+            Job.benchmark.in_(benchmarks) if benchmarks else Job.benchmark.is_(None),
+            Job.phase.in_({spec.task.phase for spec in specs}),
+            Job.task.in_({found[1].name if found else name for name, found in tasks.items()}),
             Job.project == project,
             Job.state == State.SUCCEEDED,
         )

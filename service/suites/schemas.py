@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.jobs.schemas import LONGEST_RUN_S, Label, Tags
 from service.leaderboards.schemas import Leaderboard
+from service.studies.schemas import SearchSettings
 
 _INPUT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 _OUTPUT = ConfigDict(use_attribute_docstrings=True)
@@ -71,6 +72,9 @@ class SuiteRequest(BaseModel):
     """Part of a RunSpec, laid over every row."""
     phase: Literal["search", "final"] = "final"
     """Which images the numbers come from; see a spec's `task.phase`."""
+    search: SearchSettings | None = None
+    """What to search on validation images before, for every row and task anew; the runs then have the best found. A row
+    is searched over those of the fields that it has: one without any of them runs as it is."""
     reuse: bool = True
     """Whether a job of equal settings, data and seed that is done, waits or runs is taken instead of a new one."""
     max_parallel: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
@@ -114,6 +118,20 @@ class PlannedRun(BaseModel):
     """It would take, of one slot; None where nothing is known."""
 
 
+class PlannedSearch(BaseModel):
+    """One study of a suite, before it is submitted."""
+
+    model_config = _OUTPUT
+
+    row: str
+    task: str
+    trials: int
+    epochs: int
+    """Of all trials together, as many as the scheduler can be expected to let run."""
+    seconds: float | None
+    """They would take, of one slot."""
+
+
 class SuitePlan(BaseModel):
     """The runs that a suite would make."""
 
@@ -124,12 +142,16 @@ class SuitePlan(BaseModel):
     tasks: list[str]
     seeds: list[int]
     runs: list[PlannedRun]
+    searches: list[PlannedSearch]
+    """Studies that come before, one a row and task."""
+    trials: int
+    """Of all of them."""
     new: int
     reused: int
     shared: int
     refused: int
     slot_minutes: float | None
-    """Of the new jobs together, GPU-minutes where slots are GPUs; None where one of them cannot be told."""
+    """Of trials and new jobs together, GPU-minutes where slots are GPUs; None where one of them cannot be told."""
     measured: int
     """New jobs whose time comes from the measured time of runs like them; the others' is an estimate for a CPU."""
     slots: int
@@ -154,13 +176,16 @@ class SuiteView(BaseModel):
     state: Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
     """Of its jobs together: succeeded where all of them have."""
     counts: dict[str, int]
-    """Runs by their jobs' state, by `refused`, and by `deleted`."""
+    """Runs by their jobs' state, by `searching`, by `refused`, and by `deleted`."""
     runs: int
     reused: int
     """Runs whose jobs were there before."""
     rows: list[str]
     tasks: list[str]
     seeds: list[int]
+    trials: int
+    """Of the searches that come before the runs."""
+    trials_ended: int
     max_parallel: int | None
     stop_after: int | None
     stopped: str | None
@@ -206,9 +231,30 @@ class DifferenceView(BaseModel):
     """Of the paired t-test, two-sided."""
 
 
+class SearchView(BaseModel):
+    """The search behind a row on a task."""
+
+    model_config = _OUTPUT
+
+    row: str
+    task: str
+    study: str
+    state: Literal["queued", "searching", "paused", "found", "failed", "cancelled"]
+    message: str | None
+    """Why it failed."""
+    trials: int
+    """Asked for."""
+    ended: int
+    found: dict[str, Any] | None
+    """The best settings, with which the runs were made."""
+    value: float | None
+    """Theirs on validation images."""
+
+
 class SuiteTable(Leaderboard):
     """A suite's table, with what its rows differ by."""
 
     suite: str
     name: str
     differences: list[DifferenceView]
+    searches: list[SearchView]

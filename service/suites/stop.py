@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from pace_core.spec import State
 from service.jobs import ledger
 from service.jobs.tables import Job
+from service.studies.tables import Study
 from service.suites.tables import Suite
 
 
@@ -36,6 +37,8 @@ async def stop_if_all_fail(session: AsyncSession, job: Job) -> None:
         return
     why = f"{len(ends)} jobs in a row failed alike ({ends[0].reason}: {ends[0].message})"
     await session.execute(update(Suite).where(Suite.id == suite.id).values(stopped=why))
+    searching = (Study.parent == suite.id, Study.searched_at.is_(None), Study.failed.is_(None))
+    await session.execute(update(Study).where(*searching).values(failed=f"The suite stopped: {why}"[:2_000]))
     waiting = select(Job.id).where(Job.suite == suite.id, Job.state == State.QUEUED)
     ids = (await session.execute(waiting.with_for_update(skip_locked=True))).scalars().all()
     if ids:

@@ -1,15 +1,16 @@
 """From a plan to queued jobs: all of them in one transaction."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import Catalogue, State
-from service.clusters.fit import seen_slots
+from pace_core.spec import Catalogue, RunSpec, State, merged, validate
 from service.ids import new_id, new_ids
 from service.jobs import ledger
+from service.jobs.cost import cost_of, rates_of
 from service.jobs.needs import Needs
 from service.jobs.schemas import JobRequest
 from service.jobs.submission import again, new_job, project_of, start_of
@@ -19,61 +20,17 @@ from service.limits.queries import check_priority, check_room, check_tags
 from service.problems import Conflict
 from service.projects.queries import open_project
 from service.settings import Settings
-from service.suites.cost import costs
+from service.studies import queries as studies
+from service.studies import steering
+from service.studies.queries import best_of, trials
+from service.studies.space import laid_over
+from service.studies.submission import new_study
+from service.studies.tables import Study
 from service.suites.plan import Key, Plan, Run
-from service.suites.reuse import already
-from service.suites.schemas import PlannedRun, SuiteExtension, SuitePlan, SuiteRequest
+from service.suites.planned import costs
+from service.suites.reuse import equal_jobs
+from service.suites.schemas import SuiteExtension, SuiteRequest
 from service.suites.tables import Suite, SuiteRun
-
-
-async def planned(
-    session: AsyncSession, plan: Plan, caller: Caller, catalogue: Catalogue, settings: Settings
-) -> SuitePlan:
-    """Returns what the suite would do, and stores nothing."""
-    request = plan.request
-    project = (await project_of(session, request.project, caller)).name
-    found = await already(session, project, plan) if request.reuse else {}
-    cost = await costs(session, project, plan, catalogue)
-    runs: list[PlannedRun] = []
-    for run in plan.runs:
-        taken = found.get(run.key)
-        action = "refused" if run.spec is None else "new" if taken is None else "reused" if taken.done else "shared"
-        runs.append(
-            PlannedRun(
-                row=run.row,
-                task=run.task,
-                seed=run.seed,
-                action=action,
-                job=taken.job if taken else None,
-                reason=run.refused,
-                seconds=cost[run.row, run.task].seconds if run.spec else None,
-            )
-        )
-    new = [run for run in runs if run.action == "new"]
-    known = [run.seconds for run in new if run.seconds is not None]
-    seconds = sum(known) if len(known) == len(new) else None
-    slots = await seen_slots(session, settings.worker_seen_s)
-    first = next((r.spec for r, said in zip(plan.runs, runs, strict=True) if said.action == "new" and r.spec), None)
-    probe = new_job(first, catalogue) if first else None
-    needs = Needs.of_lane(probe.lane) if probe else None
-    count = slots.fitting(needs)
-    at_once = min(count, request.max_parallel or count)
-    return SuitePlan(
-        benchmark=plan.benchmark.name if plan.known else None,
-        rows=plan.rows,
-        tasks=plan.tasks,
-        seeds=list(dict.fromkeys(run.seed for run in plan.runs)),
-        runs=runs,
-        new=len(new),
-        reused=sum(run.action == "reused" for run in runs),
-        shared=sum(run.action == "shared" for run in runs),
-        refused=sum(run.action == "refused" for run in runs),
-        slot_minutes=None if seconds is None else seconds / 60,
-        measured=sum(cost[run.row, run.task].measured for run in new),
-        slots=count,
-        minutes=None if seconds is None or not at_once else seconds / 60 / min(at_once, max(len(new), 1)),
-        waiting_for=slots.lacking(needs) if needs else None,
-    )
 
 
 async def submit(session: AsyncSession, plan: Plan, caller: Caller, catalogue: Catalogue, settings: Settings) -> Suite:
@@ -100,22 +57,86 @@ async def submit(session: AsyncSession, plan: Plan, caller: Caller, catalogue: C
 async def fill(
     session: AsyncSession, suite: Suite, plan: Plan, caller: Caller, catalogue: Catalogue, settings: Settings
 ) -> int:
-    """Adds the runs of the plan that the suite does not have, or whose jobs were deleted; how many jobs are new."""
-    request = plan.request
-    has = await session.execute(
-        select(SuiteRun.row, SuiteRun.task, SuiteRun.seed, SuiteRun.job, SuiteRun.refused).where(
-            SuiteRun.suite == suite.id
-        )
-    )
-    kept = {Key(row, task, seed) for row, task, seed, job, refused in has if job or refused}
-    due = [run for run in plan.runs if run.key not in kept]
-    if not due:
+    """Adds the runs of the plan that the suite does not have, or whose jobs were deleted; how many jobs are new.
+
+    A row that is to be searched on a task first gets its study, and its runs when that has found the best settings.
+    """
+    has = (await session.execute(select(SuiteRun).where(SuiteRun.suite == suite.id))).scalars().all()
+    found = {study.id: study for study in await _studies(session, suite)}
+    study_of = {(run.row, run.task): found[run.study] for run in has if run.study in found}
+    kept = {
+        Key(run.row, run.task, run.seed)
+        for run in has
+        if run.job or run.refused or (run.study in found and found[run.study].searched_at is None)
+    }
+    due: list[Run] = []
+    searching: list[Run] = []
+    for run in plan.runs:
+        if run.key in kept:
+            continue
+        study = study_of.get((run.row, run.task))
+        if (run.row, run.task) not in plan.searches:
+            due.append(run)
+        elif study is not None and study.searched_at is not None and study.failed is None:
+            due.append(await _as_found(session, run, study, plan.request, catalogue))
+        else:
+            searching.append(run)
+    if not due and not searching:
         return 0
-    found = await already(session, suite.project, plan) if request.reuse else {}
-    fresh = [run for run in due if run.spec is not None and run.key not in found]
-    limits = await check_room(session, settings, suite.project, len(fresh))
-    check_priority(limits, caller, request.priority)
+    check_priority(await check_room(session, settings, suite.project, 0), caller, plan.request.priority)
+    for run in searching:
+        if (run.row, run.task) not in study_of:
+            search = plan.searches[run.row, run.task]
+            study = new_study(search.request, search.spec, run.row, catalogue)
+            study.project, study.owner, study.parent = suite.project, suite.owner, suite.id
+            session.add(study)
+            study_of[run.row, run.task] = study
+    await session.flush()
+    made = await _queue(session, suite, plan.request, due, caller, catalogue, settings)
+    there = {Key(run.row, run.task, run.seed) for run in has}
+    if gone := [run.key for run in (*due, *searching) if run.key in there]:
+        key = tuple_(SuiteRun.row, SuiteRun.task, SuiteRun.seed)
+        await session.execute(delete(SuiteRun).where(SuiteRun.suite == suite.id, key.in_(gone)))
     cost = await costs(session, suite.project, plan, catalogue)
+    rows: list[dict[str, Any]] = [
+        {
+            "suite": suite.id,
+            **run.key._asdict(),
+            "job": made[run.key].job if run.key in made else None,
+            "study": study_of[run.row, run.task].id if (run.row, run.task) in study_of else None,
+            "reused": run.key in made and not made[run.key].new,
+            "refused": run.refused,
+            "seconds": cost[run.row, run.task].seconds if run.key in made else None,
+        }
+        for run in (*due, *searching)
+    ]
+    await session.execute(insert(SuiteRun), rows)
+    return sum(taken.new for taken in made.values())
+
+
+class _Taken(NamedTuple):
+    job: str
+    new: bool
+
+
+async def _queue(
+    session: AsyncSession,
+    suite: Suite,
+    request: SuiteRequest,
+    runs: Sequence[Run],
+    caller: Caller,
+    catalogue: Catalogue,
+    settings: Settings,
+) -> dict[Key, _Taken]:
+    """Finds the job of each run that is not refused, and queues those that are not there yet."""
+    specs = {run.key: run.spec for run in runs if run.spec is not None}
+
+    def group(key: Key) -> tuple[str, str]:
+        return key.row, key.task
+
+    found = await equal_jobs(session, suite.project, specs, group) if request.reuse else {}
+    fresh = [run for run in runs if run.spec is not None and run.key not in found]
+    limits = await check_room(session, settings, suite.project, len(fresh))
     starts = await _starts(session, request, fresh, caller)
     jobs: list[Job] = []
     for run, id in zip(fresh, new_ids("job", len(fresh)), strict=True):
@@ -128,22 +149,58 @@ async def fill(
         job.init_uri = starts.get(run.spec.init_from or "")
         jobs.append(job)
     await ledger.submit_all(session, jobs)
-    made = {run.key: job.id for run, job in zip(fresh, jobs, strict=True)}
-    deleted = (SuiteRun.suite == suite.id, SuiteRun.job.is_(None), SuiteRun.refused.is_(None))
-    await session.execute(delete(SuiteRun).where(*deleted))
-    rows: list[dict[str, Any]] = [
-        {
-            "suite": suite.id,
-            **run.key._asdict(),
-            "job": made.get(run.key) or (found[run.key].job if run.key in found else None),
-            "reused": run.key in found,
-            "refused": run.refused,
-            "seconds": cost[run.row, run.task].seconds if run.spec else None,
-        }
-        for run in due
+    taken = {key: _Taken(job.job, False) for key, job in found.items()}
+    return taken | {run.key: _Taken(job.id, True) for run, job in zip(fresh, jobs, strict=True)}
+
+
+async def run_found(
+    session: AsyncSession,
+    suite: Suite,
+    study: Study,
+    config: dict[str, Any],
+    caller: Caller,
+    catalogue: Catalogue,
+    settings: Settings,
+) -> None:
+    """Queues the runs that waited for the study, with the settings that it found; those that have them stay."""
+    request = request_of(suite)
+    waiting = (
+        await session.execute(
+            select(SuiteRun.row, SuiteRun.task, SuiteRun.seed, Job.spec, Job.state)
+            .join(Job, Job.id == SuiteRun.job, isouter=True)
+            .where(SuiteRun.suite == suite.id, SuiteRun.study == study.id)
+            .order_by(SuiteRun.seed)
+        )
+    ).all()
+    spec = _found_spec(study, config, request, catalogue)
+    runs = [Run(row, task, seed, spec.model_copy(update={"seed": seed}), None) for row, task, seed, _, _ in waiting]
+    due = [
+        run
+        for run, (_, _, _, has, _) in zip(runs, waiting, strict=True)
+        if has is None or (run.spec and has != run.spec.json_dict())
     ]
-    await session.execute(insert(SuiteRun), rows)
-    return len(fresh)
+    made = await _queue(session, suite, request, due, caller, catalogue, settings)
+    seconds = cost_of(spec, study.task, await rates_of(session, suite.project), catalogue).seconds
+    for key, taken in made.items():
+        where = (SuiteRun.suite == suite.id, SuiteRun.row == key.row, SuiteRun.task == key.task)
+        values = {"job": taken.job, "reused": not taken.new, "seconds": seconds}
+        await session.execute(update(SuiteRun).where(*where, SuiteRun.seed == key.seed).values(**values))
+
+
+async def _as_found(session: AsyncSession, run: Run, study: Study, request: SuiteRequest, catalogue: Catalogue) -> Run:
+    best = best_of(await trials(session, study), studies.request_of(study).mode)
+    if best is None or run.spec is None:
+        return run
+    spec = _found_spec(study, best.config, request, catalogue)
+    return replace(run, spec=spec.model_copy(update={"seed": run.seed}))
+
+
+def _found_spec(study: Study, config: dict[str, Any], request: SuiteRequest, catalogue: Catalogue) -> RunSpec:
+    return validate(merged(laid_over(study.base, config), {"task": {"phase": request.phase}}), catalogue)
+
+
+async def _studies(session: AsyncSession, suite: Suite) -> Sequence[Study]:
+    return (await session.execute(select(Study).where(Study.parent == suite.id).order_by(Study.id))).scalars().all()
 
 
 async def _starts(
@@ -156,7 +213,14 @@ async def _starts(
 
 
 async def retry(session: AsyncSession, suite: Suite, catalogue: Catalogue, settings: Settings) -> int:
-    """Queues a new job for each run whose job failed or was cancelled; how many there are."""
+    """Queues a new job for each run whose job failed or was cancelled, and lets the searches go on that have ended
+    without settings for their runs; how many jobs there are."""
+    again_searched = 0
+    without = select(SuiteRun.study).where(SuiteRun.suite == suite.id, SuiteRun.job.is_(None))
+    broken = select(Study).where(Study.id.in_(without), or_(Study.failed.is_not(None), Study.cancelled_at.is_not(None)))
+    for study in (await session.execute(broken.with_for_update())).scalars().all():
+        again_searched += await steering.retry(session, study, catalogue, settings)
+        await steering.mark(session, study, cancelled_at=None, **steering.ANEW)
     ended = await session.execute(
         select(Job)
         .join(SuiteRun, SuiteRun.job == Job.id)
@@ -165,7 +229,7 @@ async def retry(session: AsyncSession, suite: Suite, catalogue: Catalogue, setti
     )
     old = ended.scalars().all()
     if not old:
-        return 0
+        return again_searched
     await open_project(session, suite.project, "/project")
     await check_room(session, settings, suite.project, len(old))
     jobs: list[Job] = []
@@ -181,7 +245,7 @@ async def retry(session: AsyncSession, suite: Suite, catalogue: Catalogue, setti
             .where(SuiteRun.suite == suite.id, SuiteRun.job == job.retry_of)
             .values(job=job.id, reused=False)
         )
-    return len(jobs)
+    return len(jobs) + again_searched
 
 
 async def cancel(session: AsyncSession, suite: Suite) -> None:
@@ -190,6 +254,9 @@ async def cancel(session: AsyncSession, suite: Suite) -> None:
     ids = (await session.execute(live)).scalars().all()
     await ledger.request_all(session, ids, cancel=True)
     await ledger.cancel_all_idle(session, ids, "The suite was cancelled.")
+    for study in await _studies(session, suite):
+        if study.searched_at is None and study.failed is None:
+            await steering.cancel(session, study)
     await mark(session, suite, cancel_requested_at=func.now())
 
 
@@ -216,7 +283,7 @@ def _once(values: list[Any]) -> list[Any]:
 def kept_request(plan: Plan) -> dict[str, Any]:
     """Returns the request as it is kept: every task by name, so that a benchmark that grows later changes no suite, and
     the rows' labels."""
-    said = plan.request.model_dump(mode="json") | {"labels": plan.rows}
+    said = plan.request.model_dump(mode="json", by_alias=True) | {"labels": plan.rows}
     return said | {"benchmark": plan.benchmark.name, "tasks": plan.tasks} if plan.known else said
 
 

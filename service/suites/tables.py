@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, func
+from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db import Base
@@ -41,6 +41,7 @@ class SuiteRun(Base):
     __table_args__ = (
         CheckConstraint("refused IS NULL OR job IS NULL", name="refused_has_no_job"),
         Index("ix_suite_runs_job", "job"),
+        Index("ix_suite_runs_study", "study", postgresql_where=text("study IS NOT NULL")),
     )
 
     suite: Mapped[str] = mapped_column(ForeignKey("suites.id", ondelete="CASCADE"), primary_key=True)
@@ -48,7 +49,9 @@ class SuiteRun(Base):
     task: Mapped[str] = mapped_column(primary_key=True)
     seed: Mapped[int] = mapped_column(primary_key=True)
     job: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
-    """None where it was refused, or the job deleted."""
+    """None where it was refused, while its study searches, or where the job was deleted."""
+    study: Mapped[str | None] = mapped_column(ForeignKey("studies.id", ondelete="SET NULL"))
+    """The search that finds its settings, if it is searched before."""
     reused: Mapped[bool]
     """Whether the job was there before."""
     refused: Mapped[str | None]

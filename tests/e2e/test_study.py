@@ -1,12 +1,15 @@
 """Studies on the real stack: Ray Tune searches by child jobs, through kills of its driver and of Ray."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
-from service.client import Dimension, Job, StudyExtension, StudyRequest, StudyView
+from service.client import Dimension, Job, StudyExtension, StudyRequest, StudyView, SuiteRequest, SuiteRow
 from service.local.identity import Identity, identify
+from service.studies.schemas import Budget, SearchSettings
 from tests.stack import Stack, kill, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -108,3 +111,58 @@ def test_asha_and_tpe_survive_the_loss_of_ray_and_are_extended_without_repeating
     assert first <= finished(stack, study)
     trials = stack.client.studies.trials(study.id)
     assert len(searched(stack, study)) == sum(len(trial.rungs) for trial in trials), "none was repeated"
+
+
+def test_a_suite_searches_its_rows_through_the_loss_of_a_driver_and_ends_with_one_table(
+    stack: Stack, spec: dict[str, Any]
+) -> None:
+    request = SuiteRequest(
+        name="searched",
+        tasks=[spec["task"]],
+        rows=[SuiteRow(label="linear", spec={"method": spec["method"]})],
+        seeds=[0, 1],
+        overrides={"backbone": spec["backbone"], "training": spec["training"] | {"epochs": 1}},
+        search=SearchSettings(space=GRID),
+    )
+    plan = stack.client.suites.check(request)
+    assert (plan.trials, plan.new) == (6, 2)
+    suite = stack.client.suites.submit(request)
+    until(lambda: stack.client.suites.get(suite.id).trials_ended, "a trial has ended")
+    kill_driver(stack)
+    done = until(lambda: (now := stack.client.suites.get(suite.id)).ended_at and now, "the suite has ended", 600)
+    assert (done.state, done.counts, done.trials_ended) == ("succeeded", {"succeeded": 2}, 6)
+    table = stack.client.suites.table(suite.id)
+    (search,) = table.searches
+    assert (search.state, search.ended) == ("found", 6)
+    for job in stack.client.jobs.list(suite=suite.id):
+        assert job.spec["optimizer"]["lr"] == search.found["optimizer.lr"]
+        assert job.phase == "final"
+    study = until(lambda: (now := stack.client.studies.get(search.study)).mlflow_url and now, "it is in MLflow")
+    base, run = re.fullmatch(r"(.+)/#/experiments/\d+/runs/(\w+)\?.*", study.mlflow_url).groups()
+    files = httpx2.get(f"{base}/api/2.0/mlflow/artifacts/list", params={"run_id": run}, timeout=30).json()["files"]
+    assert {"heat_map.svg", "learning_curves.svg", "parallel_coordinates.svg", "study.html"} <= {
+        f["path"] for f in files
+    }
+
+
+def test_one_run_a_trial_is_looked_at_on_its_way_until_the_budget_is_spent(stack: Stack, spec: dict[str, Any]) -> None:
+    request = StudyRequest(
+        name="budget",
+        spec=spec,
+        space=RANGE,
+        search="gp",
+        scheduler="median",
+        rungs="one_run",
+        reduction=2,
+        trials=50,
+        concurrency=2,
+        budget=Budget(epochs=16),
+        seeds=[],
+        tags={"of": "budget"},
+    )
+    done = ended(stack, stack.client.studies.submit(request))
+    assert 4 <= sum(done.counts.values()) < 50
+    assert 16 <= done.epochs_spent < 16 + 2 * 4
+    jobs = searched(stack, done)
+    assert len(jobs) == sum(done.counts.values()), "a run a trial"
+    assert {job.spec["training"]["epochs"] for job in jobs} == {4}

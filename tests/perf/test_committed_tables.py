@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from pace_core.run import run
-from pace_core.spec import merged, validate
+from pace_core.spec import load_catalogue
 from perf.backbone import COLUMNS, ClassToken, Quiet, lora, probe
-from perf.methods import request
+from perf.methods import label, request
+from service.suites.plan import plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -32,8 +33,9 @@ def test_a_cell_of_the_methods_table(method: str, regularizer: str, task: str, t
     about = {"method": method, "regularizer": regularizer, "task": task, "seed": 0}
     cells = json.loads((DOCS / "methods.json").read_text("utf-8"))["cells"]
     (committed,) = [cell for cell in cells if about.items() <= cell.items()]
-    asked = request(method, regularizer, task, seed=0)
-    result = run(validate(merged(asked.spec or {}, {"seed": 0})), Quiet(), str(tmp_path))
+    runs = plan(request([method], [task], seeds=1), load_catalogue()).runs
+    (spec,) = [run.spec for run in runs if run.row == label(method, regularizer) and run.spec]
+    result = run(spec, Quiet(), str(tmp_path))
     assert result.adapter_parameters == committed["parameters"]
     assert 100 * (result.value("test") or 0) == pytest.approx(100 * committed["accuracy"], abs=POINTS)
 

@@ -21,12 +21,13 @@ async def test_the_service_is_ready_without_workers_and_complete_with_them(api: 
         "storage": "ok",
         "dispatcher": "unknown",
         "ray": "unknown",
+        "studies": "unknown",
         "mlflow": "unknown",
         "tracking": "unknown",
     }
-    for part in ("dispatcher", "ray", "mlflow", "tracking"):
+    for part in ("dispatcher", "ray", "studies", "mlflow", "tracking"):
         beat = Heartbeat(part=part, ok=True, detail="fine").model_dump()
-        key = api.keys.worker if part in ("dispatcher", "ray") else api.keys.tracking
+        key = api.keys.worker if part in ("dispatcher", "ray", "studies") else api.keys.tracking
         assert (await api.call("POST", "/v1/heartbeats", json=beat, key=key)).status_code == 204
     assert (await api.get("/readyz"))["complete"] is True
 

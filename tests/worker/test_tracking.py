@@ -13,8 +13,9 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from pace_core.spec import Metric, Provenance, RunResult, State
-from service.client import Job, ProblemError
+from service.client import Job, ProblemError, StudyReport, StudyView
 from service.events.schemas import PlacedEvent
+from tests.worker.test_study_pictures import REQUEST, report
 from worker.projection import slug
 from worker.tracking import Tracking
 
@@ -50,6 +51,17 @@ class Service:
             set_tracking=self.links.__setitem__,
         )
         self.jobs = SimpleNamespace(get=self._get)
+        self.searched: dict[str, tuple[StudyView, StudyReport]] = {}
+        """Studies that have ended, until they are tracked."""
+        self.studies = SimpleNamespace(
+            untracked=lambda: [study for study, _ in self.searched.values()],
+            report=lambda study: self.searched[study][1],
+            set_tracking=self._tracked,
+        )
+
+    def _tracked(self, study: str, url: str) -> None:
+        self.links[study] = url
+        del self.searched[study]
 
     def _set_cursor(self, name: str, position: int) -> None:
         self.at = position
@@ -357,3 +369,46 @@ def test_names_are_put_into_mlflows_letters() -> None:
     assert slug("LoRA (NOAH)") == "LoRA-NOAH"
     assert slug("a/b") == "a-b"
     assert slug("…") == "-"
+
+
+def test_a_study_is_a_run_above_its_trials_with_its_pictures(mlflow: MlflowClient, tmp_path: Path) -> None:
+    service = Service()
+    submit(service, "job_1", tmp_path / "adapter", study="study_1")
+    found = report(importance={"regularizer.sigma": 0.9, "regularizer.lambda": 0.1})
+    study = StudyView(
+        id="study_1",
+        project="main",
+        owner="ada",
+        name="sigma and lambda",
+        benchmark="vtab-1k",
+        task="cifar",
+        row="PACE",
+        state="succeeded",
+        message=None,
+        request=REQUEST.model_dump(mode="json", by_alias=True),
+        trials=9,
+        counts={"finished": 9},
+        rungs=[3],
+        epochs_spent=27,
+        best=found.best,
+        importance=found.importance,
+        suite=None,
+        parent=None,
+        created_at=START,
+        searched_at=START + timedelta(hours=1),
+        ended_at=START + timedelta(hours=1),
+        mlflow_url=None,
+    )
+    service.searched["study_1"] = (study, found)
+    track(service, mlflow)
+    runs = {run.info.run_name: run for run in all_runs(mlflow)}
+    above = runs["sigma and lambda"]
+    assert runs["cifar/PACE/3"].data.tags["mlflow.parentRunId"] == above.info.run_id
+    assert above.data.metrics["best"] == pytest.approx(found.best.value if found.best else 0)
+    assert above.data.metrics["importance/regularizer.sigma"] == 0.9
+    assert above.data.params["best.regularizer.sigma"] == "1.0"
+    assert {file.path for file in mlflow.list_artifacts(above.info.run_id)} == {
+        *("heat_map.svg", "importance.svg", "learning_curves.svg", "parallel_coordinates.svg", "study.html"),
+    }
+    assert above.info.run_id in service.links["study_1"]
+    assert service.searched == {}

@@ -25,7 +25,6 @@ class Inspection(BaseModel):
     steps_per_epoch: int
     epochs: int
     steps: int
-    memory_bytes: int | None
 
 
 def inspected(client: Client, spec: dict[str, Any]) -> Inspection | None:

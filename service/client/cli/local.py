@@ -4,7 +4,6 @@ import importlib
 import importlib.util
 import json
 import os
-import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,10 +77,7 @@ def up(
         def answering(record: Record) -> None:
             _print_addresses(folder, record, stop="Ctrl-C")
 
-        ended_by = importlib.import_module("service.local.serving").serve(folder, out().print, answering)
-        print_text("stopped; `pace up` goes on with all that is there")
-        if ended_by == signal.SIGINT:
-            raise typer.Exit(130)
+        importlib.import_module("service.local.serving").serve(folder, out().print, answering)
         return
     record = folder.read() if folder.running() else None
     if record:

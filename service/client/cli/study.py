@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 import yaml
 
 from pace_core.spec.spec_file import parse_yaml, read_spec_file
-from service.client import Client, StudyExtension, StudyRequest, StudyView, TrialView
-from service.client.cli.leaderboard import print_leaderboard
+from service.client import Client, StudyExtension, StudyRequest, StudyView
 from service.client.cli.output import (
     AsCsv,
     AsJson,
@@ -22,17 +21,16 @@ from service.client.cli.output import (
     print_csv,
     print_json,
     print_table,
-    print_text,
     shown_state,
     table,
 )
+from service.client.cli.seeds import seeds_of
+from service.client.cli.study_report import print_study, print_study_plan
 from service.client.cli.submit import chosen_recipe, pair, parse_overrides
 from service.client.cli.suite import parsed
-from service.client.cli.sweep import seeds_of
 from service.client.cli.waiting import Standing, wait_with_bar
-from service.studies.schemas import Scheduler, Search, sort_key
+from service.studies.schemas import Rungs, Scheduler, Search
 
-_SHOWN = 10
 app = typer.Typer(help="Searches over a job's fields, by Ray Tune.", no_args_is_help=True)
 
 _Id = Annotated[str, typer.Argument(metavar="STUDY", help="Such as study_01…; `pace study list` lists them.")]
@@ -61,12 +59,21 @@ def submit(
     task: Annotated[str | None, typer.Option(help="The recipe's task, such as digits.")] = None,
     space: _Space = [],  # noqa: B006
     set: Annotated[list[str], typer.Option(metavar="a.b=c", help="A field of every trial.")] = [],  # noqa: B006
-    search: Annotated[Search | None, typer.Option(help="grid, random or tpe.")] = None,
-    scheduler: Annotated[Scheduler | None, typer.Option(help="none or asha.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many trials; a grid always runs whole.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time; one a slot if not given.")] = None,
+    search: Annotated[Search | None, typer.Option(help="grid, random, tpe or gp.")] = None,
+    scheduler: Annotated[Scheduler | None, typer.Option(help="none, asha, hyperband or median.")] = None,
+    rungs: Annotated[
+        Rungs | None, typer.Option(help="schedules: each a whole one; one_run: looked at on its way.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many; a grid runs whole.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time; else one a slot.")] = None,
+    max_epochs: Annotated[int | None, typer.Option(min=1, help="Of all trials together.")] = None,
+    max_hours: Annotated[float | None, typer.Option(help="Of slots, of all trials together.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Such as val/loss; else the task's own.")] = None,
+    mode: Annotated[Literal["max", "min"] | None, typer.Option(help="Which of its values is the best.")] = None,
+    learn: Annotated[bool, typer.Option("--learn", help="Try first what did best on other tasks.")] = False,
     seeds: Annotated[str, typer.Option(metavar="0,1|0-4", help="Of the final runs of the best.")] = "",
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan and what it takes.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")] = False,
 ) -> None:
     """Search on validation images, then test the best: `pace study submit photos.yaml --space optimizer.lr=0.001,0.01`.
@@ -85,29 +92,37 @@ def submit(
         "search": search,
         "scheduler": scheduler,
         "trials": trials,
+        "rungs": rungs,
         "concurrency": concurrency,
+        "budget": budget_of(max_epochs, max_hours),
+        "metric": metric,
+        "mode": mode,
+        "learn": learn or None,
         "seeds": seeds_of(seeds) if seeds else None,
         "name": name if name is not None or "name" in raw or file is None else file.stem,
     }
     request = parsed(StudyRequest, raw | {key: value for key, value in given.items() if value is not None})
+    to_the_table(request, dry_run=dry_run, detach=detach)
+
+
+def to_the_table(request: StudyRequest, *, dry_run: bool, detach: bool) -> None:
+    """Prints plan and time; unless it is a dry run, submits the study, waits, and prints what it found."""
     with Client() as client:
+        print_study_plan(client.studies.check(request), request)
+        if dry_run:
+            return
         study = client.studies.submit(request)
-        rungs = " → ".join(map(str, study.rungs))
-        print_text(
-            f"{study.trials} trials by {request.search}, scheduler {request.scheduler}: {rungs} epochs on validation "
-            f"images, at most {study.trials * sum(study.rungs):,} together; then {len(request.seeds)} final runs"
-        )
         out().print(f"[green]submitted[/] {study.id}")
         if detach:
             return _next_steps(study)
-        study = _watch(client, study)
-        _print(client, study)
-        if study.state != "succeeded":
-            raise failed(f"the study {study.state}: {study.message or 'see its trials'}")
+        study = watch(client, study)
+        print_study(client, study)
+    if study.state != "succeeded":
+        raise failed(f"the study {study.state}: {study.message or 'see its trials'}")
 
 
 def list_(
-    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="As many at the most.")] = 20,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -141,16 +156,17 @@ def show(
     with Client() as client:
         found = client.studies.get(study)
         if wait:
-            found = _watch(client, found)
+            found = watch(client, found)
         trials = client.studies.trials(study)
         if shape is Form.JSON:
-            data = {"study": found.model_dump(mode="json"), "trials": [t.model_dump(mode="json") for t in trials]}
-            return print_json(data)
+            report = client.studies.report(study).model_dump(mode="json", exclude={"trials"})
+            data = {"study": found.model_dump(mode="json"), "report": report}
+            return print_json(data | {"trials": [trial.model_dump(mode="json") for trial in trials]})
         if shape is Form.CSV:
             paths = list(dict.fromkeys(path for trial in trials for path in trial.config))
             rows = [trial.model_dump(include={"number", "state", "value", "epochs"}) | trial.config for trial in trials]
             return print_csv(rows, ("number", "state", "value", "epochs", *paths))
-        _print(client, found)
+        print_study(client, found)
 
 
 def pause(study: _Id) -> None:
@@ -177,12 +193,21 @@ def extend(
     study: _Id,
     trials: Annotated[int | None, typer.Option(min=1, help="So many more.")] = None,
     space: _Space = [],  # noqa: B006
+    max_epochs: Annotated[int | None, typer.Option(min=1, help="Of all trials together, those of before too.")] = None,
+    max_hours: Annotated[float | None, typer.Option(help="Of slots, those of before too.")] = None,
 ) -> None:
     """Search more; what was tried is kept and not repeated."""
-    if trials is None and not space:
-        raise typer.BadParameter("say what to add: --trials, or --space")
-    more = parsed(StudyExtension, {"trials": trials, "space": space_of(space)})
+    budget = budget_of(max_epochs, max_hours)
+    if trials is None and not space and budget is None:
+        raise typer.BadParameter("say what to add: --trials, --space, or a larger budget")
+    more = parsed(StudyExtension, {"trials": trials, "space": space_of(space), "budget": budget})
     _act(lambda client: client.studies.extend(study, more))
+
+
+def budget_of(epochs: int | None, hours: float | None) -> dict[str, Any] | None:
+    """Returns the budget that the options give; None where they give none."""
+    given = {"epochs": epochs, "hours": hours}
+    return {name: value for name, value in given.items() if value is not None} or None
 
 
 def space_of(texts: Sequence[str]) -> dict[str, Any]:
@@ -196,7 +221,7 @@ def space_of(texts: Sequence[str]) -> dict[str, Any]:
         try:
             read: Any = parse_yaml(f"[{values}]")
         except yaml.YAMLError as error:
-            raise typer.BadParameter(f"--space {text}: {values!r} are not values separated by commas") from error
+            raise typer.BadParameter(f"--space {text}: {values!r} are no values with commas between them") from error
         if bracket and kind not in ("choice", "uniform", "loguniform", "int"):
             raise typer.BadParameter(f"--space {text}: {kind!r} must be choice, uniform, loguniform or int")
         numbers = [float(v) if isinstance(v, str) and _is_number(v) else v for v in cast(list[Any], read)]
@@ -213,7 +238,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _watch(client: Client, study: StudyView) -> StudyView:
+def watch(client: Client, study: StudyView) -> StudyView:
     """Waits until the study has ended; Ctrl-C ends the waiting alone."""
     return wait_with_bar(
         study,
@@ -228,54 +253,6 @@ def _watch(client: Client, study: StudyView) -> StudyView:
 def _standing(study: StudyView) -> Standing:
     best = f"best {100 * study.best.value:.1f}" if study.best and study.best.value is not None else ""
     return Standing(_done(study), study.trials, best)
-
-
-def _print(client: Client, study: StudyView) -> None:
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(study.counts.items()))
-    out().print(f"{study.id}  {cell(study.name)}  {shown_state(study.state)}  {counts}; {study.epochs_spent:,} epochs")
-    if study.message:
-        print_text(f"  {study.message}")
-    trials = client.studies.trials(study.id)
-    sign = -1 if study.request.get("mode", "max") == "max" else 1
-    measured = sorted((t for t in trials if t.value is not None), key=lambda t: (-t.epochs, sign * (t.value or 0)))
-    paths = list(dict.fromkeys(path for trial in trials for path in trial.config))
-    shown = table(">trial", *(f">{cell(path)}" for path in paths), ">epochs", ">validation", "state")
-    for trial in measured[:_SHOWN]:
-        values = (_value(trial.config.get(path)) for path in paths)
-        shown.add_row(str(trial.number), *values, str(trial.epochs), f"{100 * (trial.value or 0):.1f}", trial.state)
-    print_table(shown)
-    if len(measured) > _SHOWN:
-        print_text(f"  and {len(measured) - _SHOWN} more: pace study show {study.id} --csv")
-    for trial in [t for t in trials if t.message][:_SHOWN]:
-        print_text(f"  trial {trial.number} failed: {trial.message}")
-    if study.importance:
-        shares = ", ".join(f"{cell(path)} {100 * share:.0f} %" for path, share in study.importance.items())
-        out().print(f"  of the variance explained by: {shares}")
-    if len(paths) == 2:
-        _print_map(measured, paths)
-    if study.suite:
-        out().print()
-        print_leaderboard(client.suites.table(study.suite))
-
-
-def _print_map(trials: Sequence[TrialView], paths: Sequence[str]) -> None:
-    """Prints what each pair of values reached, where there are few of them."""
-    down, across = ([*dict.fromkeys(t.config.get(path) for t in trials)] for path in paths)
-    if not 1 < len(down) <= _SHOWN or not 1 < len(across) <= _SHOWN:
-        return
-    across = sorted(across, key=sort_key)
-    shown = table(f"{cell(paths[0])} \\ {cell(paths[1])}", *(f">{_value(value)}" for value in across))
-    for one in sorted(down, key=sort_key):
-        found = [
-            [t.value for t in trials if t.config.get(paths[0]) == one and t.config.get(paths[1]) == other]
-            for other in across
-        ]
-        shown.add_row(_value(one), *(f"{100 * (values[0] or 0):.1f}" if values else "–" for values in found))
-    print_table(shown)
-
-
-def _value(value: Any) -> str:
-    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else cell(value)
 
 
 def _act(action: Callable[[Client], StudyView]) -> None:

@@ -8,9 +8,9 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from pace_core.spec.errors import Fault, SpecError
+from pace_core.spec.recipes import merged
 from pace_core.spec.spec_file import read_spec_file
-from service.client import Client, SuiteExtension, SuitePlan, SuiteRequest, SuiteTable, SuiteView
-from service.client.cli.leaderboard import print_leaderboard
+from service.client import Client, SuiteExtension, SuiteRequest, SuiteView
 from service.client.cli.output import (
     AsCsv,
     AsJson,
@@ -21,30 +21,31 @@ from service.client.cli.output import (
     failed,
     form,
     out,
-    plain,
     print_csv,
     print_json,
     print_table,
-    print_text,
     shown_state,
     table,
     write,
 )
+from service.client.cli.seeds import seeds_of
 from service.client.cli.submit import parse_overrides
-from service.client.cli.sweep import seeds_of
+from service.client.cli.suite_report import print_plan, print_suite
 from service.client.cli.waiting import Standing, wait_with_bar
 from service.client.comparison import Phase
-from service.suites.forms import said_of
 
 T = TypeVar("T", bound=BaseModel)
-_SHOWN = 12  # refusals of a plan
 app = typer.Typer(help="Whole tables as one submission: rows × tasks × seeds.", no_args_is_help=True)
 
 _Id = Annotated[str, typer.Argument(metavar="SUITE", help="Such as suite_01…; `pace suite list` lists them.")]
-_Tasks = Annotated[str, typer.Option(metavar="a,b", help="Tasks of the benchmark; all of them if none.")]
+_Tasks = Annotated[
+    str, typer.Option("--tasks", "--task", metavar="a,b", help="Tasks of the benchmark; all of them if none.")
+]
 _Rows = Annotated[str, typer.Option(metavar="a,b", help="Labels of the recipe's rows.")]
 _Methods = Annotated[str, typer.Option(metavar="a,b", help="Rows of these methods, each with every --regularizers.")]
-_Regularizers = Annotated[str, typer.Option(metavar="none,pace")]
+_Regularizers = Annotated[
+    str, typer.Option(metavar="none,pace", help="Of every --methods; of a spec, instead of its own. none if not given.")
+]
 _Backbones = Annotated[str, typer.Option(metavar="a,b")]
 
 
@@ -57,18 +58,18 @@ def install(pace: typer.Typer) -> None:
 
 
 def submit(
-    file: Annotated[Path | None, typer.Argument(help="A suite, YAML or JSON; options win over it.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="A suite or spec, YAML or JSON; options win.")] = None,
     benchmark: Annotated[str | None, typer.Option(help="Such as vtab-mini.")] = None,
     tasks: _Tasks = "",
     rows: _Rows = "",
     methods: _Methods = "",
-    regularizers: _Regularizers = "none",
+    regularizers: _Regularizers = "",
     backbones: _Backbones = "",
     seeds: Annotated[str, typer.Option(metavar="0,1|0-4")] = "",
-    set: Annotated[list[str], typer.Option(metavar="a.b=c", help="Set a field in every row.")] = [],  # noqa: B006
+    set: Annotated[list[str], typer.Option(metavar="a.b=c", help="A field over every row's.")] = [],  # noqa: B006
     phase: Annotated[Phase | None, typer.Option(help="search: validation images; final: test images.")] = None,
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
-    max_parallel: Annotated[int | None, typer.Option(min=1, help="The most jobs that run at a time.")] = None,
+    max_parallel: Annotated[int | None, typer.Option(min=1, help="Jobs that run at a time at most.")] = None,
     stop_after: Annotated[
         int | None, typer.Option(min=0, help="Stop after so many equal failures in a row; 0: never.")
     ] = None,
@@ -79,16 +80,18 @@ def submit(
 ) -> None:
     """Submit a suite: `pace suite submit --benchmark vtab-mini --rows PACE,Linear --seeds 0,1`, or a file.
 
+    Of a spec, `pace suite submit photos.yaml --regularizers none,pace --seeds 0,1` makes a row of each regularizer.
     Prints the plan and what it takes, waits, and ends with the table. What is done already is not run again.
     """
-    raw: dict[str, Any] = dict(read_spec_file(file)) if file else {}
+    read: dict[str, Any] = dict(read_spec_file(file)) if file else {}
+    raw = of_spec(read, _names(regularizers)) if "task" in read else read
     given: dict[str, Any] = {
         "benchmark": benchmark,
         "tasks": _names(tasks),
-        "rows": _rows_of(rows, methods, regularizers),
+        "rows": _rows_of(rows, methods, regularizers or "none"),
         "backbones": _names(backbones),
         "seeds": seeds_of(seeds) if seeds else None,
-        "overrides": parse_overrides(set) or None,
+        "overrides": merged(raw.get("overrides", {}), parse_overrides(set)) or None,
         "phase": phase,
         "name": name if name is not None or "name" in raw or file is None else file.stem,
         "max_parallel": max_parallel,
@@ -113,7 +116,7 @@ def submit(
 
 
 def list_(
-    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="As many at the most.")] = 20,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -130,7 +133,7 @@ def list_(
     for suite in found:
         done = f"{_ended(suite)} of {suite.runs}"
         sizes = (str(len(suite.rows)), str(len(suite.tasks)), str(len(suite.seeds)))
-        shown.add_row(suite.id, cell(suite.name), _state(suite), done, *sizes, ago(suite.created_at))
+        shown.add_row(suite.id, cell(suite.name), shown_state(suite.state), done, *sizes, ago(suite.created_at))
     print_table(shown)
 
 
@@ -150,7 +153,7 @@ def show(
     with Client() as client:
         found = client.suites.get(suite)
         if wait:
-            found = _watch(client, found)
+            found = watch(client, found)
         chosen = next((form for form, asked in forms.items() if asked), None)
         if chosen is not None:
             write(client.suites.written(suite, cast(Literal["csv", "md", "latex", "svg"], chosen)))
@@ -158,7 +161,7 @@ def show(
             board = client.suites.table(suite)
             print_json({"suite": found.model_dump(mode="json"), "table": board.model_dump(mode="json")})
         else:
-            _print(found, client.suites.table(suite))
+            print_suite(found, client.suites.table(suite))
 
 
 def cancel(suite: _Id) -> None:
@@ -176,7 +179,7 @@ def extend(
     tasks: _Tasks = "",
     rows: _Rows = "",
     methods: _Methods = "",
-    regularizers: _Regularizers = "none",
+    regularizers: _Regularizers = "",
     backbones: _Backbones = "",
     seeds: Annotated[str, typer.Option(metavar="0,1|0-4")] = "",
 ) -> None:
@@ -185,7 +188,7 @@ def extend(
         SuiteExtension,
         {
             "tasks": _names(tasks),
-            "rows": _rows_of(rows, methods, regularizers),
+            "rows": _rows_of(rows, methods, regularizers or "none"),
             "backbones": _names(backbones),
             "seeds": seeds_of(seeds) if seeds else [],
         },
@@ -195,40 +198,14 @@ def extend(
     _act(suite, lambda client: client.suites.extend(suite, more))
 
 
-def print_plan(plan: SuitePlan) -> None:
-    """Prints what a suite would do, and what it takes."""
-    total = len(plan.runs)
-    sizes = f"{_count(len(plan.rows), 'row')} × {_count(len(plan.tasks), 'task')} × {_count(len(plan.seeds), 'seed')}"
-    parts = [f"{plan.new} to run"]
-    parts += [f"{plan.reused} done already"] if plan.reused else []
-    parts += [f"{plan.shared} waiting or running already"] if plan.shared else []
-    parts += [f"{plan.refused} refused"] if plan.refused else []
-    print_text(f"{_count(total, 'run')} ({sizes}): {', '.join(parts)}")
-    if plan.new and plan.slot_minutes is not None:
-        source = "as runs like them took" if plan.measured == plan.new else "estimated for a CPU"
-        if 0 < plan.measured < plan.new:
-            source = f"{plan.measured} as runs like them took, the others estimated for a CPU"
-        line = f"about {duration(60 * plan.slot_minutes)} of one slot, {source}"
-        if plan.minutes is not None:
-            line += f"; about {duration(60 * plan.minutes)} on {_count(plan.slots, 'slot')}"
-        print_text(line)
-    if plan.waiting_for:
-        out().print(f"[yellow]waits[/] for {plain(plan.waiting_for)}")
-    refused = list(dict.fromkeys((run.row, run.task, run.reason) for run in plan.runs if run.action == "refused"))
-    for row, task, reason in refused[:_SHOWN]:
-        print_text(f"  refused: {row} on {task}: {reason}")
-    if len(refused) > _SHOWN:
-        print_text(f"  and {len(refused) - _SHOWN} more; the table names all")
-
-
 def _to_the_table(client: Client, suite: SuiteView) -> None:
-    ended = _watch(client, suite)
-    _print(ended, client.suites.table(suite.id))
+    ended = watch(client, suite)
+    print_suite(ended, client.suites.table(suite.id))
     if ended.state != "succeeded":
         raise failed(f"not every job succeeded; `pace suite retry {suite.id}` runs those again that did not")
 
 
-def _watch(client: Client, suite: SuiteView) -> SuiteView:
+def watch(client: Client, suite: SuiteView) -> SuiteView:
     """Waits until all jobs have ended; Ctrl-C ends the waiting alone."""
     return wait_with_bar(
         suite,
@@ -242,24 +219,35 @@ def _watch(client: Client, suite: SuiteView) -> SuiteView:
 
 def _standing(suite: SuiteView) -> Standing:
     left = "" if suite.minutes_left is None else f"{duration(60 * suite.minutes_left)} of one slot left"
-    return Standing(_ended(suite), suite.runs, left)
+    return Standing(_ended(suite) + suite.trials_ended, suite.runs + suite.trials, left)
 
 
-def _print(suite: SuiteView, board: SuiteTable) -> None:
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(suite.counts.items()))
-    out().print(f"{suite.id}  {cell(suite.name)}  {_state(suite)}  {counts}")
-    print_leaderboard(board)
-    for line in said_of(board):
-        print_text(f"  {line}")
-    if suite.mlflow_url:
-        out().print(f"  in MLflow: {plain(suite.mlflow_url)}")
+def of_spec(spec: dict[str, Any], regularizers: list[str]) -> dict[str, Any]:
+    """Returns the suite of a spec: its task, and as rows its method with each of the regularizers, its own if none.
+
+    The spec's settings of a regularizer go with that one alone.
+    """
+    section: Any = spec.get("regularizer") or {"name": "none"}
+    own: dict[str, Any] = {"name": section} if isinstance(section, str) else section
+    named = [own if name == own.get("name") else {"name": name} for name in regularizers] or [own]
+    task = spec["task"]
+    known = isinstance(task, dict) and "source" not in task and "/" in str(task.get("name"))
+    rest = {key: value for key, value in spec.items() if key not in ("task", "method", "regularizer", "seed")}
+    if known:
+        more = {key: value for key, value in task.items() if key not in ("name", "phase")}
+        rest = merged(rest, {"task": more}) if more else rest
+    return {
+        "tasks": [task["name"] if known else task],
+        "rows": [{"spec": {"method": spec.get("method", {}), "regularizer": chosen}} for chosen in named],
+        "overrides": rest,
+    }
 
 
 def _act(suite: str, action: Callable[[Client], SuiteView]) -> None:
     with Client() as client:
         found = action(client)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(found.counts.items()))
-    out().print(f"{found.id}  {_state(found)}  {counts}")
+    out().print(f"{found.id}  {shown_state(found.state)}  {counts}")
     if found.state in ("queued", "running"):
         _next_steps(found)
 
@@ -267,10 +255,6 @@ def _act(suite: str, action: Callable[[Client], SuiteView]) -> None:
 def _next_steps(suite: SuiteView) -> None:
     out().print(f"  pace suite show {suite.id} --wait    its table, when all have ended")
     out().print(f"  pace suite cancel {suite.id}")
-
-
-def _state(suite: SuiteView) -> str:
-    return shown_state(suite.state)
 
 
 def _ended(suite: SuiteView) -> int:
@@ -299,7 +283,3 @@ def parsed(kind: type[T], raw: dict[str, Any]) -> T:
             for item in error.errors()
         ]
         raise SpecError(faults) from None
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -59,7 +59,7 @@ async def test_all_faults_are_told_without_a_service(nowhere: Pace, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("task: [", "it is not YAML"), ("- a\n", "it has no sections"), (None, "No such file")],
+    [("task: [", "it is no YAML"), ("- a\n", "no object of sections"), (None, "No such file")],
     ids=["broken", "list", "missing"],
 )
 async def test_a_file_that_is_no_spec_is_named(nowhere: Pace, tmp_path: Path, text: str | None, why: str) -> None:
@@ -266,27 +266,6 @@ async def test_ctrl_c_ends_the_waiting_and_says_what_goes_on(pace: Pace, api: Ap
     assert (await api.job(job))["state"] == "queued"
 
 
-async def test_ctrl_c_while_nobody_answers_is_one_sentence(nowhere: Pace) -> None:
-    connected = asyncio.Event()
-
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connected.set()
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        said = os.environ | {"PACE_URL": f"http://127.0.0.1:{port}", "PACE_API_KEY": "pace_none"}
-        code = "from service.pace import main; main()"
-        waiting = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", code, "compare", "digits"), env=said, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        await connected.wait()
-        waiting.send_signal(signal.SIGINT)
-        out, err = await waiting.communicate()
-    assert (waiting.returncode, out, err.decode().strip()) == (130, b"", "stopped by Ctrl-C")
-
-
 async def test_jobs_that_are_watched_come_in_their_order(pace: Pace, api: Api) -> None:
     jobs = [await api.submit(seed=seed) for seed in range(5)]
     for job in jobs:
@@ -433,10 +412,10 @@ def test_settings_are_read_as_yaml() -> None:
 
 async def test_status_waits_until_every_part_has_said_that_it_is_ready(pace: Pace, api: Api, base_url: str) -> None:
     waiting = asyncio.create_task(pace("status", "--wait"))
-    for part in ("dispatcher", "ray", "tracking", "mlflow"):
+    for part in ("dispatcher", "ray", "studies", "tracking", "mlflow"):
         assert not waiting.done()
         body = {"part": part, "ok": True, "detail": ""}
-        key = api.keys.worker if part in ("dispatcher", "ray") else api.keys.tracking
+        key = api.keys.worker if part in ("dispatcher", "ray", "studies") else api.keys.tracking
         await api.call("POST", "/v1/heartbeats", json=body, key=key)
     said = await waiting
     assert said.code == 0

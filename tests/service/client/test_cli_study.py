@@ -35,7 +35,7 @@ async def searched(api: Api) -> None:
             await rung(api, lease, config)
             await finish(api, sigma + weight)
             await rung(api, lease, config)
-    await say(api, lease, "end")
+    await say(api, lease, "end", importance={"regularizer.sigma": 0.96, "regularizer.lambda": 0.04})
 
 
 async def test_a_study_prints_its_plan_and_ends_with_its_best(pace: Pace, api: Api, file: Path) -> None:
@@ -58,7 +58,11 @@ async def test_its_trials_come_as_csv_and_json(pace: Pace, api: Api, file: Path)
     lines = (await pace("study", "show", study["id"], "--csv")).out.splitlines()
     assert lines[0] == "number,state,value,epochs,regularizer.sigma,regularizer.lambda"
     assert lines[4].startswith("3,finished,0.6,2,0.5,0.1")
-    assert len(json.loads((await pace("study", "show", study["id"], "--json")).out)["trials"]) == 4
+    shown = (await pace("study", "show", study["id"])).out
+    assert any(line.split() == ["0.1", "20.0", "60.0"] for line in shown.splitlines()), shown  # the map's upper line
+    said = json.loads((await pace("study", "show", study["id"], "--json")).out)
+    assert len(said["trials"]) == 4
+    assert len(said["report"]["map"]["points"]) == 4
     assert "4 of 4" in (await pace("study", "list")).out
     more = await pace("study", "extend", study["id"], "--space", "regularizer.sigma=0.1,0.5,1.0")
     assert more.out.startswith(f"{study['id']}  running  4 finished"), more.err
@@ -92,6 +96,26 @@ async def test_what_is_wrong_is_told(pace: Pace, file: Path, arguments: tuple[st
     said = await pace("study", "submit", file, *arguments)
     assert said.code > 0
     assert says in said.told
+
+
+async def test_budget_metric_and_rungs_are_options_and_a_dry_run_submits_nothing(
+    pace: Pace, api: Api, file: Path
+) -> None:
+    command = (
+        *("study", "submit", file, *SPACE, "--scheduler", "asha", "--rungs", "one_run", "--max-epochs", "5"),
+        *("--max-hours", "0.5", "--metric", "val/loss", "--mode", "min", "--learn", "--search", "gp", "--trials", "9"),
+    )
+    said = await pace(*command, "--dry-run")
+    assert said.out.startswith("9 trials by gp, scheduler asha: 1 → 2 epochs"), said.err
+    assert "about 5 together" in " ".join(said.out.split())
+    assert (await api.get("/v1/studies"))["data"] == []
+    await pace(*command, "--detach")
+    (study,) = (await api.get("/v1/studies"))["data"]
+    asked = study["request"]
+    assert (asked["rungs"], asked["metric"], asked["mode"], asked["learn"]) == ("one_run", "val/loss", "min", True)
+    assert asked["budget"] == {"epochs": 5, "hours": 0.5}
+    more = await pace("study", "extend", study["id"], "--max-epochs", "50")
+    assert more.code == 0, more.err
 
 
 async def test_an_extension_by_nothing_is_refused(pace: Pace) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.service.api import Api
 from tests.service.client.commands import Pace
+from tests.service.test_suite_search import walk
 from tests.service.test_suites import end_all
 
 SHORT = (
@@ -101,3 +102,49 @@ async def test_what_is_wrong_is_told(pace: Pace, arguments: tuple[str, ...], say
     said = await pace(*arguments)
     assert said.code > 0
     assert says in said.told
+
+
+async def test_a_suite_that_searches_says_how_much_that_is_and_shows_what_it_found(
+    pace: Pace, api: Api, tmp_path: Path
+) -> None:
+    file = tmp_path / "searched.yaml"
+    file.write_text(
+        "benchmark: vtab-mini\ntasks: [digits]\nrows: [PACE]\nseeds: [0]\n"
+        "search: {space: {regularizer.sigma: [0.1, 0.5], regularizer.lambda: [0.02, 0.1]}}\n"
+    )
+    said = await pace("suite", "submit", file, "--detach")
+    plan, searches, cost, *_ = said.out.splitlines()
+    assert plan == "1 run (1 row × 1 task × 1 seed): 1 to run", said.err
+    assert searches.startswith("before them 1 study of 4 trials on validation images, 12 epochs together: 5 jobs")
+    assert "of one slot" in cost
+    await walk(api, {"regularizer.sigma": 0.5, "regularizer.lambda": 0.02})
+    await end_all(api, 0.8)
+    (suite,) = (await api.get("/v1/suites"))["data"]
+    shown = (await pace("suite", "show", suite["id"], "--wait")).out
+    assert "80.0" in shown
+    line = next(line for line in shown.splitlines() if "4 of 4" in line)
+    assert "90.0" in line
+    assert "regularizer.sigma 0.5" in " ".join(shown.split())
+
+
+async def test_a_spec_makes_a_suite_with_a_row_of_each_regularizer(pace: Pace, api: Api, tmp_path: Path) -> None:
+    file = tmp_path / "photos.yaml"
+    file.write_text(
+        "task: {name: vtab-mini/digits}\nmethod: {name: lora_add, rank: 2}\n"
+        "regularizer: {name: pace, sigma: 0.7}\ntraining: {epochs: 2}\n"
+    )
+    said = await pace("suite", "submit", file, "--regularizers", "none,pace", "--seeds", "0,1", "--detach")
+    assert said.out.startswith("4 runs (2 rows × 1 task × 2 seeds): 4 to run"), said.err
+    jobs = (await api.get("/v1/jobs"))["data"]
+    assert {job["row"] for job in jobs} == {"lora_add", "lora_add + pace"}
+    assert {job["spec"]["regularizer"].get("sigma") for job in jobs} == {None, 0.7}
+    assert {(job["spec"]["method"]["rank"], job["spec"]["training"]["epochs"], job["phase"]) for job in jobs} == {
+        (2, 2, "final")
+    }
+    only = await pace("suite", "submit", file, "--seeds", "0", "--dry-run")
+    assert only.out.startswith("1 run (1 row × 1 task × 1 seed): 0 to run, 1 waiting or running already"), only.err
+
+
+async def test_a_task_of_a_benchmark_needs_no_file(pace: Pace) -> None:
+    command = ("suite", "submit", "--task", "vtab-mini/digits", "--rows", "Linear", "--seeds", "0", "--dry-run")
+    assert (await pace(*command)).out.startswith("1 run (1 row × 1 task × 1 seed): 1 to run")

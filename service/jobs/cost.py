@@ -7,7 +7,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Catalogue, RunSpec, estimate
-from service.suites.plan import Plan
 
 # A run's whole time over its epochs: start, evaluations and the adapter's file are in it, as in the next run's.
 _RATES = text("""
@@ -18,6 +17,8 @@ _RATES = text("""
         FROM jobs WHERE project = :project AND state = 'succeeded' ORDER BY id DESC LIMIT 1000
     ) AS newest GROUP BY GROUPING SETS ((task, backbone, method, regularizer), (backbone, method, regularizer))
 """)
+Rates = Mapping[tuple[str | None, ...], float]
+"""Task (or None: any), backbone, method and regularizer → seconds an epoch."""
 
 
 class Cost(NamedTuple):
@@ -29,23 +30,14 @@ class Cost(NamedTuple):
     """Whether they come from runs like it, and are not an estimate for a CPU."""
 
 
-async def costs(
-    session: AsyncSession, project: str, plan: Plan, catalogue: Catalogue
-) -> Mapping[tuple[str, str], Cost]:
-    """Returns row and task → what one run takes: as the newest runs of the project with that method and regularizer on
-    that task, else on any task, else as estimated.
-    """
-    rates: dict[tuple[str | None, ...], float] = {
-        tuple(key): rate for *key, rate in await session.execute(_RATES, {"project": project})
-    }
-    found: dict[tuple[str, str], Cost] = {}
-    for run in plan.runs:
-        if run.spec is not None and (run.row, run.task) not in found:
-            found[run.row, run.task] = _cost(run.spec, run.task, rates, catalogue)
-    return found
+async def rates_of(session: AsyncSession, project: str) -> Rates:
+    """Returns the seconds an epoch of the project's newest runs."""
+    return {tuple(key): rate for *key, rate in await session.execute(_RATES, {"project": project})}
 
 
-def _cost(spec: RunSpec, task: str, rates: Mapping[tuple[str | None, ...], float], catalogue: Catalogue) -> Cost:
+def cost_of(spec: RunSpec, task: str, rates: Rates, catalogue: Catalogue) -> Cost:
+    """Returns what one run of the spec takes: as the newest runs of the project with that method and regularizer on the
+    task, else on any task, else as estimated."""
     names = (spec.backbone.name, spec.method.name, spec.regularizer.name)
     epochs = max(spec.training.epochs, 1)
     rate = rates.get((task, *names), rates.get((None, *names)))

@@ -1,0 +1,69 @@
+"""What a suite would run, and its table, as people read them."""
+
+from service.client import SuitePlan, SuiteTable, SuiteView
+from service.client.cli.leaderboard import print_leaderboard
+from service.client.cli.output import cell, duration, out, plain, print_table, print_text, shown_state, table
+from service.suites.forms import said_of
+
+_SHOWN = 12  # refusals of a plan
+
+
+def print_plan(plan: SuitePlan) -> None:
+    """Prints what a suite would do, and what it takes."""
+    total = len(plan.runs)
+    sizes = f"{_count(len(plan.rows), 'row')} × {_count(len(plan.tasks), 'task')} × {_count(len(plan.seeds), 'seed')}"
+    parts = [f"{plan.new} to run"]
+    parts += [f"{plan.reused} done already"] if plan.reused else []
+    parts += [f"{plan.shared} waiting or running already"] if plan.shared else []
+    parts += [f"{plan.refused} refused"] if plan.refused else []
+    print_text(f"{_count(total, 'run')} ({sizes}): {', '.join(parts)}")
+    if plan.searches:
+        epochs = sum(search.epochs for search in plan.searches)
+        studies = "study" if len(plan.searches) == 1 else "studies"
+        print_text(
+            f"before them {len(plan.searches)} {studies} of {_count(plan.trials, 'trial')} on validation images, "
+            f"{epochs:,} epochs together: {plan.trials + plan.new:,} jobs in all"
+        )
+    if plan.new and plan.slot_minutes is not None:
+        source = "as runs like them took" if plan.measured == plan.new else "estimated for a CPU"
+        if 0 < plan.measured < plan.new:
+            source = f"{plan.measured} as runs like them took, the others estimated for a CPU"
+        line = f"about {duration(60 * plan.slot_minutes)} of one slot, {source}"
+        if plan.minutes is not None:
+            line += f"; about {duration(60 * plan.minutes)} on {_count(plan.slots, 'slot')}"
+        print_text(line)
+    if plan.waiting_for:
+        out().print(f"[yellow]waits[/] for {plain(plan.waiting_for)}")
+    refused = list(dict.fromkeys((run.row, run.task, run.reason) for run in plan.runs if run.action == "refused"))
+    for row, task, reason in refused[:_SHOWN]:
+        print_text(f"  refused: {row} on {task}: {reason}")
+    if len(refused) > _SHOWN:
+        print_text(f"  and {len(refused) - _SHOWN} more; the table names all")
+
+
+def print_suite(suite: SuiteView, board: SuiteTable) -> None:
+    """Prints how far it is, the table, what was found for it, and what its rows differ by."""
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(suite.counts.items()))
+    out().print(f"{suite.id}  {cell(suite.name)}  {shown_state(suite.state)}  {counts}")
+    print_leaderboard(board)
+    _print_searches(board)
+    for line in said_of(board):
+        print_text(f"  {line}")
+    if suite.mlflow_url:
+        out().print(f"  in MLflow: {plain(suite.mlflow_url)}")
+
+
+def _print_searches(board: SuiteTable) -> None:
+    if not board.searches:
+        return
+    shown = table("~row", "task", "search", ">trials", ">validation", "|settings")
+    for search in board.searches:
+        value = "" if search.value is None else f"{100 * search.value:.1f}"
+        settings = ", ".join(f"{path} {found}" for path, found in (search.found or {}).items())
+        trials = f"{search.ended} of {search.trials}"
+        shown.add_row(cell(search.row), cell(search.task), search.study, trials, value, cell(settings or search.state))
+    print_table(shown)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
