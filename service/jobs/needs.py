@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 from pace_core.spec import RunSpec
@@ -41,6 +42,7 @@ class Needs(NamedTuple):
         return json.dumps([self.device, self.memory_bytes, *self.requires, *data, *suite])
 
     @classmethod
+    @lru_cache(maxsize=16_384)  # a claim looks at every lane several times
     def of_lane(cls, lane: str) -> "Needs":
         """Returns the needs of a stored lane."""
         device, memory_bytes, *more = json.loads(lane)

@@ -1,4 +1,4 @@
-"""What an actor does by itself when no dispatcher is heard of any more."""
+"""What an actor does by itself when no dispatcher is heard of any more, and which data it says are there."""
 
 import json
 import subprocess
@@ -35,7 +35,10 @@ for name, content in (("worker.attempt", {"Attempt": Attempt}), ("worker.warm", 
 
 given = json.loads(sys.argv[1])
 actor.UNSEEN_S, actor._WATCH_S = given["unseen_s"], 0.05
-slot = actor.SlotActor("test-of-the-watch", given["slot"], "cpu", 1, {"data": [], "weights": [], "closed": []})
+roots = {"data": given["roots"], "weights": [], "closed": []}
+slot = actor.SlotActor("test-of-the-watch", given["slot"], "cpu", 1, roots)
+if given["paths"]:
+    print(json.dumps(slot.has(given["paths"])), flush=True)
 if given["lease"]:
     slot.start(given["lease"])
 print(json.dumps({"at work": slot.current()["job"]}), flush=True)
@@ -60,9 +63,17 @@ LEASE = {
 
 def says(tmp_path: Path, **given: Any) -> tuple[list[dict[str, Any]], int]:
     """What the actor's process says until it ends by itself, and its exit code."""
-    given = {"unseen_s": 0.3, "seen_for_s": 0.0, "lease": None, "slot": str(tmp_path), **given}
+    given = {
+        "unseen_s": 0.3,
+        "seen_for_s": 0.0,
+        "lease": None,
+        "slot": str(tmp_path),
+        "roots": [],
+        "paths": [],
+        **given,
+    }
     ran = subprocess.run(
-        [sys.executable, "-c", ACTOR, json.dumps(given)], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-c", ACTOR, json.dumps(given)], capture_output=True, text=True, timeout=150, check=False
     )
     assert ran.stderr == ""
     return [json.loads(line) for line in ran.stdout.splitlines()], ran.returncode
@@ -85,5 +96,24 @@ def test_whoever_asks_now_and_then_keeps_a_run_going(tmp_path: Path) -> None:
 
 def test_the_watch_waits_for_longer_than_a_lease_lasts() -> None:
     code = "from service.settings import Settings; from worker import actor; print(actor.UNSEEN_S > Settings().lease_s)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=50)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=150)
     assert ran.stdout == "True\n", ran.stderr
+
+
+def test_data_are_there_that_lie_below_a_root_and_no_others(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "roots" / "images", tmp_path / "others"
+    for folder in (inside, outside, tmp_path / "roots" / ".hidden"):
+        folder.mkdir(parents=True)
+    (tmp_path / "roots" / "link").symlink_to(outside)
+    asked = {
+        str(inside): True,
+        str(tmp_path / "roots" / "missing"): False,
+        str(tmp_path / "roots" / ".hidden"): False,
+        str(tmp_path / "roots" / "link"): False,
+        str(outside): False,
+        "/proc/self/environ": False,
+        "/nul\0": False,
+        "/" + "x" * 4_000: False,
+    }
+    (has, *_), _ = says(tmp_path, roots=[str(tmp_path / "roots")], paths=list(asked))
+    assert has == asked
