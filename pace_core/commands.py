@@ -18,8 +18,9 @@ from pace_core import prediction, storage
 from pace_core.adapter_content import adapter_content
 from pace_core.quick_start import networks_only
 from pace_core.run_folder import RESULT, FolderRefused, run_folder
-from pace_core.spec import Directive, Interrupted, RunError, RunResult, SpecError, validate
+from pace_core.spec import Directive, Interrupted, RunError, RunResult, SpecError, load_benchmarks, validate
 from pace_core.spec.spec_file import read_spec_file, with_absolute_paths
+from pace_core.spec.suggest import did_you_mean
 from pace_core.spec.text import escaped, valid_unicode
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="The PACE training core, without any service.")
@@ -126,6 +127,66 @@ def inspect(
         typer.echo(found.model_dump_json())
     else:
         typer.echo(inspection.as_text(found))
+
+
+data_app = typer.Typer(no_args_is_help=True, help="Where benchmarks' data lies on this machine, and what there is.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("check")
+def data_check(
+    benchmark: Annotated[str, typer.Argument(help="Such as vtab-1k, fgvc, few-shot or domain-adaptation.")],
+    root: Annotated[str | None, typer.Option(help="Its folder; where None, where this machine says it lies.")] = None,
+    sample: Annotated[int, typer.Option(min=0, help="How many images of each split to decode.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object for programs.")] = False,
+) -> None:
+    """Say of each task what is missing, misnamed, of another number, or broken. Exit code 1 where a run would fail.
+
+    Lists are read whole, every file is looked for, and a sample of each split is decoded. Tasks whose data is not there
+    are named; the others can be run without them.
+    """
+    from_ = load_benchmarks()
+    if benchmark not in from_:
+        raise _failed(f"there is no benchmark {benchmark!r}{did_you_mean(benchmark, from_)}")
+    with networks_only():
+        data = importlib.import_module("pace_core.data")
+    path = None if root is None else str(Path(root).expanduser().absolute())
+    found = list(data.check(from_[benchmark], data.find, path, sample))
+    if as_json:
+        typer.echo(json.dumps([vars(each) for each in found], indent=2))
+    else:
+        for each in found:
+            counts = ", ".join(f"{split} {count:,}" for split, count in each.images.items())
+            console.print(f"{'✗' if each.faults else '✓'} {escape(each.task)}  {counts}", highlight=False)
+            for line in each.faults:
+                console.print(f"    {escape(line)}", style="red", highlight=False)
+            for line in each.warnings:
+                console.print(f"    {escape(line)}", style="yellow", highlight=False)
+        whole = sum(not each.faults for each in found)
+        note = "" if whole == len(found) else "; the mean of the benchmark needs all"
+        console.print(f"{whole} of {len(found)} tasks can be run{note}", highlight=False)
+    if any(each.faults for each in found):
+        raise typer.Exit(1)
+
+
+@data_app.command("add")
+def data_add(
+    benchmark: Annotated[str, typer.Argument(help="Such as vtab-1k.")],
+    folder: Annotated[Path, typer.Argument(help="Where it lies on this machine.")],
+) -> None:
+    """Tell this machine once where a benchmark lies; specs that give no task.path then find it.
+
+    PACE_DATA=BENCHMARK=FOLDER (several separated as in PATH) does the same for one process, and wins.
+    """
+    if benchmark not in load_benchmarks():
+        raise _failed(f"there is no benchmark {benchmark!r}{did_you_mean(benchmark, load_benchmarks())}")
+    if not folder.expanduser().is_dir():
+        raise _failed(f"there is no folder {folder} on this machine")
+    with networks_only():
+        where = importlib.import_module("pace_core.data._where")
+    file = where.remember(benchmark, folder.expanduser().absolute())
+    console.print(escape(f"{benchmark} lies in {folder}; kept in {file}"), highlight=False)
+    console.print(escape(f"see what there is of it: python -m pace_core data check {benchmark}"), highlight=False)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from pace_core.data import Splits
 from pace_core.diagnostics import Diagnostics
 from pace_core.training.checkpoint import State, trained_model
 from pace_core.training.compute import Compute
-from pace_core.training.evaluate import accuracy, batches_of, logits_of, mean_cross_entropy
+from pace_core.training.evaluate import accuracy, batches_of, logits_of, mean_cross_entropy, only
 
 
 class Evaluation:
@@ -18,6 +18,7 @@ class Evaluation:
     def __init__(self, state: State, splits: Splits, compute: Compute, diagnostics: bool) -> None:
         self._state, self._model, self._train = state, state.model, splits.train
         self.split, self._held_out = splits.measured
+        self._targets = splits.targets
         self._with = (compute.preprocessing, compute.precision, compute.device)
         self._diagnostics = Diagnostics(state.model) if diagnostics else None
 
@@ -34,6 +35,17 @@ class Evaluation:
         """Returns `<split>/accuracy` and the diagnostics, by the names under which they are reported."""
         with trained_model(self._state):
             return self._measure(self.split)
+
+    def measure_targets(self) -> dict[str, tuple[float, int]]:
+        """Returns accuracy and images of each other test, by its task; of some, over their own classes' logits."""
+        found: dict[str, tuple[float, int]] = {}
+        with trained_model(self._state):
+            for target in self._targets:
+                logits = logits_of(self._model, target.images, *self._with)
+                if target.classes is not None:
+                    logits = only(logits, target.classes)
+                found[target.task] = accuracy(logits, target.images.labels), len(target.images)
+        return found
 
     def _measure(self, split: str) -> dict[str, float]:
         logits = logits_of(self._model, self._held_out, *self._with)

@@ -44,6 +44,7 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
         reporter.event("stage", {"name": "evaluate"})
         accuracy = _last_accuracy(trained, reporter)
         _say_what_came_out(trained, accuracy, reporter)
+        others = _others(trained, reporter)
 
         reporter.event("stage", {"name": "adapter"})
         adapter = _save(trained, attempt) if spec.training.epochs > 0 else None
@@ -52,7 +53,7 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
     sizes = {name: parameter.numel() for name, parameter in trainable(model).items()}
     head = head_prefix(model)
     return RunResult(
-        metrics=_metrics(spec, trained.evaluation, accuracy, progress),
+        metrics=[*_metrics(spec, trained.evaluation, accuracy, progress), *others],
         trainable_parameters=sum(sizes.values()),
         adapter_parameters=sum(size for name, size in sizes.items() if not name.startswith(head)),
         seconds=time.monotonic() - begun,
@@ -100,6 +101,18 @@ def _say_what_came_out(trained: Trained, accuracy: float, reporter: Reporter) ->
     counts = evaluation.label_counts(stage.splits.num_classes)
     for warning in warnings(stage.spec, stage.state.progress, evaluation.split, accuracy, counts):
         say(reporter, warning, "warning")
+
+
+def _others(trained: Trained, reporter: Reporter) -> list[Metric]:
+    """Measures the other tests of the task's benchmark, each as a task of its own, and logs them."""
+    spec, found = trained.stage.spec, trained.evaluation.measure_targets()
+    benchmark = spec.task.name.partition("/")[0]
+    metrics: list[Metric] = []
+    for task, (value, count) in found.items():
+        say(reporter, f"{task}: {result_line('test', value, count)}")
+        name, epoch = f"{benchmark}/{task}", spec.training.epochs
+        metrics.append(Metric(task=name, split="test", metric="accuracy", value=value, epoch=epoch, samples=count))
+    return metrics
 
 
 def _save(trained: Trained, attempt: Attempt) -> Adapter:

@@ -4,17 +4,21 @@ import sys
 from typing import Any
 
 from pace_core import registry
+from pace_core.data._check import Checked, check
 from pace_core.data._report import table, warnings_of
 from pace_core.data._source import Source
-from pace_core.data._splits import Images, ImageSet, Phase, Splits, StreamedImages
+from pace_core.data._splits import Images, ImageSet, Phase, Splits, StreamedImages, Target
 
 __all__ = [
+    "Checked",
     "ImageSet",
     "Images",
     "Phase",
     "Source",
     "Splits",
     "StreamedImages",
+    "Target",
+    "check",
     "entries",
     "find",
     "table",

@@ -73,7 +73,9 @@ def file_source(
     def fingerprint(given: P, *, phase: Phase, num_classes: int | None = None) -> str:
         return content_hash(listed(given, phase=phase, num_classes=num_classes))
 
-    return Source(params=params, load=load or load_listed, survey=survey, fingerprint=fingerprint, **declared)
+    return Source(
+        params=params, load=load or load_listed, survey=survey, fingerprint=fingerprint, listed=listed, **declared
+    )
 
 
 def _measured(phase: Phase) -> str:
@@ -141,6 +143,17 @@ def splits(
         class_names=listing.class_names,
         report=report,
     )
+
+
+def streamed(entries: Sequence[Listed], preprocessing: Preprocessing, reporter: Reporter) -> StreamedImages:
+    """Decodes every file once, so that what cannot be read is known before training, and keeps none.
+
+    Raises RunError for what cannot be read.
+    """
+    reading = _Reading(preprocessing, reporter, len(entries))
+    reading.through(entries, keep=False)
+    reading.judge("fail")
+    return StreamedImages(tuple(entry.path for entry in entries), _labels(entries))
 
 
 def check_num_classes(given: int | None, found: int, where: str) -> None:

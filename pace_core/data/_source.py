@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pace_core.data._listing import Listed, Listing
 from pace_core.data._splits import Splits
 from pace_core.registry import Entry, P
 from pace_core.spec.data_report import DataReport
@@ -20,5 +21,9 @@ class Source(Entry[P]):
     fingerprint: Callable[..., str]
     """fingerprint(params, *, phase, num_classes) returns the SHA-256 of the data that the phase may open; it does not
     depend on where the data is stored."""
+    listed: Callable[..., Listing] | None = None
+    """listed(params, *, phase, num_classes) returns the files that the phase would open; None where there are none."""
+    others: Callable[..., dict[str, list[Listed]]] | None = None
+    """others(params) returns the files of the test sets that a final run measures beside its own, by task."""
     phases: tuple[str, ...] = ("search", "final")
     """Phases that the source has data for."""

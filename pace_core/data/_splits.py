@@ -76,6 +76,17 @@ Images = ImageSet | StreamedImages
 
 
 @dataclass(frozen=True)
+class Target:
+    """Other images of the same classes, which a final run measures once, after its own test."""
+
+    task: str
+    """Short name of the benchmark's task that this measures."""
+    images: Images
+    classes: tuple[int, ...] | None = None
+    """Labels whose logits are compared; all where None."""
+
+
+@dataclass(frozen=True)
 class Splits:
     """The data of a phase: what it trains on, and what it measures on (val in a search, test in a final run)."""
 
@@ -85,6 +96,7 @@ class Splits:
     class_names: tuple[str, ...]
     """In the order of the labels."""
     report: DataReport
+    targets: tuple[Target, ...] = ()
 
     def __post_init__(self) -> None:
         assert (self.val is None) != (self.test is None), "a phase measures on exactly one split"

@@ -25,6 +25,12 @@ class BenchmarkTask(BaseModel):
     aliases: list[str] = []
     published: str = ""
     """The task's column title in the paper."""
+    images: dict[str, int] = {}
+    """Split → images in the versions that published numbers come from; other numbers are reported, not refused."""
+    pitfall: str = ""
+    """What goes wrong with its distributions."""
+    measured_with: str = ""
+    """Task whose runs measure this one too, with the model that they have trained; it has no runs of its own."""
 
 
 class Group(BaseModel):
@@ -44,9 +50,16 @@ class Benchmark(BaseModel):
     metric: str
     mean: Literal["mean_of_group_means", "mean_of_tasks"]
     over_seeds: Literal["mean", "median"] = "mean"
+    draws: int = 1
+    """Draws of training images (`task.draw`, from 0), each a run of its own; a table takes its mean over all."""
     protocol: str
     groups: list[Group]
     tasks: list[BenchmarkTask]
+
+    @property
+    def trained(self) -> list[BenchmarkTask]:
+        """The tasks that have runs of their own."""
+        return [task for task in self.tasks if not task.measured_with]
 
     def task(self, name: str) -> BenchmarkTask | None:
         """Returns the task of that name or alias."""

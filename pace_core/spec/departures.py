@@ -16,20 +16,23 @@ _COMPARED = ("task", "backbone", "method", "regularizer", "optimizer", "training
 
 
 def recipes_of(benchmark: str) -> list[Recipe]:
-    """Returns the recipes of that benchmark."""
-    return [recipe for recipe in load_recipes().values() if recipe.benchmark == benchmark]
+    """Returns the recipes of that benchmark, the one of its name first."""
+    found = [recipe for recipe in load_recipes().values() if recipe.benchmark == benchmark]
+    return sorted(found, key=lambda recipe: recipe.name != benchmark)
 
 
 def departures(spec: dict[str, Any], row: str, catalogue: Catalogue) -> list[str]:
     """Returns where a resolved spec departs from its benchmark's nearest recipe, a clause each.
 
-    A row of the recipe is compared whole, a row of any other label in the recipe's `protocol`. Empty for a task of no
-    benchmark, or of one without a recipe.
+    A row of a recipe is compared with that recipe, whole or as it says; a row of any other label in the `protocol` of
+    the benchmark's recipes. Empty for a task of no benchmark, or of one without a recipe.
     """
     found = find_task(spec["task"]["name"])
     if found is None:
         return []
-    compared = [_departures(spec, recipe, row, catalogue) for recipe in recipes_of(found[0].name)]
+    recipes = recipes_of(found[0].name)
+    own = [recipe for recipe in recipes if recipe.row(row)]
+    compared = [_departures(spec, recipe, row, catalogue) for recipe in own or recipes]
     return min(compared, key=len) if compared else []
 
 
@@ -55,7 +58,7 @@ def inferred(spec: dict[str, Any], row: str) -> list[str]:
         fields = [
             f"{field} {given:g}" if isinstance(given := _value(spec, field), float) else f"{field} {given}"
             for field, origin in origins(recipe, known, found[1].name).items()
-            if origin == "inferred" and _value(spec, field) == _value(raw, field) and field != "backbone.weights"
+            if origin == "inferred" and _taken(spec, raw, field) and field != "backbone.weights"
         ]
         if fields:
             return [f"published nowhere, inferred by recipe {recipe.name}: {', '.join(fields)}"]
@@ -76,7 +79,7 @@ def refusal(benchmark: str, row: str, task: str, catalogue: Catalogue) -> str | 
 
 def _departures(spec: dict[str, Any], recipe: Recipe, row: str, catalogue: Catalogue) -> list[str]:
     wanted = _wanted(spec, recipe, row, catalogue)
-    protocol = list(_COMPARED) if recipe.row(row) else recipe.protocol
+    protocol = list(_COMPARED) if recipe.row(row) and recipe.compared == "whole" else recipe.protocol
     return [
         f"{section}.{field} is {given!r}, recipe {recipe.name} says {wanted[section].get(field)!r}"
         for section in _COMPARED
@@ -107,6 +110,13 @@ def _wanted(spec: dict[str, Any], recipe: Recipe, row: str, catalogue: Catalogue
         return validate(raw, catalogue).json_dict()
     except SpecError:
         return {}
+
+
+def _taken(spec: dict[str, Any], raw: dict[str, Any], field: str) -> bool:
+    """Whether the spec has the recipe's value of that field, and of the same optimizer, method or regularizer."""
+    name = f"{field.partition('.')[0]}.name"
+    same = _value(raw, name) in (None, _value(spec, name))
+    return same and _value(spec, field) == _value(raw, field)
 
 
 def _value(spec: dict[str, Any], field: str) -> Any:

@@ -44,6 +44,8 @@ class Recipe(BaseModel):
     source: str = ""
     protocol: list[str] = ["backbone", "training"]
     """Dotted sections and fields that a row of another label must share to stand in the same table."""
+    compared: Literal["whole", "protocol"] = "whole"
+    """In what a run under a row's label must be made as the row says, lest a table says that it is not."""
     defaults: dict[str, Any]
     """Part of a RunSpec, of every row."""
     tasks: dict[str, dict[str, Any]] = {}

@@ -41,6 +41,11 @@ def resolve_task(raw: Any, catalogue: Catalogue, faults: list[Fault]) -> dict[st
     of_benchmark = find_task(task["name"])
     if of_benchmark:
         benchmark, entry = of_benchmark
+        if entry.measured_with:
+            whole = f"{benchmark.name}/{entry.measured_with}"
+            message = f"{benchmark.name}/{entry.name} is measured by every run of {whole}; name that task"
+            faults.append(Fault(pointer="/task/name", code="conflict", message=message))
+            return None
         _fill_from_benchmark(task, f"{benchmark.name}/{entry.name}", entry, faults)
     elif "source" not in task:
         faults.append(Fault(pointer="/task/name", code="unknown_name", message=_unknown_task(task["name"])))

@@ -1,6 +1,6 @@
 """Accuracy with the adapters merged."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,13 @@ def logits_of(
     finally:
         model.train(was_training)
     return torch.cat(parts)
+
+
+def only(logits: Tensor, classes: Sequence[int]) -> Tensor:
+    """Returns the logits [N, all classes] with those of all other classes at the lowest number."""
+    kept = torch.zeros(logits.shape[1], dtype=torch.bool)
+    kept[torch.tensor(classes)] = True
+    return logits.masked_fill(~kept, torch.finfo(logits.dtype).min)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

@@ -1,9 +1,10 @@
 """The runs behind a table, counted and averaged by Postgres: what a table costs does not grow into this process."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
-from sqlalchemy import select, text
+from sqlalchemy import RowMapping, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Benchmark, BenchmarkTask, Group, Metric, State, load_benchmarks
@@ -14,7 +15,9 @@ from service.leaderboards.schemas import LISTED_RUNS, CellView
 # (`chosen`), runs asked for like it whose seed has no result (`open`), and what was left out (`rest`).
 _CELLS = """
     WITH runs AS MATERIALIZED (
-        SELECT id, "row", task, state, reason, cell, seed, settings, value, state = 'succeeded' AS done FROM jobs
+        SELECT id, "row", task, state, reason, cell, seed, {draw} AS draw, settings, {value} AS value,
+               state = 'succeeded' AS done
+        FROM jobs
         WHERE {of_benchmark} AND phase = :phase {of_project}
     ), newest AS (
         SELECT "row", task, max(id) FILTER (WHERE done AND value IS NOT NULL) AS measured, max(id) AS asked
@@ -27,23 +30,24 @@ _CELLS = """
                head.measured AND done AND value IS NOT NULL AND runs.cell IS NOT DISTINCT FROM head.cell AS same_cell
         FROM runs JOIN head USING ("row", task)
     ), seeds AS (
-        SELECT "row", task, seed, max(id) AS id FROM seen WHERE same_cell GROUP BY "row", task, seed
+        SELECT "row", task, seed, draw, max(id) AS id FROM seen WHERE same_cell GROUP BY "row", task, seed, draw
     ), chosen AS (
         SELECT seeds."row", seeds.task, count(*) AS runs, avg(value) AS mean, stddev_samp(value) AS std,
                percentile_cont(0.5) WITHIN GROUP (ORDER BY value) AS median,
-               (array_agg(seeds.seed ORDER BY seeds.seed))[1:{listed}] AS seeds,
-               (array_agg(seeds.id ORDER BY seeds.seed))[1:{listed}] AS jobs
+               (array_agg(seeds.seed ORDER BY seeds.seed, seeds.draw))[1:{listed}] AS seeds,
+               (array_agg(seeds.id ORDER BY seeds.seed, seeds.draw))[1:{listed}] AS jobs
         FROM seeds JOIN runs ON runs.id = seeds.id GROUP BY seeds."row", seeds.task
     ), rest AS (
         SELECT "row", task, count(*) FILTER (WHERE done AND NOT same_cell) AS others,
                count(DISTINCT cell) FILTER (WHERE done AND NOT same_cell) AS other_cells,
-               count(*) FILTER (WHERE NOT alike AND id > head) AS changed
+               count(*) FILTER (WHERE NOT alike AND NOT same_cell AND id > head) AS changed
         FROM seen GROUP BY "row", task
     ), ways AS (
         SELECT seen."row", seen.task, state, reason, count(*) AS count,
                (array_agg(DISTINCT seen.seed))[1:{listed}] AS seeds,
                (array_agg(seen.id ORDER BY seen.id DESC))[1:{listed}] AS jobs
-        FROM seen LEFT JOIN seeds ON (seeds."row", seeds.task, seeds.seed) = (seen."row", seen.task, seen.seed)
+        FROM seen LEFT JOIN seeds
+               ON (seeds."row", seeds.task, seeds.seed, seeds.draw) = (seen."row", seen.task, seen.seed, seen.draw)
         WHERE alike AND seeds.id IS NULL GROUP BY seen."row", seen.task, state, reason
     ), open AS (
         SELECT "row", task, json_agg(json_build_object('state', state, 'reason', reason, 'count', count,
@@ -54,6 +58,11 @@ _CELLS = """
            others, other_cells, changed, coalesce(ways, '[]') AS open
     FROM head LEFT JOIN chosen USING ("row", task) LEFT JOIN rest USING ("row", task) LEFT JOIN open USING ("row", task)
 """
+
+
+_DRAW = "coalesce(spec->'task'->>'draw', '0')"
+_OF_TARGET = """(SELECT (said->>'value')::float8 FROM jsonb_array_elements(result->'metrics') AS said
+                 WHERE said->>'task' = :target AND said->>'metric' = :metric AND said->>'split' = 'test' LIMIT 1)"""
 
 
 Phase = Literal["search", "final"]
@@ -110,22 +119,44 @@ async def cells_of(
     session: AsyncSession, benchmark: Benchmark, phase: Phase, project: str | None
 ) -> dict[str, dict[str, Cell]]:
     """Returns row → task → cell, for every row and task with jobs in that phase. None as project: every project's."""
-    known = benchmark.name in load_benchmarks()
-    query = _CELLS.format(
-        of_benchmark="benchmark = :name" if known else "benchmark IS NULL AND task = :name",
-        of_project="" if project is None else "AND project = :project",
-        listed=LISTED_RUNS,
-    )
     await session.execute(text("SET LOCAL work_mem = '64MB'"))
-    values = {"name": benchmark.name, "phase": phase, "project": project}
-    found = (await session.execute(text(query), values)).mappings().all()
-    specs = await session.execute(select(Job.id, Job.spec).where(Job.id.in_([row["shown"] for row in found])))
+    found = [dict(row) for row in await _rows(session, benchmark, phase, project)]
+    for task in benchmark.tasks if phase == "final" else []:
+        if task.measured_with:
+            others = await _rows(session, benchmark, phase, project, measured=task)
+            found += [{**row, "task": task.name} for row in others]
+    specs = await session.execute(select(Job.id, Job.spec).where(Job.id.in_({row["shown"] for row in found})))
     spec_of = {job: spec for job, spec in specs}
     cells: dict[str, dict[str, Cell]] = {}
     for row in found:
-        view = _measured(dict(row), benchmark.over_seeds) if row["measured"] else _without_result(row["open"])
+        view = _measured(row, benchmark.over_seeds) if row["measured"] else _without_result(row["open"])
         cells.setdefault(row["row"], {})[row["task"]] = Cell(spec_of[row["shown"]], view)
     return cells
+
+
+async def _rows(
+    session: AsyncSession,
+    benchmark: Benchmark,
+    phase: Phase,
+    project: str | None,
+    measured: BenchmarkTask | None = None,
+) -> Sequence[RowMapping]:
+    """The facts of every row and task; with `measured`, of that task by the runs that measure it beside their own."""
+    of_benchmark = "benchmark = :name" if benchmark.name in load_benchmarks() else "benchmark IS NULL AND task = :name"
+    if measured:
+        of_benchmark = "benchmark = :name AND task = :trained"
+    query = _CELLS.format(
+        of_benchmark=of_benchmark,
+        of_project="" if project is None else "AND project = :project",
+        value=_OF_TARGET if measured else "value",
+        draw=_DRAW if benchmark.draws > 1 else "0",
+        listed=LISTED_RUNS,
+    )
+    values = {"name": benchmark.name, "phase": phase, "project": project}
+    if measured:
+        said = {"trained": measured.measured_with, "target": f"{benchmark.name}/{measured.name}"}
+        values |= {**said, "metric": benchmark.metric}
+    return (await session.execute(text(query), values)).mappings().all()
 
 
 def _measured(row: dict[str, Any], over_seeds: Literal["mean", "median"]) -> CellView:

@@ -58,7 +58,7 @@ def _row(benchmark: Benchmark, label: str, cells: dict[str, Cell], catalogue: Ca
                 clauses = departures(cell.spec, label, catalogue)
                 said[task.name] = [*(f"another protocol: {one}" for one in clauses), *inferred(cell.spec, label)]
             row.cells[task.name] = cell.view
-        elif reason := refusal(benchmark.name, label, task.name, catalogue):
+        elif not task.measured_with and (reason := refusal(benchmark.name, label, task.name, catalogue)):
             row.cells[task.name] = _empty("refused", [reason])
     _add_notes(row, said)
     bad = [name for name, cell in row.cells.items() if cell.status in ("failed", "refused")]

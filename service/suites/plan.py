@@ -207,11 +207,14 @@ def _tasks(request: SuiteRequest) -> tuple[Benchmark, dict[str, dict[str, Any]]]
         if task is None:
             message = f"{benchmark.name} has no task {name!r}{did_you_mean(name, [t.name for t in benchmark.tasks])}"
             faults.append(Fault(pointer=f"/tasks/{index}", code="unknown_name", message=message))
+        elif task.measured_with:
+            message = f"{task.name} is measured by every run of {task.measured_with}; name that task"
+            faults.append(Fault(pointer=f"/tasks/{index}", code="conflict", message=message))
         else:
             chosen.append(task.name)
     if faults:
         raise Invalid("the request has faults", faults)
-    tasks = [task for task in benchmark.tasks if task.name in chosen or not names]
+    tasks = [task for task in benchmark.trained if task.name in chosen or not names]
     groups = [group for group in benchmark.groups if any(task.group == group.name for task in tasks)]
     narrowed = benchmark.model_copy(update={"tasks": tasks, "groups": groups})
     return narrowed, {task.name: {"name": f"{benchmark.name}/{task.name}"} for task in tasks}

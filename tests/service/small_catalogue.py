@@ -63,6 +63,18 @@ def small_catalogue() -> Catalogue:
                     "title": "VTAB-1K",
                     "params": _schema(task={"type": "string"}, path={"type": "string", "default": "/data/vtab-1k"}),
                 },
+                "few_shot": {
+                    "name": "few_shot",
+                    "title": "Few-shot",
+                    "params": _schema(
+                        task={"type": "string"}, shots={"type": "integer"}, draw={"type": "integer", "default": 0}
+                    ),
+                },
+                "imagenet_shots": {
+                    "name": "imagenet_shots",
+                    "title": "ImageNet, 16 images a class",
+                    "params": _schema(draw={"type": "integer", "default": 0}),
+                },
                 "vtab_mini": {
                     "name": "vtab_mini",
                     "title": "Bundled tasks",

@@ -169,6 +169,45 @@ async def test_doubtful_numbers_and_means_of_another_kind_do_not_win(api: Api) -
     assert rows["HST", "V-PE"]["mean"]["value"] == pytest.approx(0.781, abs=1e-3), "of group means, as the others"
 
 
+async def test_draws_are_averaged_as_seeds_are_and_a_draw_that_was_run_twice_counts_once(api: Api) -> None:
+    for draw, accuracy in ((0, 0.5), (1, 0.6), (2, 0.7), (2, 0.8)):
+        spec = {"task": {"name": "few-shot/pets/1-shot", "draw": draw}, "method": {"name": "linear"}}
+        await api.submit(spec=spec, row="Linear")
+        await api.finish(accuracy)
+    table = await api.get("/v1/leaderboards/few-shot")
+    row = next(row for row in table["rows"] if row["kind"] == "measured")
+    cell = row["cells"]["pets/1-shot"]
+    assert (cell["runs"], cell["mean"]) == (3, pytest.approx((0.5 + 0.6 + 0.8) / 3))
+    assert not any("other settings" in note for note in cell["notes"])
+
+
+async def test_one_run_of_domain_adaptation_fills_five_columns_and_the_targets_have_no_runs_of_their_own(
+    api: Api,
+) -> None:
+    task = {"name": "domain-adaptation/imagenet"}
+    await api.submit(spec={"task": task, "method": {"name": "linear"}}, row="Linear")
+    job, attempt = await api.take()
+    said = result(0.6)
+    said["metrics"] += [
+        {**said["metrics"][0], "task": f"domain-adaptation/{name}", "value": value}
+        for name, value in {"imagenet-a": 0.1, "imagenet-r": 0.2, "imagenet-v2": 0.5, "imagenet-sketch": 0.3}.items()
+    ]
+    await api.end(job, attempt, "succeeded", result=said)
+    row = next(r for r in (await api.get("/v1/leaderboards/domain-adaptation"))["rows"] if r["kind"] == "measured")
+    assert {name: cell["mean"] for name, cell in row["cells"].items()} == {
+        "imagenet": 0.6, "imagenet-a": 0.1, "imagenet-r": 0.2, "imagenet-v2": 0.5, "imagenet-sketch": 0.3
+    }  # fmt: skip
+    assert row["mean"]["value"] == pytest.approx(1.7 / 5)
+    assert row["cells"]["imagenet-a"]["published"] == pytest.approx(0.094)
+    refused = await api.call(
+        "POST",
+        "/v1/jobs",
+        json={"spec": {"task": {"name": "domain-adaptation/imagenet-a"}, "method": {"name": "full"}}},
+    )
+    assert refused.status_code == 422
+    assert "is measured by every run of domain-adaptation/imagenet" in refused.text
+
+
 async def test_another_normalisation_is_said_on_the_table_beside_the_published_rows(api: Api) -> None:
     network = {"name": "vit_base_patch16_224.orig_in21k", "image_size": 224, "normalization": "weights"}
     spec = {"task": {"name": "vtab-1k/cifar100"}, "backbone": network, "method": {"name": "linear"}}

@@ -50,6 +50,7 @@ def install(app: typer.Typer) -> None:
     passed_on: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     app.command(context_settings=passed_on)(train)
     app.command(context_settings=passed_on)(predict)
+    app.command(context_settings=passed_on)(data)
     app.command()(connect)
     tracking = typer.Typer(help="The MLflow side.", no_args_is_help=True)
     tracking.command("rebuild")(rebuild)
@@ -173,6 +174,11 @@ def predict(context: typer.Context) -> None:
 def train(context: typer.Context) -> None:
     """Run a spec here and now, without any service: `pace train spec.yaml`."""
     _become("pace_core", "train", *context.args, needs=("torch", "timm"), extra="core")
+
+
+def data(context: typer.Context) -> None:
+    """Say where a benchmark lies here (`pace data add vtab-1k FOLDER`) and what is there of it (`pace data check`)."""
+    _become("pace_core", "data", *context.args, needs=("torch", "timm"), extra="core")
 
 
 def rebuild() -> None:

@@ -121,4 +121,4 @@ def test_another_number_of_test_images_is_a_warning(kitti: Path) -> None:
 
 
 def test_every_task_of_the_benchmark_has_a_published_test_size() -> None:
-    assert {task.name for task in load_benchmarks()["vtab-1k"].tasks} == set(vtab_1k.TEST_IMAGES)
+    assert all(task.images["test"] > 0 for task in load_benchmarks()["vtab-1k"].tasks)

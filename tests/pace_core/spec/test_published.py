@@ -48,7 +48,8 @@ def cause(printed: float, exact: float) -> str | None:
 
 @pytest.mark.parametrize(("table", "row"), ROWS)
 def test_every_printed_mean_adds_up_or_says_why_not(table: PublishedTable, row: PublishedRow) -> None:
-    if table.benchmark not in load_benchmarks():
+    if table.benchmark is None:
+        assert not row.checks
         return
     printed = row.groups | ({} if row.mean is None else {"mean": row.mean})
     exact = recomputed(table, row)
@@ -60,8 +61,6 @@ def test_every_printed_mean_adds_up_or_says_why_not(table: PublishedTable, row: 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_every_number_has_a_source_a_column_and_known_methods(table: PublishedTable) -> None:
     benchmark, catalogue = load_benchmarks().get(table.benchmark or ""), load_catalogue()
-    if table.benchmark and not benchmark:
-        return
     columns = {task.name for task in benchmark.tasks} if benchmark else {column.name for column in table.columns}
     groups = {group.name for group in benchmark.groups} if benchmark else set[str]()
     labels = [row.label for row in table.rows]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pace_core.spec import SpecError, load_benchmarks, load_recipes, merged, spec_of_recipe, validate
+from pace_core.spec import SpecError, load_benchmarks, load_published, load_recipes, merged, spec_of_recipe, validate
 from pace_core.spec.recipes import Recipe, origins
 
 ROWS = [(recipe, row.label) for recipe in load_recipes().values() for row in recipe.rows]
@@ -10,9 +10,8 @@ ROWS = [(recipe, row.label) for recipe in load_recipes().values() for row in rec
 
 @pytest.mark.parametrize(("recipe", "row"), ROWS, ids=lambda value: value.name if isinstance(value, Recipe) else value)
 def test_every_row_resolves_on_every_task(recipe: Recipe, row: str) -> None:
-    data = {"task": {"path": "/data/vtab-1k"}} if recipe.benchmark == "vtab-1k" else {}
-    for task in load_benchmarks()[recipe.benchmark].tasks:
-        spec = validate(spec_of_recipe(recipe.name, row, task.name, data))
+    for task in load_benchmarks()[recipe.benchmark].trained:
+        spec = validate(spec_of_recipe(recipe.name, row, task.name))
         assert spec.task.name == f"{recipe.benchmark}/{task.name}"
 
 
@@ -37,7 +36,7 @@ def test_an_unknown_row_names_the_near_one() -> None:
 def test_every_field_of_every_row_says_where_its_value_comes_from(recipe: Recipe) -> None:
     assert recipe.source or recipe.origin == "ours"
     for row in recipe.rows:
-        for task in load_benchmarks()[recipe.benchmark].tasks:
+        for task in load_benchmarks()[recipe.benchmark].trained:
             of_fields = origins(recipe, row, task.name)
             assert of_fields
             assert not [field for field, origin in of_fields.items() if origin is None]
@@ -76,3 +75,24 @@ def test_the_one_published_pair_of_vtab_1k_is_marked_as_such_and_the_others_are_
     assert [origins(recipe, row, "svhn")[field] for field in pair] == ["inferred"] * 2
     cifar = spec_of_recipe("vtab-1k", "PACE", "cifar100")["regularizer"]
     assert (cifar["sigma"], cifar["lambda"]) == (1.2, 1.0)
+
+
+@pytest.mark.parametrize("benchmark", ["vtab-1k", "few-shot", "fgvc", "fgvc-subsets", "domain-adaptation"])
+def test_every_row_that_the_paper_prints_for_a_benchmark_has_a_recipe(benchmark: str) -> None:
+    labels = {row.label for recipe in load_recipes().values() if recipe.benchmark == benchmark for row in recipe.rows}
+    assert {row.label for row in load_published()[benchmark].rows} <= labels
+
+
+def test_the_settings_of_the_paper_s_other_tables() -> None:
+    cars = validate(spec_of_recipe("few-shot", "LoRA_mul+VPT_add+PACE", "cars/4-shot"))
+    assert (cars.method.params["rank"], cars.optimizer.lr, cars.optimizer.weight_decay) == (24, 2e-3, 1e-4)
+    assert (cars.training.epochs, cars.training.augmentation, cars.task.params["shots"]) == (100, "crop_flip", 4)
+    flowers = spec_of_recipe("few-shot", "VPT_add+PACE", "flowers102/1-shot")["regularizer"]
+    assert (flowers["sigma"], flowers["lambda"]) == (1.5, 1.0)
+    dogs = validate(spec_of_recipe("fgvc", "PACE", "stanford_dogs"))
+    assert (dogs.method.params["rank"], dogs.optimizer.lr, dogs.optimizer.weight_decay) == (24, 5e-3, 1e-2)
+    imagenet = validate(spec_of_recipe("domain-adaptation", "PACE", "imagenet"))
+    assert (imagenet.method.params["rank"], imagenet.optimizer.lr, imagenet.optimizer.weight_decay) == (10, 5e-4, 1e-2)
+    assert (imagenet.training.mixup, imagenet.task.params["logits"]) == (0.8, "all")
+    starred = validate(spec_of_recipe("fgvc-others", "SSF*", "cub"))
+    assert starred.backbone.name == "vit_base_patch16_224.augreg_in21k"
