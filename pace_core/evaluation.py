@@ -1,5 +1,7 @@
 """Measurements of a model on the images that a phase holds out."""
 
+from typing import NamedTuple
+
 import torch
 
 from pace_core.data import Splits
@@ -7,6 +9,16 @@ from pace_core.diagnostics import Diagnostics
 from pace_core.training.checkpoint import State, trained_model
 from pace_core.training.compute import Compute
 from pace_core.training.evaluate import accuracy, batches_of, logits_of, mean_cross_entropy, only
+
+
+class Measured(NamedTuple):
+    """The accuracy in another test than the run's own."""
+
+    task: str
+    accuracy: float
+    images: int
+    logits: int
+    """So many were compared."""
 
 
 class Evaluation:
@@ -36,15 +48,16 @@ class Evaluation:
         with trained_model(self._state):
             return self._measure(self.split)
 
-    def measure_targets(self) -> dict[str, tuple[float, int]]:
-        """Returns accuracy and images of each other test, by its task; of some, over their own classes' logits."""
-        found: dict[str, tuple[float, int]] = {}
+    def measure_targets(self) -> list[Measured]:
+        """Measures each other test; of some, over their own classes' logits."""
+        found: list[Measured] = []
         with trained_model(self._state):
             for target in self._targets:
                 logits = logits_of(self._model, target.images, *self._with)
-                if target.classes is not None:
-                    logits = only(logits, target.classes)
-                found[target.task] = accuracy(logits, target.images.labels), len(target.images)
+                compared = logits if target.classes is None else only(logits, target.classes)
+                count = logits.shape[1] if target.classes is None else len(target.classes)
+                labels = target.images.labels
+                found.append(Measured(target.task, accuracy(compared, labels), len(labels), count))
         return found
 
     def _measure(self, split: str) -> dict[str, float]:

@@ -105,13 +105,23 @@ def _say_what_came_out(trained: Trained, accuracy: float, reporter: Reporter) ->
 
 def _others(trained: Trained, reporter: Reporter) -> list[Metric]:
     """Measures the other tests of the task's benchmark, each as a task of its own, and logs them."""
-    spec, found = trained.stage.spec, trained.evaluation.measure_targets()
+    spec = trained.stage.spec
     benchmark = spec.task.name.partition("/")[0]
     metrics: list[Metric] = []
-    for task, (value, count) in found.items():
-        say(reporter, f"{task}: {result_line('test', value, count)}")
-        name, epoch = f"{benchmark}/{task}", spec.training.epochs
-        metrics.append(Metric(task=name, split="test", metric="accuracy", value=value, epoch=epoch, samples=count))
+    for found in trained.evaluation.measure_targets():
+        line = result_line("test", found.accuracy, found.images)
+        say(reporter, f"{found.task}: {line}, the largest of {found.logits:,} logits")
+        metrics.append(
+            Metric(
+                task=f"{benchmark}/{found.task}",
+                split="test",
+                metric="accuracy",
+                value=found.accuracy,
+                epoch=spec.training.epochs,
+                samples=found.images,
+                logits=found.logits,
+            )
+        )
     return metrics
 
 

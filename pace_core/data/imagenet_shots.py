@@ -52,7 +52,7 @@ class Params(_files.FileParams):
     path: str | None = None
     """Folder on the worker's machine that holds few-shot/imagenet and domain-generalization, as NOAH distributes them;
     where that machine says its data lies (`pace data add`, PACE_DATA) where None."""
-    imagenet: str | None = None
+    imagenet_path: str | None = None
     """Folder of ImageNet's own images, with train/ and val/ in it; looked for below `path` where None."""
     draw: int = Field(default=0, ge=0, lt=DRAWS)
     """Which of the three lists of training images. It is not the run's seed: published numbers are means of all
@@ -160,13 +160,13 @@ def _places(params: Params) -> tuple[Path, Path]:
     if lists is None:
         message = "has no few-shot/imagenet/annotations or imagenet/annotations, where NOAH's lists belong"
         raise RunError("data_missing", f"task.path: {root} {message}")
-    if params.imagenet is not None:
-        return lists, folder(params.imagenet, "imagenet")
+    if params.imagenet_path is not None:
+        return lists, folder(params.imagenet_path, "imagenet_path")
     places = [lists.parent / "images", lists.parent, root / "imagenet" / "images", root / "imagenet", root]
     images = next((place for place in places if (place / "train").is_dir()), None)
     if images is None:
-        message = "ImageNet's train and val folders are not beside its lists; say where they are in task.imagenet"
-        raise RunError("data_missing", f"task.imagenet: {message}")
+        message = "ImageNet's train and val folders are not beside its lists; say where they are in task.imagenet_path"
+        raise RunError("data_missing", f"task.imagenet_path: {message}")
     return lists, images
 
 

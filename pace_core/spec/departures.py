@@ -10,8 +10,8 @@ from pace_core.spec.validate import validate
 
 _HARMLESS = ("checkpoint_every_steps", "diagnostics", "micro_batch", "eval_every")
 """Fields that change no result except in its last bits."""
-_PLACES = ("path", "root", "folder", "file")
-"""Fields that say where data lies; what it is, its hash says."""
+_PLACES = ("path", "root", "folder", "file", "imagenet_path", "draw")
+"""Fields that say where data lies, and which draw of it is meant; what it is, its hash says."""
 _COMPARED = ("task", "backbone", "method", "regularizer", "optimizer", "training")
 
 

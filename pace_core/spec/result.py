@@ -32,6 +32,8 @@ class Metric(_Result):
     """Epochs of training behind the number; 0 is the pretrained model."""
     samples: int | None = None
     """Samples behind the number."""
+    logits: int | None = None
+    """How many logits the answer is the largest of; said of the tests beside the run's own."""
 
 
 class Adapter(_Result):

@@ -75,4 +75,5 @@ def test_a_step_and_an_evaluation_of_every_row(
     others = [each.name for each in benchmark.tasks if each.measured_with]
     assert [m.task for m in result.metrics] == [f"{benchmark.name}/{name}" for name in (task, *others)]
     assert all(m.split == "test" and 0 <= m.value <= 1 for m in result.metrics)
+    assert [m.logits for m in result.metrics[1:]] == [1000] * len(others)
     assert result.adapter is not None

@@ -92,9 +92,11 @@ def test_labels_that_are_not_imagenets_are_refused(tmp_path: Path, label: int, w
 def test_where_imagenet_is_can_be_said(tmp_path: Path) -> None:
     root = write_domains(tmp_path / "lists")
     shutil.move(root / "few-shot/imagenet/images", tmp_path / "elsewhere")
-    with pytest.raises(RunError, match=r"task\.imagenet: ImageNet's train and val folders are not beside its lists"):
+    with pytest.raises(
+        RunError, match=r"task\.imagenet_path: ImageNet's train and val folders are not beside its lists"
+    ):
         load(root)
-    assert len(load(root, imagenet=str(tmp_path / "elsewhere")).train) == 18
+    assert len(load(root, imagenet_path=str(tmp_path / "elsewhere")).train) == 18
 
 
 def test_a_class_list_that_is_broken_is_refused(tmp_path: Path) -> None:

@@ -41,6 +41,29 @@ def test_another_normalisation_network_or_augmentation_is_said_of_every_row(
     assert said in clause
 
 
+@pytest.mark.parametrize("row", ["PACE", "my own row", "Linear"])
+def test_scoring_by_the_two_hundred_own_classes_is_said_of_every_row(row: str) -> None:
+    raw = spec_of_recipe("domain-adaptation", "PACE", "imagenet", {"task": {"logits": "own"}})
+    (clause,) = departures(validate(raw).json_dict(), row, load_catalogue())
+    assert "task.logits is 'own', recipe domain-adaptation" in clause
+
+
+@pytest.mark.parametrize(("benchmark", "task"), [("few-shot", "pets/1-shot"), ("fgvc", "cub")])
+def test_another_transform_is_said_on_the_other_benchmarks_too(benchmark: str, task: str) -> None:
+    row = "LoRA_mul+VPT_add"
+    plain = validate(spec_of_recipe(benchmark, row, task, {"task": {"path": "/data"}})).json_dict()
+    assert departures(plain, row, load_catalogue()) == []
+    squashed = validate(spec_of_recipe(benchmark, row, task, {"training": {"augmentation": "none"}})).json_dict()
+    for label in (row, "my own row"):
+        (clause,) = departures(squashed, label, load_catalogue())
+        assert "training.augmentation is 'none'" in clause
+
+
+def test_draws_of_images_are_no_departure() -> None:
+    spec = validate(spec_of_recipe("few-shot", "LoRA_add+PACE", "pets/1-shot", {"task": {"draw": 2}})).json_dict()
+    assert departures(spec, "LoRA_add+PACE", load_catalogue()) == []
+
+
 def test_a_row_of_another_label_has_its_own_length_and_rates() -> None:
     own = {"optimizer": {"lr": 0.1}, "training": {"epochs": 100, "schedule": "step"}, "method": {"name": "linear"}}
     spec = of_recipe("Baseline", "cifar", **own)
