@@ -5,6 +5,9 @@ from pathlib import Path
 
 from pace_core.data._listing import Listed, text
 from pace_core.spec import RunError
+from pace_core.spec.text import shown
+
+_LONGEST_LABEL = 9  # digits; Python refuses to read numbers of thousands
 
 
 def read_list(file: Path, name: str, roots: Sequence[Path], num_classes: int, faults: list[str]) -> list[Listed]:
@@ -20,8 +23,8 @@ def read_list(file: Path, name: str, roots: Sequence[Path], num_classes: int, fa
             continue
         origin = f"{name} line {number}"
         path, _, label = line.rstrip().rpartition(" ")
-        if not path or not label.isdecimal():
-            faults.append(f"{origin}: {line!r} is not a path, a space and a label")
+        if not path or not label.isdecimal() or len(label) > _LONGEST_LABEL:
+            faults.append(f"{origin}: {shown(repr(line), 500)} is not a path, a space and a label")
             continue
         labels.add(int(label))
         if int(label) >= num_classes:

@@ -91,7 +91,7 @@ def _read(home: Path, split: str) -> dict[str, Any]:
     name = f"{home.name}/{split}.json"
     try:
         said = json.loads(text(home / f"{split}.json", name))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError("data_corrupt", f"{name}: is no JSON ({error})") from None
     if not isinstance(said, dict) or not all(isinstance(value, int | str) for value in said.values()):
         message = "must be one object of image path to class id, as VPT distributes the splits"

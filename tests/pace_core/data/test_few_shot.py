@@ -81,3 +81,10 @@ def test_a_missing_list_or_data_set_is_named(pets: Path) -> None:
         load(params(pets))
     with pytest.raises(RunError, match="has no folder food101 or food-101"):
         load(params(pets.parent, "food101"))
+
+
+def test_a_label_of_thousands_of_digits_is_a_faulty_line(pets: Path) -> None:
+    file = pets / "annotations" / "val_meta.list"
+    file.write_text(f"c0/val.jpg 0\nc1/val.jpg {'1' * 5000}\n")
+    with pytest.raises(RunError, match=r"oxford-pets/val_meta\.list line 2: .* is not a path, a space and a label"):
+        load(params(pets))

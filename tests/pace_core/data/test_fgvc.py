@@ -104,6 +104,7 @@ def test_cars_of_kaggle_under_the_distributed_names_are_refused_with_the_reason(
     [
         ("[1, 2]", "must be one object of image path to class id"),
         ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
         ("{}", "names no images"),
         ('{"1/train.jpg": 1}', "names 1 classes, not 102; take the train.json of the whole training split"),
         ('{"1/train.jpg": null}', "must be one object"),
