@@ -71,6 +71,7 @@ def test_the_adapter_that_is_downloaded_is_the_one_that_was_trained(stack: Stack
     assert answer.headers["X-Checksum-Sha256"] == history.adapter_sha256
 
 
+@pytest.mark.slow
 def test_an_emptied_mlflow_is_filled_again_from_the_events(stack: Stack, job: Watched) -> None:
     before = run_in_mlflow(stack, job)
     link = job.now().mlflow_url

@@ -9,7 +9,7 @@ import pytest
 from pace_core.spec import load_catalogue
 from tests.stack import Stack, Watched
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.stack, pytest.mark.timeout(600)]
 
 SMALL = {"rank": 4, "population": 4, "parents": 2, "mutations": 1, "crossovers": 1, "generations": 1}
 SMALL |= {"supernet_epochs": 1, "budget": 10**9}

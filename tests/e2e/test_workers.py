@@ -92,6 +92,7 @@ def test_a_second_dispatcher_is_refused_in_a_sentence(stack: Stack, quick: dict[
         assert second.wait(30) == 0
 
 
+@pytest.mark.slow
 def test_after_kills_at_bad_moments_one_actor_is_left_in_each_slot(stack: Stack, quick: dict[str, Any]) -> None:
     ray = stack.process("ray")
     jobs = [stack.submit(quick | {"seed": seed}) for seed in range(4)]

@@ -50,8 +50,8 @@ def test_it_starts_and_answers_at_little_more_than_the_cost_of_its_libraries_wit
     assert b"ModuleNotFoundError" in absent.stderr
     serve_once(environment)  # compiles, where nothing has been compiled yet
     # seconds of work, so that whatever else this machine does is not counted; a ratio, so that its speed is not either
-    libraries = min(cpu_seconds(lambda: import_once(environment)) for _ in range(3))
-    assert min(cpu_seconds(lambda: serve_once(environment)) for _ in range(3)) < 1.8 * libraries
+    libraries = min(cpu_seconds(lambda: import_once(environment)) for _ in range(2))
+    assert min(cpu_seconds(lambda: serve_once(environment)) for _ in range(2)) < 1.8 * libraries
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:

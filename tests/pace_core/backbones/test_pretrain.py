@@ -36,6 +36,7 @@ def load_strictly(path: Path) -> VisionTransformer:
     return network.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_short_run_lowers_the_loss_and_writes_weights_that_timm_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -24,7 +24,11 @@ close(total, grad.double().sum(1))
 """
 
 
-@pytest.mark.parametrize("sizes", [(2, 21, 64, 192), (1, 7, 128, 64), (3, 300, 64, 64)], ids=str)
+# interpreted, a kernel takes seconds a tile
+LARGE = [pytest.param(sizes, marks=pytest.mark.slow) for sizes in ((2, 21, 64, 192), (3, 300, 64, 64))]
+
+
+@pytest.mark.parametrize("sizes", [(1, 7, 128, 64), *LARGE], ids=str)
 def test_kernels_agree_with_the_formula(sizes: tuple[int, ...]) -> None:
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(sizes=sizes)],
