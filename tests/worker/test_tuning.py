@@ -41,7 +41,8 @@ def test_known_points_come_first_and_all_lie_in_the_space(search: Search) -> Non
     for point in points:
         assert set(point) == set(SPACE) - ({"method.rank"} if point["method.name"] == "ssf" else set())
         assert all(SPACE[path].holds(value) for path, value in point.items())
-    assert len({point["optimizer.lr"] for point in points}) == 20
+    different = len({point["optimizer.lr"] for point in points})
+    assert different == 20 or (search == "gp" and different >= 10), "a Gaussian process comes back to the best"
 
 
 @pytest.mark.parametrize("search", ["random", "tpe"])
