@@ -8,7 +8,7 @@ from tests.chaos.faults import Ground
 from tests.chaos.seed import run_seed, undisturbed
 from tests.stack import Stack
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(600)]
 SEED = 2
 PARTS = ("api", "dispatcher", "actor", "postgres", "tracking")
 """Ray and MLflow take too long to be there again for a test among the others."""
