@@ -373,7 +373,7 @@ def test_names_are_put_into_mlflows_letters() -> None:
 
 def test_a_study_is_a_run_above_its_trials_with_its_pictures(mlflow: MlflowClient, tmp_path: Path) -> None:
     service = Service()
-    submit(service, "job_1", tmp_path / "adapter", study="study_1")
+    submit(service, "job_trial", tmp_path / "adapter", study="study_1")
     found = report(importance={"regularizer.sigma": 0.9, "regularizer.lambda": 0.1})
     study = StudyView(
         id="study_1",
@@ -403,7 +403,7 @@ def test_a_study_is_a_run_above_its_trials_with_its_pictures(mlflow: MlflowClien
     track(service, mlflow)
     runs = {run.info.run_name: run for run in all_runs(mlflow)}
     above = runs["sigma and lambda"]
-    assert runs["cifar/PACE/3"].data.tags["mlflow.parentRunId"] == above.info.run_id
+    assert run_of(mlflow, "job_trial").data.tags["mlflow.parentRunId"] == above.info.run_id
     assert above.data.metrics["best"] == pytest.approx(found.best.value if found.best else 0)
     assert above.data.metrics["importance/regularizer.sigma"] == 0.9
     assert above.data.params["best.regularizer.sigma"] == "1.0"
