@@ -15,7 +15,7 @@ _SHARED: list[structlog.typing.Processor] = [
 ]
 
 
-class _Lossy(io.TextIOBase):
+class _Lossy(io.StringIO):
     """Standard error, from which lines are lost while its disk is full: no request is to fail for want of its log."""
 
     def write(self, text: str, /) -> int:

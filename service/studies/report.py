@@ -31,7 +31,8 @@ async def report_of(session: AsyncSession, study: Study) -> StudyReport:
     alike = [
         trial.number
         for trial in last
-        if best and low is not None and high is not None and trial.number != best.number and low <= trial.value <= high  # pyright: ignore[reportOptionalOperand]
+        if best and low is not None and high is not None and trial.value is not None
+        if trial.number != best.number and low <= trial.value <= high
     ]
     return StudyReport(
         metric=metric,

@@ -52,7 +52,8 @@ class Dimension(BaseModel):
     @classmethod
     def _of_list(cls, given: Any) -> Any:
         """A bare list is a choice."""
-        return {"choice": given} if isinstance(given, list) else given
+        choices: Any = {"choice": given}
+        return choices if isinstance(given, list) else given
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

@@ -177,7 +177,7 @@ async def run_found(
     due = [
         run
         for run, (_, _, _, has, _) in zip(runs, waiting, strict=True)
-        if has is None or (run.spec and has != run.spec.json_dict())
+        if not has or (run.spec and has != run.spec.json_dict())
     ]
     made = await _queue(session, suite, request, due, caller, catalogue, settings)
     seconds = cost_of(spec, study.task, await rates_of(session, suite.project), catalogue).seconds

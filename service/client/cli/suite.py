@@ -230,14 +230,15 @@ def of_spec(spec: dict[str, Any], regularizers: list[str]) -> dict[str, Any]:
     section: Any = spec.get("regularizer") or {"name": "none"}
     own: dict[str, Any] = {"name": section} if isinstance(section, str) else section
     named = [own if name == own.get("name") else {"name": name} for name in regularizers] or [own]
-    task = spec["task"]
-    known = isinstance(task, dict) and "source" not in task and "/" in str(task.get("name"))
+    task: Any = spec["task"]
+    fields: dict[str, Any] = {} if isinstance(task, str) else task
+    known = "source" not in fields and "/" in str(fields.get("name"))
     rest = {key: value for key, value in spec.items() if key not in ("task", "method", "regularizer", "seed")}
     if known:
-        more = {key: value for key, value in task.items() if key not in ("name", "phase")}
+        more = {key: value for key, value in fields.items() if key not in ("name", "phase")}
         rest = merged(rest, {"task": more}) if more else rest
     return {
-        "tasks": [task["name"] if known else task],
+        "tasks": [fields["name"] if known else task],
         "rows": [{"spec": {"method": spec.get("method", {}), "regularizer": chosen}} for chosen in named],
         "overrides": rest,
     }
