@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 UV = $(BIN)/uv
 READY = .venv/.ready
-BOTH_CORES = -n 2 --dist loadgroup --no-loadscope-reorder # tests/conftest.py says what goes together
+BOTH_CORES = -n 2 --dist loadscope --no-loadscope-reorder # tests/conftest.py says what goes together
 ROWS = Linear,LoRA_add,LoRA_mul+VPT_add,PACE
 ONE_EPOCH = --set training.epochs=1 --set training.warmup_epochs=0.1
 

@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from service.local import stack as local
 from service.local.ports import free_port
@@ -14,16 +16,15 @@ from tests.stack import Stack
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class _ByFile(LoadScopeScheduling):
     """Gives a core whole files, which set up once what they share, and all tests of the started stack."""
-    items.sort(key=lambda item: not _on_stack(item))  # the longest group comes first
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("stack" if _on_stack(item) else str(item.path)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "the stack" if nodeid.startswith("tests/e2e/") else nodeid.partition("::")[0]
 
 
-def _on_stack(item: pytest.Item) -> bool:
-    return "stack" in getattr(item, "fixturenames", ())
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

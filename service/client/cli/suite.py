@@ -231,7 +231,7 @@ def of_spec(spec: dict[str, Any], regularizers: list[str]) -> dict[str, Any]:
     own: dict[str, Any] = {"name": section} if isinstance(section, str) else section
     named = [own if name == own.get("name") else {"name": name} for name in regularizers] or [own]
     task: Any = spec["task"]
-    fields: dict[str, Any] = {} if isinstance(task, str) else task
+    fields = cast("dict[str, Any]", task) if isinstance(task, dict) else {}
     known = "source" not in fields and "/" in str(fields.get("name"))
     rest = {key: value for key, value in spec.items() if key not in ("task", "method", "regularizer", "seed")}
     if known:
