@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import sys
 from types import FrameType
 
@@ -12,11 +13,11 @@ from service import log, postgres
 from service.app import create_app
 from service.db import Database
 from service.keys.roles import Role
-from service.keys.secrets import make_key, revoke
+from service.keys.secrets import make_key, revoke, topic
 from service.keys.tables import ApiKey
 from service.migrate import migrate
 from service.settings import Settings
-from service.wake import Wakes
+from service.wake import Wakes, tell_services
 
 
 def main() -> None:
@@ -38,6 +39,8 @@ def main() -> None:
         return
     log.configure()
     app = create_app(settings)
+    gc.freeze()  # modules and routes live as long as the process: no collection need look at them again
+    gc.set_threshold(10_000, 20, 20)
     _Server(server_config(app, settings), app).run()
 
 
@@ -81,6 +84,8 @@ async def _keys(settings: Settings, arguments: argparse.Namespace) -> None:
             sys.stdout.write(f"{secret}\n")
         elif not await revoke(session, ApiKey.id == arguments.id):
             sys.exit("there is no such key, or it is revoked already")
+        else:
+            await tell_services(session, topic(arguments.id))
     await database.close()
 
 

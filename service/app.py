@@ -18,6 +18,7 @@ from service.events.sequencer import number_for_ever
 from service.health import endpoints as health
 from service.jobs import actions, artifacts, history
 from service.jobs import endpoints as jobs
+from service.jobs.intake import Intake
 from service.keys import endpoints as keys
 from service.leaderboards import endpoints as leaderboards
 from service.leaderboards.kept import Kept
@@ -56,7 +57,9 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
         await migrate(url)
         app.state.leaderboards = Kept()
         wakes = app.state.wakes = Wakes(url)
-        app.state.database = Database(url, settings.pool_size, wakes.tell)
+        database = app.state.database = Database(url, settings.pool_size, wakes.tell)
+        wakes.hear = database.recent.forget
+        app.state.intake = Intake(database)
         tasks = [
             asyncio.create_task(wakes.listen()),
             asyncio.create_task(wakes.send()),

@@ -15,6 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
+from service.recent import Recent
+
 _CONNECT_S = 10
 _RESTED_S = 1.0
 # Nothing that a request asks takes this long in a database that is well; what hangs is ended and answered with 503.
@@ -50,6 +52,8 @@ class Database:
     ) -> None:
         self.url = url
         """As libpq reads it: `postgresql://…`."""
+        self.recent = Recent()
+        """What requests read a moment ago."""
         self._on_commit = on_commit
         self._engine = create_async_engine(
             sqlalchemy_url(url),
@@ -72,18 +76,22 @@ class Database:
         """Opens a session in a transaction: committed at the end, rolled back where the block raises."""
         async with self._sessions.begin() as session:
             yield session
-        topics: set[str] = session.info.get("topics", set())
-        if topics:
-            self._on_commit(topics)
+        self._tell(session)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[AsyncSession]:
+    async def lone(self) -> AsyncGenerator[AsyncSession]:
         """Opens a session whose statements each stand for themselves, which saves the round trips of a transaction."""
         async with self._lone() as session:
             yield session
+        self._tell(session)
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+    def _tell(self, session: AsyncSession) -> None:
+        topics: set[str] = session.info.get("topics", set())
+        if topics:
+            self._on_commit(topics)
 
 
 def _rested(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:

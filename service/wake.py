@@ -16,12 +16,14 @@ from typing import TypeVar
 
 import psycopg
 import structlog
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 T = TypeVar("T")
 CHANNEL = "pace"
 _FALLBACK_S = 30.0  # a wait looks again this often whatever happens, in case a notification was lost
 _PROBE_S = 15.0  # a listening connection is asked this often whether it still lives, and has as long to answer
+_GATHER_S = 0.01  # what is told meanwhile goes into one message
 _TOPICS_A_MESSAGE = 100  # a payload holds 8,000 bytes
 _log = structlog.get_logger()
 
@@ -31,11 +33,20 @@ EVENTS = "events"
 """Topic: events were numbered for the readers of all jobs. A job's own id is a topic too."""
 APPENDED = "appended"
 """Topic: events were stored that have no position yet."""
+SUPPLY = "supply"
+"""Topic: what a queued job waits for may be another thing now: slots, what is closed, how much runs."""
+PROJECT = "project"
+"""Topic: a project was archived or restored, or has other limits."""
 
 
 def notify(session: AsyncSession, *topics: str) -> None:
     """Wakes the waiters of the topics, in every API process, once the session's transaction has committed."""
     session.info.setdefault("topics", set()).update(topics)
+
+
+async def tell_services(session: AsyncSession, *topics: str) -> None:
+    """Wakes the waiters of every API process at the commit, from a process that is none of them: a command."""
+    await session.execute(select(func.pg_notify(CHANNEL, json.dumps(["", *topics]))))
 
 
 class Waiter:
@@ -61,6 +72,8 @@ class Wakes:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self.hear: Callable[[Iterable[str]], None] = lambda topics: None
+        """Is told every topic, of this process and of others."""
         self._waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
         self._closing = asyncio.Event()
         self._me = os.urandom(6).hex()
@@ -132,6 +145,7 @@ class Wakes:
                             message = json.dumps([self._me, *topics[start : start + _TOPICS_A_MESSAGE]])
                             async with asyncio.timeout(_PROBE_S):
                                 await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, message))
+                        await asyncio.sleep(_GATHER_S)
             except (psycopg.Error, OSError) as error:  # whoever waits elsewhere looks again by itself after a while
                 _log.warning("notifying connection lost", error=str(error))
                 await asyncio.sleep(1.0)
@@ -158,6 +172,7 @@ class Wakes:
                 await asyncio.sleep(1.0)
 
     def _wake(self, topics: Iterable[str]) -> None:
+        self.hear(topics)
         for topic in topics:
             for waiter in self._waiters.get(topic, ()):
                 waiter.woken.set()

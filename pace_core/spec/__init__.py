@@ -21,7 +21,7 @@ from pace_core.spec.params import ParamsModel
 from pace_core.spec.recipes import Recipe, RecipeRow, load_recipes, merged, spec_of_recipe
 from pace_core.spec.result import RESULTS_VERSION, Adapter, Metric, Provenance, RunResult
 from pace_core.spec.run_spec import Backbone, Chosen, Optimizer, Resources, RunSpec, Task, Training
-from pace_core.spec.validate import validate
+from pace_core.spec.validate import validate, validate_often
 
 __all__ = [
     "ENDED",
@@ -73,4 +73,5 @@ __all__ = [
     "published_beside",
     "spec_of_recipe",
     "validate",
+    "validate_often",
 ]

@@ -6,7 +6,7 @@ from pace_core.spec.benchmarks import find_task, published_beside
 from pace_core.spec.catalogue import Catalogue
 from pace_core.spec.errors import SpecError
 from pace_core.spec.recipes import Recipe, load_recipes, merged, origins, spec_of_recipe
-from pace_core.spec.validate import validate
+from pace_core.spec.validate import validate_often
 
 _HARMLESS = ("checkpoint_every_steps", "diagnostics", "micro_batch", "eval_every")
 """Fields that change no result except in its last bits."""
@@ -70,7 +70,7 @@ def refusal(benchmark: str, row: str, task: str, catalogue: Catalogue) -> str | 
     for recipe in recipes_of(benchmark):
         if recipe.row(row):
             try:
-                validate(spec_of_recipe(recipe.name, row, task), catalogue)
+                validate_often(spec_of_recipe(recipe.name, row, task), catalogue)
             except SpecError as error:  # where its data lies, only the user can say
                 faults = [fault for fault in error.faults if not fault.pointer.startswith("/task/")]
                 return str(faults[0]) if faults else None
@@ -107,7 +107,7 @@ def _wanted(spec: dict[str, Any], recipe: Recipe, row: str, catalogue: Catalogue
         sections = {"task": task, "method": spec["method"], "regularizer": spec["regularizer"]}
         raw = merged(recipe.defaults, sections)
     try:
-        return validate(raw, catalogue).json_dict()
+        return validate_often(raw, catalogue).json_dict()
     except SpecError:
         return {}
 

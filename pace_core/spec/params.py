@@ -1,5 +1,6 @@
 """The base of every typed set of hyperparameters."""
 
+from functools import cache
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
@@ -14,11 +15,16 @@ class Section(BaseModel):
     def _numbers_are_numbers(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, bool | str):
             return value
-        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+        kinds = _kinds_of(cls, info.field_name or "")
         if kinds & {int, float} and type(value) not in kinds:
             what = "a whole number" if int in kinds else "a number"
             raise PydanticCustomError("number_type", "Input should be {what}", {"what": what})
         return value
+
+
+@cache
+def _kinds_of(section: type[BaseModel], field: str) -> set[Any]:
+    return _kinds(section.model_fields[field].annotation)
 
 
 def _kinds(annotation: Any) -> set[Any]:

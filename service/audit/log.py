@@ -19,15 +19,21 @@ def record(
     **detail: Any,
 ) -> None:
     """Adds an entry; it is stored when the change is, and not without it."""
-    entry = AuditEntry(
-        actor=caller.owner,
-        role=caller.role,
-        key=caller.key_id,
-        action=action,
-        target=target,
-        project=project,
-        detail=detail,
-        address=request.client.host if request.client else None,
-        request=getattr(request.state, "request_id", None),
-    )
-    session.add(entry)
+    session.add(AuditEntry(**entry(request, caller, action, target, project, **detail)))
+
+
+def entry(
+    request: Request, caller: Caller, action: str, target: str, project: str | None = None, **detail: Any
+) -> dict[str, Any]:
+    """Returns an entry's columns, for whoever stores it together with the change."""
+    return {
+        "actor": caller.owner,
+        "role": caller.role,
+        "key": caller.key_id,
+        "action": action,
+        "target": target,
+        "project": project,
+        "detail": detail,
+        "address": request.client.host if request.client else None,
+        "request": getattr(request.state, "request_id", None),
+    }

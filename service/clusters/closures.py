@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from pace_core.spec.leases import Slot
 from service.clusters.schemas import ClosureKind
 from service.clusters.tables import Closure
+from service.wake import SUPPLY, notify
 
 
 class Closures:
@@ -53,6 +54,7 @@ async def close(
     cluster, node, slot = place
     row = insert(Closure).values(cluster=cluster, node=node, slot=slot, kind=kind, **said)
     await session.execute(row.on_conflict_do_update(index_elements=list(Closure.__table__.primary_key), set_=said))
+    notify(session, SUPPLY)
 
 
 async def end_quarantine(session: AsyncSession, place: tuple[str, str, str]) -> None:
@@ -62,6 +64,7 @@ async def end_quarantine(session: AsyncSession, place: tuple[str, str, str]) -> 
     await session.execute(
         update(Closure).where(*of_it, Closure.kind == ClosureKind.QUARANTINED, _holds()).values(until=func.now())
     )
+    notify(session, SUPPLY)
 
 
 async def open_again(session: AsyncSession, place: tuple[str, str, str]) -> int:
@@ -79,6 +82,7 @@ async def open_again(session: AsyncSession, place: tuple[str, str, str]) -> int:
         .values(until=func.now(), lifted_at=func.now())
         .returning(Closure.kind)
     )
+    notify(session, SUPPLY)
     return len(ended.all())
 
 

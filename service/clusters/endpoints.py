@@ -19,7 +19,7 @@ from service.jobs.tables import Attempt, Job
 from service.keys.auth import Admin, Worker, cluster_of
 from service.problems import Conflict, NotFound
 from service.settings import Settings
-from service.wake import QUEUE, notify
+from service.wake import QUEUE, SUPPLY, notify
 
 router = APIRouter(prefix="/v1/clusters", tags=["clusters"])
 
@@ -99,6 +99,7 @@ async def forget(request: Request, session: Transaction, caller: Admin, name: _N
     await session.delete(cluster)
     await session.execute(delete(PartHeartbeat).where(PartHeartbeat.cluster == name))
     log.record(session, request, caller, "cluster.forget", name)
+    notify(session, SUPPLY)
 
 
 async def _place(session: AsyncSession, name: str, asked: Place) -> tuple[str, str, str]:

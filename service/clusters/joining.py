@@ -20,7 +20,7 @@ from service.settings import Settings
 async def join(database: Database, settings: Settings, cluster: str, asked: Join) -> Joined:
     """Lets the dispatcher serve the cluster. Raises ClusterTaken while another one does."""
     async with database.transaction() as session:
-        proof = await admit(session, settings, cluster, asked.dispatcher, asked.code_version, asked.replaces)
+        proof, _ = await admit(session, settings, cluster, asked.dispatcher, asked.code_version, asked.replaces)
         installation = await _installation(session)
     joined = Joined(
         cluster=cluster,
@@ -44,32 +44,39 @@ async def admit(
     dispatcher: str,
     code_version: str,
     replaces: str = "",
-) -> str:
-    """Notes that this dispatcher serves the cluster now; the name of the proof for its nodes.
+    **announced: Any,
+) -> tuple[str, int]:
+    """Notes that this dispatcher serves the cluster now, and what else of it was `announced`. Returns the name of the
+    proof for its nodes, and the cluster's generation.
 
     Raises ClusterTaken where another one was heard of lately.
     """
     silent = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, settings.dispatcher_silent_s)
-    said = {"dispatcher": dispatcher, "heard_at": func.now()}
+    said: dict[str, Any] = {
+        "dispatcher": dispatcher,
+        "heard_at": func.now(),
+        "code_version": code_version,
+        **announced,
+    }
     new: dict[str, Any] = {
         "generation": 0,
         "slots": [],
         "data": {},
-        "code_version": code_version,
         "proof": secrets.token_hex(16),
     }
-    row = insert(Cluster).values(name=cluster, **new, **said)
+    row = insert(Cluster).values(name=cluster, **{**new, **said})
+    raised = {"generation": Cluster.generation + 1} if announced else {}
     free = or_(Cluster.dispatcher.in_(("", dispatcher, replaces)), Cluster.heard_at < silent)
     admitted = await session.execute(
         row.on_conflict_do_update(
             index_elements=[Cluster.name],
-            set_={**said, "proof": func.coalesce(func.nullif(Cluster.proof, ""), row.excluded.proof)},
+            set_={**said, **raised, "proof": func.coalesce(func.nullif(Cluster.proof, ""), row.excluded.proof)},
             where=free,
-        ).returning(Cluster.proof)
+        ).returning(Cluster.proof, Cluster.generation)
     )
-    proof = admitted.scalar_one_or_none()
-    if proof is not None:
-        return proof
+    taken = admitted.one_or_none()
+    if taken is not None:
+        return taken.proof, taken.generation
     age = func.extract("epoch", func.now() - Cluster.heard_at)
     held = (await session.execute(select(Cluster.dispatcher, age).where(Cluster.name == cluster))).one()
     raise ClusterTaken(

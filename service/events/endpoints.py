@@ -9,8 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from service.db import Database, Transaction
 from service.events.queries import of_all
 from service.events.schemas import CursorHold, CursorUpdate, CursorView, DeletionPage, PlacedEvent, PlacedEventPage
-from service.events.tables import Cursor
-from service.jobs.tables import DeletedJob
+from service.events.tables import Cursor, DeletedJob
 from service.keys.auth import Tracking, still_valid
 from service.keys.secrets import topic
 from service.problems import CursorHeld
@@ -36,8 +35,8 @@ async def get_all_events(
     wakes: Wakes = request.app.state.wakes
 
     async def look(last: bool) -> PlacedEventPage | None:
+        await still_valid(database, caller)
         async with database.transaction() as session:
-            await still_valid(session, caller)
             found = [PlacedEvent.model_validate(row) for row in await of_all(session, after, limit)]
         if not (found or last):
             return None

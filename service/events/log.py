@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Event, EventType
 from service.events.tables import EventLog, JobEvent
-from service.jobs.tables import Job
 from service.wake import APPENDED, notify
 
 
@@ -35,23 +33,11 @@ def from_service(attempt: int, data: dict[str, Any]) -> NewEvent:
     return NewEvent(attempt, None, datetime.now(UTC), EventType.STATE, storable(data))
 
 
-async def append(session: AsyncSession, job: str, events: Sequence[NewEvent]) -> None:
-    """Stores events of one job and wakes their readers after the commit.
-
-    Their numbers follow the job's, whose row stays locked until the commit: a job's events become visible in order.
-    """
-    if events:
-        counted = await session.execute(
-            update(Job)
-            .where(Job.id == job)
-            .values(event_count=Job.event_count + len(events))
-            .returning(Job.event_count)
-        )
-        await store(session, [(job, counted.scalar_one() - len(events) + 1, events)])
-
-
 async def store(session: AsyncSession, of_jobs: Sequence[tuple[str, int, Sequence[NewEvent]]]) -> None:
-    """Appends events of jobs whose event_count the caller writes: (job, number of its first event, its events)."""
+    """Stores events of jobs whose event_count the caller writes: (job, number of its first event, its events).
+
+    The job's row stays locked until the commit: a job's events become visible in order.
+    """
     rows = [
         {"job": job, "number": number, **event._asdict()}
         for job, first, events in of_jobs

@@ -13,7 +13,7 @@ import structlog
 from service.wake import APPENDED, EVENTS, Wakes
 
 _BATCH = 5_000
-_GATHER_S = 0.01  # so many events go into one batch that a busy service makes a hundred a second at most
+_GATHER_S = 0.03  # what comes meanwhile goes into one batch: a busy service is to make thirty a second, not hundreds
 _ELECTION = 0x6576656E7473  # "events": the advisory lock of the process that numbers; the others only stand by
 _STAND_BY_S = 1.0
 _PATIENCE_S = 30.0  # a connection that has not answered by then only seems open

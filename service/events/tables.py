@@ -49,6 +49,15 @@ class EventLog(Base):
     """Jobs deleted so far, with their events."""
 
 
+class DeletedJob(Base):
+    """A job that was deleted a while ago: what is found of its files goes too."""
+
+    __tablename__ = "deleted_jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class Cursor(Base):
     """Position of a reader of all events."""
 

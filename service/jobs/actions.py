@@ -88,6 +88,6 @@ async def retry(request: Request, session: Transaction, caller: User, response: 
 
 
 async def _now(request: Request, session: AsyncSession, job: Job) -> JobView:
-    await session.refresh(job)
+    job = await session.get_one(Job, job.id, populate_existing=True)
     state = request.app.state
     return await view(session, job, state.settings, state.catalogue())

@@ -11,8 +11,10 @@ from service.audit import log
 from service.clusters.fit import seen_slots
 from service.db import Database, Transaction
 from service.events.log import count_deletion
+from service.events.tables import DeletedJob
 from service.jobs.files import delete_files
-from service.jobs.idempotency import made_once
+from service.jobs.idempotency import answered, replayed, row_of
+from service.jobs.ledger import Submission
 from service.jobs.needs import Needs
 from service.jobs.queries import JobFilters, attempts, find, page
 from service.jobs.schemas import (
@@ -24,16 +26,17 @@ from service.jobs.schemas import (
     TrackingLink,
     Validated,
 )
-from service.jobs.submission import new_job, resolve, start_of, submit
-from service.jobs.tables import DeletedJob, Job
-from service.jobs.views import view, views
+from service.jobs.submission import checked, new_job, resolve, start_of
+from service.jobs.tables import Job
+from service.jobs.views import recent_supply, shown, view, views
 from service.keys.auth import Reader, Tracking, User, still_valid
 from service.keys.secrets import topic
 from service.limits.queries import check_priority, check_tags, of_project
-from service.problems import Conflict
+from service.problems import Conflict, Problem
 from service.wake import Wakes
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+_PATH = "/v1/jobs"
+router = APIRouter(prefix=_PATH, tags=["jobs"])
 
 
 @router.post(
@@ -45,7 +48,6 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 )
 async def post_job(
     request: Request,
-    session: Transaction,
     caller: User,
     body: JobRequest,
     validate_only: bool = False,
@@ -58,11 +60,13 @@ async def post_job(
     `Idempotent-Replayed: true`, and no second job is made.
     """
     state = request.app.state
+    database: Database = state.database
     catalogue = state.catalogue()
     if validate_only:
         spec, row = resolve(body, catalogue)
-        await start_of(session, body, spec, caller)
-        slots = await seen_slots(session, state.settings.worker_seen_s)
+        async with database.lone() as session:
+            await start_of(session, body, spec, caller)
+            slots = await seen_slots(session, state.settings.worker_seen_s)
         probe = new_job(spec, catalogue)
         answer = Validated(
             spec=spec.json_dict(),
@@ -73,21 +77,36 @@ async def post_job(
         )
         return JSONResponse(answer.model_dump(mode="json"))
 
-    async def made() -> dict[str, Any]:
-        job = await submit(session, body, caller, catalogue, state.settings)
-        log.record(session, request, caller, "job.submit", job.id, job.project, priority=job.priority)
-        return (await view(session, job, state.settings, catalogue)).model_dump(mode="json")
+    once = None if idempotency_key is None else await row_of(request, caller, _PATH, idempotency_key)
+    try:
+        job = await checked(database, body, caller, catalogue, state.settings)
+    except Problem:
+        if once and (earlier := await _earlier(database, once)):
+            return earlier  # whatever has changed since
+        raise
+    content = shown(job, await recent_supply(database, state.settings), catalogue).model_dump(mode="json")
+    audit = log.entry(request, caller, "job.submit", job.id, job.project, priority=job.priority)
+    kept = once and {**once, "status": 202, "answer": content}
+    if not await state.intake.store(Submission(job, audit, kept)):
+        assert once is not None, "nothing else keeps a job from being stored"
+        earlier = await _earlier(database, once)
+        assert earlier is not None, "whoever took the key has committed"
+        return earlier
+    return answered(_PATH, content)
 
-    return await made_once(request, session, caller, "/v1/jobs", idempotency_key, made)
+
+async def _earlier(database: Database, once: dict[str, Any]) -> Response | None:
+    async with database.lone() as session:
+        return await replayed(session, _PATH, once)
 
 
 @router.get("", summary="List jobs, newest first")
-async def list_jobs(
-    request: Request, session: Transaction, caller: Reader, filters: Annotated[JobFilters, Query()]
-) -> JobPage:
+async def list_jobs(request: Request, caller: Reader, filters: Annotated[JobFilters, Query()]) -> JobPage:
     """Pages by cursor: pass `next_cursor` as `after`, with the same filters."""
-    jobs, cursor = await page(session, filters, caller)
-    data = await views(session, jobs, request.app.state.settings)
+    database: Database = request.app.state.database
+    async with database.lone() as session:
+        jobs, cursor = await page(session, filters, caller)
+    data = await views(database, jobs, request.app.state.settings)
     return JobPage(data=data, has_more=cursor is not None, next_cursor=cursor)
 
 
@@ -96,14 +115,18 @@ async def get_job(
     request: Request, caller: Reader, job_id: str, wait: Annotated[float, Query(ge=0, le=60)] = 0.0
 ) -> JobView:
     """Returns a job. With `wait`, the answer comes when the job has ended, or after that many seconds."""
-    database: Database = request.app.state.database
-    wakes: Wakes = request.app.state.wakes
+    state = request.app.state
+    database: Database = state.database
+    wakes: Wakes = state.wakes
 
     async def look(last: bool) -> JobView | None:
-        async with database.transaction() as session:
-            await still_valid(session, caller)
+        await still_valid(database, caller)
+        async with database.lone() as session:
             job = await find(session, job_id, caller)
-            return await _view(request, session, job) if State(job.state).ended or last else None
+        if not (State(job.state).ended or last):
+            return None
+        seen = await recent_supply(database, state.settings) if job.state == State.QUEUED else None
+        return shown(job, seen, state.catalogue())
 
     return await wakes.poll((job_id, topic(caller.key_id)), wait, look)
 

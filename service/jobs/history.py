@@ -72,11 +72,11 @@ async def stream_events(
     yield ServerSentEvent(retry=3000)
     with wakes.waiter(job_id, topic(caller.key_id)) as waiter:
         while not wakes.closing:
+            try:
+                await still_valid(database, caller)
+            except Unauthorized:
+                return  # whoever connects again gets the message
             async with database.transaction() as session:
-                try:
-                    await still_valid(session, caller)
-                except Unauthorized:
-                    return  # whoever connects again gets the message
                 job = await session.get(Job, job_id)
                 found = await of_job(session, job_id, last, limit=500)
             for row in found:

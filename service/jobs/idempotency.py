@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import Request, Response
@@ -27,53 +27,43 @@ async def made_once(
 
     Raises KeyReused where it came with another body.
     """
-    route = f"POST {path}"
-    if key is not None:
-        earlier = await _earlier_answer(session, caller, route, key, await request.json())
-        if earlier:
-            status, content = earlier
-            return _answer(path, content, status, {"Idempotent-Replayed": "true"})
+    if key is None:
+        return answered(path, await make())
+    row = await row_of(request, caller, path, key)
+    # a second request with the key waits here for the first one's commit
+    taken = insert(IdempotencyKey).values(**row, status=0, answer={}).on_conflict_do_nothing()
+    if (await session.execute(taken.returning(IdempotencyKey.key))).first() is None:
+        earlier = await replayed(session, path, row)
+        assert earlier is not None, "whoever took the key has committed"
+        return earlier
     content = await make()
-    if key is not None:
-        await _keep_answer(session, caller, route, key, 202, content)
-    return _answer(path, content, 202, {})
+    stored = await session.get_one(IdempotencyKey, _primary(row))
+    stored.status, stored.answer = 202, content
+    return answered(path, content)
 
 
-def _answer(path: str, content: dict[str, Any], status: int, headers: dict[str, str]) -> Response:
-    return JSONResponse(content, status, headers={"Location": f"{path}/{content['id']}"} | headers)
+async def row_of(request: Request, caller: Caller, path: str, key: str) -> dict[str, Any]:
+    """Returns what is stored of the request's Idempotency-Key, except the answer."""
+    body_hash = hashlib.sha256(json.dumps(await request.json(), sort_keys=True).encode()).hexdigest()
+    return {"api_key": caller.key_id, "route": f"POST {path}", "key": key, "body_hash": body_hash}
 
 
-async def _earlier_answer(
-    session: AsyncSession, caller: Caller, route: str, key: str, body: Any
-) -> tuple[int, dict[str, Any]] | None:
-    """Returns status and answer that this Idempotency-Key got before; None where it is new, which it then no longer is.
-
-    Call `_keep_answer` in the same transaction. A second request with the key waits here for the first one's commit.
-    Raises KeyReused where it came with another body.
-    """
-    body_hash = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    row: dict[str, Any] = {
-        "api_key": caller.key_id,
-        "route": route,
-        "key": key,
-        "body_hash": body_hash,
-        "status": 0,
-        "answer": {},
-    }
-    taken = await session.execute(
-        insert(IdempotencyKey).values(**row).on_conflict_do_nothing().returning(IdempotencyKey.key)
-    )
-    if taken.first() is not None:
+async def replayed(session: AsyncSession, path: str, row: dict[str, Any]) -> Response | None:
+    """Returns the answer that this key got before; None where it is new. Raises KeyReused for another body."""
+    stored = await session.get(IdempotencyKey, _primary(row), populate_existing=True)
+    if stored is None:
         return None
-    stored = await session.get_one(IdempotencyKey, (caller.key_id, route, key))
-    if stored.body_hash != body_hash:
-        raise KeyReused(f"Idempotency-Key {key!r} was used for another request; use a new key for a new request")
-    return stored.status, stored.answer
+    if stored.body_hash != row["body_hash"]:
+        raise KeyReused(f"Idempotency-Key {row['key']!r} was used for another request; use a new key for a new request")
+    return answered(path, stored.answer, stored.status, {"Idempotent-Replayed": "true"})
 
 
-async def _keep_answer(
-    session: AsyncSession, caller: Caller, route: str, key: str, status: int, answer: dict[str, Any]
-) -> None:
-    """Keeps the answer for when the request comes again."""
-    stored = await session.get_one(IdempotencyKey, (caller.key_id, route, key))
-    stored.status, stored.answer = status, answer
+def answered(
+    path: str, content: dict[str, Any], status: int = 202, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Returns the answer to a submission: what was made, and where it is found."""
+    return JSONResponse(content, status, headers={"Location": f"{path}/{content['id']}", **(headers or {})})
+
+
+def _primary(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["api_key"], row["route"], row["key"]

@@ -4,18 +4,24 @@ A verb returns False where the job was not in a state from which the move goes, 
 is lost and nothing was written. Otherwise the move's event stands in the same transaction.
 """
 
-from collections.abc import Collection, Mapping, Sequence, Set
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import ColumnElement, and_, extract, func, insert, select, update
+from sqlalchemy import ColumnElement, Table, Text, and_, extract, func, insert, literal, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import LEASED, MOVES, REASONS, State
-from service.events.log import from_service, store
+from pace_core.spec import LEASED, MOVES, REASONS, EventType
+from service.events.log import NewEvent, from_service, storable, store
+from service.events.tables import JobEvent
+from service.jobs.statements import CLAIM, GIVEN, HEAR, SUBMIT
 from service.jobs.tables import Attempt, Job
-from service.wake import QUEUE, notify
+from service.wake import APPENDED, QUEUE, SUPPLY, notify
+
+_JOBS, _ATTEMPTS, _EVENTS = (cast(Table, kind.__table__) for kind in (Job, Attempt, JobEvent))
 
 
 @dataclass(frozen=True)
@@ -29,22 +35,50 @@ class End:
     """Whether the attempt said so itself."""
 
 
+class Submission(NamedTuple):
+    """A new job, and what is stored with it or not at all."""
+
+    job: Job
+    audit: dict[str, Any] | None = None
+    """Columns of its entry in the audit."""
+    once: dict[str, Any] | None = None
+    """Columns of its idempotency key: where that was taken already, nothing is stored."""
+
+
 async def submit(session: AsyncSession, job: Job) -> None:
     """Adds a new job: queued, with its first event."""
-    await submit_all(session, [job])
+    await submit_all(session, [Submission(job)])
 
 
-async def submit_all(session: AsyncSession, jobs: Sequence[Job]) -> None:
-    """Adds new jobs, each queued and with its first event; all of them or none."""
-    if not jobs:
-        return
-    for job in jobs:
-        job.state, job.event_count, job.created_at = State.QUEUED, 1, datetime.now(UTC)
-    session.add_all(jobs)
-    await session.flush()
-    said = from_service(0, {"move": "submit", "state": State.QUEUED, "attempt": 0})
-    await store(session, [(job.id, 1, [said]) for job in jobs])
-    notify(session, QUEUE)
+async def submit_all(session: AsyncSession, submissions: Sequence[Submission]) -> set[str]:
+    """Adds new jobs, each queued and with its first event, in one statement: all of them or none, except those whose
+    idempotency key is taken. Returns the ids of the jobs that were added."""
+    if not submissions:
+        return set()
+    given: list[dict[str, Any]] = []
+    for job, audit, once in submissions:
+        columns = {name: getattr(job, name) for name in GIVEN}
+        created_at = (job.created_at or datetime.now(UTC)).isoformat()
+        given.append(columns | {"created_at": created_at, "audit": audit, "once": once})
+    await session.flush()  # the suite or study that they name may be new too
+    made = await session.execute(SUBMIT, {"given": json.dumps(given)})
+    ids = set(made.scalars())
+    notify(session, QUEUE, APPENDED, *ids)
+    return ids
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """The part of a job that its new attempt must know."""
+
+    attempt: int
+    event_count: int
+    spec: dict[str, Any]
+    init_uri: str | None
+    max_runtime_s: float | None
+    runtime_s: float
+    earlier: list[str]
+    """Folders of the attempts before, newest first."""
 
 
 def folder_of(storage_root: str, job: str, attempt: int) -> str:
@@ -53,42 +87,24 @@ def folder_of(storage_root: str, job: str, attempt: int) -> str:
 
 
 async def claim(
-    session: AsyncSession, abouts: Mapping[str, dict[str, str]], lease_s: float, storage_root: str
-) -> dict[str, int]:
-    """Begins a new attempt of each job, which fences the one before it. Returns job → attempt; lost ones are absent.
+    session: AsyncSession, abouts: Mapping[str, Mapping[str, str]], lease_s: float, storage_root: str
+) -> dict[str, Claimed]:
+    """Begins a new attempt of each job, which fences the one before it. Lost ones are absent in the answer.
 
     `abouts` says of each job by whom: cluster, slot, node, device, and the hash of the lease's token.
     """
     move = MOVES["claim"]
-    moved = await session.execute(
-        update(Job)
-        .where(Job.id.in_(abouts), Job.state.in_(move.sources))
-        .values(
-            state=move.target,
-            attempt=Job.attempt + 1,
-            event_count=Job.event_count + 1,
-            lease_expires_at=_in(lease_s),
-            started_at=func.coalesce(Job.started_at, func.now()),
-        )
-        .returning(Job.id, Job.attempt, Job.event_count)
-    )
-    claimed = moved.all()
-    if not claimed:
-        return {}
-    attempts = [
-        {"job": job, "number": number, "folder": folder_of(storage_root, job, number), "last_seq": 0, "said_end": False}
-        | abouts[job]
-        for job, number, _ in claimed
-    ]
-    await session.execute(insert(Attempt), attempts)
-    await store(
-        session,
-        [
-            (job, count, [from_service(number, {"move": move.name, "state": move.target, "attempt": number})])
-            for job, number, count in claimed
-        ],
-    )
-    return {job: number for job, number, _ in claimed}
+    values = {
+        "given": json.dumps([{"job": job, **about} for job, about in abouts.items()]),
+        "sources": [str(source) for source in move.sources],
+        "target": str(move.target),
+        "lease_s": lease_s,
+        "folders": f"{storage_root}/jobs",
+    }
+    claimed = {row.pop("id"): Claimed(**row) for row in map(dict, (await session.execute(CLAIM, values)).mappings())}
+    if claimed:
+        notify(session, APPENDED, SUPPLY, *claimed)
+    return claimed
 
 
 async def begin(session: AsyncSession, job: str, attempt: int) -> bool:
@@ -96,15 +112,30 @@ async def begin(session: AsyncSession, job: str, attempt: int) -> bool:
     return await _move(session, job, "begin", {}, attempt=attempt) is not None
 
 
-async def renew(session: AsyncSession, job: str, attempt: int, lease_s: float) -> bool:
-    """Renews the attempt's lease, at a sign of life. Moves nothing and writes no event."""
-    renewed = await session.execute(
-        update(Job)
-        .where(Job.id == job, Job.attempt == attempt, Job.state.in_(LEASED))
-        .values(lease_expires_at=_in(lease_s))
-        .returning(Job.id)
-    )
-    return renewed.first() is not None
+async def hear(
+    session: AsyncSession,
+    job: str,
+    attempt: int,
+    events: Sequence[NewEvent],
+    lease_s: float,
+    progress: dict[str, Any] | None = None,
+) -> bool:
+    """Renews the attempt's lease at a sign of life, and stores its new events. Moves nothing."""
+    said = [{"seq": e.seq, "at": e.at.isoformat(), "type": str(e.type), "data": e.data} for e in events]
+    values = {
+        "job": job,
+        "attempt": attempt,
+        "leased": [str(state) for state in LEASED],
+        "lease_s": lease_s,
+        "count": len(events),
+        "events": json.dumps(said),
+        "last_seq": events[-1].seq if events else None,
+        "progress": None if progress is None else json.dumps(progress),
+    }
+    heard = (await session.execute(HEAR, values)).first() is not None
+    if heard and events:
+        notify(session, APPENDED, job)
+    return heard
 
 
 async def pause(session: AsyncSession, job: str, attempt: int, end: End, failed: bool = False) -> bool:
@@ -249,13 +280,10 @@ async def _end_attempt(
         .scalar_subquery()
     )
     values |= {"lease_expires_at": None, "runtime_s": Job.runtime_s + func.coalesce(spent, 0.0)}
-    if await _move(session, job, move, values, attempt=attempt) is None:
+    ended = {"ended_at": func.now(), "reason": end.reason, "message": end.message, "said_end": end.by_report}
+    if await _move(session, job, move, values, attempt=attempt, of_attempt=ended) is None:
         return False
-    await session.execute(
-        update(Attempt)
-        .where(Attempt.job == job, Attempt.number == attempt)
-        .values(ended_at=func.now(), reason=end.reason, message=end.message, said_end=end.by_report)
-    )
+    notify(session, SUPPLY)
     return True
 
 
@@ -266,27 +294,38 @@ async def _move(
     values: dict[str, Any],
     *,
     attempt: int | None = None,
-    sources: Set[State] | None = None,
+    of_attempt: Mapping[str, Any] | None = None,
 ) -> int | None:
-    """The attempt's number after the move; None where the guard let nothing through."""
+    """The attempt's number after the move; None where the guard let nothing through. The event is written in the same
+    statement, and so is what changes of the attempt."""
     move = MOVES[name]
-    guard: list[ColumnElement[bool]] = [Job.id == job, Job.state.in_(sources or move.sources)]
+    guard: list[ColumnElement[bool]] = [Job.id == job, Job.state.in_(move.sources)]
     if attempt is not None:
         guard.append(Job.attempt == attempt)
-    moved = await session.execute(
-        update(Job)
+    moved = (
+        update(_JOBS)
         .where(and_(*guard))
         .values(state=move.target, event_count=Job.event_count + 1, **values)
-        .returning(Job.attempt, Job.event_count)
+        .returning(Job.id, Job.attempt, Job.event_count)
+        .cte("moved")
     )
-    row = moved.one_or_none()
-    if row is None:
-        return None
-    said = {"move": name, "state": move.target, "attempt": row.attempt}
+    said = {"move": name, "state": move.target}
     if values.get("reason"):
         said |= {"reason": values["reason"], "message": values["message"]}
-    await store(session, [(job, row.event_count, [from_service(row.attempt, said)])])
-    return row.attempt
+    data = func.jsonb_build_object("attempt", moved.c.attempt).op("||")(literal(storable(said), JSONB))
+    event = select(
+        *(moved.c.id, moved.c.event_count, moved.c.attempt),
+        *(func.clock_timestamp(), literal(EventType.STATE, Text), data),
+    )
+    written = insert(_EVENTS).from_select(["job", "number", "attempt", "at", "type", "data"], event)
+    query = select(moved.c.attempt).add_cte(written.cte("written"))
+    if of_attempt is not None:
+        ours = (Attempt.job == moved.c.id, Attempt.number == moved.c.attempt)
+        query = query.add_cte(update(_ATTEMPTS).where(*ours).values(**of_attempt).cte("ended"))
+    found = (await session.execute(query)).scalar_one_or_none()
+    if found is not None:
+        notify(session, APPENDED, job)
+    return found
 
 
 def _in(seconds: float) -> ColumnElement[Any]:

@@ -1,5 +1,6 @@
 """From a JobRequest to a queued job."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -9,23 +10,24 @@ from pace_core.spec import (
     Fault,
     RunSpec,
     SpecError,
+    State,
     estimate,
     find_task,
     load_recipes,
     merged,
     spec_of_recipe,
-    validate,
+    validate_often,
 )
+from service.db import Database
 from service.ids import new_id
-from service.jobs import ledger
 from service.jobs.needs import Needs
 from service.jobs.schemas import JobRequest
 from service.jobs.tables import Job
 from service.keys.auth import Caller
 from service.keys.roles import Role
-from service.limits.queries import check_priority, check_room, check_tags
+from service.limits.queries import check_priority, check_room_for_one, check_tags
 from service.problems import Invalid
-from service.projects.queries import open_project
+from service.projects.queries import open_project, recent_open_project
 from service.projects.tables import Project
 from service.settings import Settings
 
@@ -44,7 +46,7 @@ def resolve(request: JobRequest, catalogue: Catalogue) -> tuple[RunSpec, str]:
             raw = merged(request.spec or {}, request.overrides)
         if request.seed is not None:
             raw["seed"] = request.seed
-        spec = validate(raw, catalogue)
+        spec = validate_often(raw, catalogue)
     except SpecError as error:
         raise Invalid("the spec has faults", [_placed(fault, where, request) for fault in error.faults]) from None
     return spec, request.row or _row(request, spec)
@@ -67,22 +69,24 @@ def _row(request: JobRequest, spec: RunSpec) -> str:
     return spec.method.name if name == "none" else f"{spec.method.name} + {name}"
 
 
-async def submit(
-    session: AsyncSession, request: JobRequest, caller: Caller, catalogue: Catalogue, settings: Settings
+async def checked(
+    database: Database, request: JobRequest, caller: Caller, catalogue: Catalogue, settings: Settings
 ) -> Job:
-    """Stores the job as queued. Raises Invalid, and TooMany where its project has as much as it may."""
+    """Returns the job to be queued. Raises Invalid, and TooMany where its project has as much as it may."""
     check_tags(settings, len(request.tags))
     spec, row = resolve(request, catalogue)
     job = new_job(spec, catalogue)
-    job.init_uri = await start_of(session, request, spec, caller)
-    project = await project_of(session, request.project, caller)  # kept, so that the limits' look at it asks no more
+    if spec.init_from is not None:
+        async with database.lone() as session:
+            job.init_uri = await start_of(session, request, spec, caller)
+    project = await recent_open_project(database, _project_name(request.project, caller), "/project")
     job.project = project.name
     job.owner, job.name, job.row, job.tags = caller.owner, request.name, row, dict(request.tags)
-    limits = await check_room(session, settings, job.project)
+    limits = await check_room_for_one(database, settings, project)
     check_priority(limits, caller, request.priority)
     job.priority, job.max_attempts = request.priority, request.max_attempts
     job.max_runtime_s = request.max_runtime_s or limits.default_max_runtime_s
-    await ledger.submit(session, job)
+    job.state, job.created_at = State.QUEUED, datetime.now(UTC)
     return job
 
 
@@ -159,9 +163,13 @@ _ASKED = (
 
 async def project_of(session: AsyncSession, asked: str | None, caller: Caller) -> Project:
     """Returns the project that the caller submits to. Raises Invalid where it is not theirs, or takes no jobs."""
+    return await open_project(session, _project_name(asked, caller), "/project")
+
+
+def _project_name(asked: str | None, caller: Caller) -> str:
     name = asked or caller.project
     assert name is not None, "users and admins have a project"
     if name != caller.project and caller.role is not Role.ADMIN:
         message = f"this key has no project {name!r}; leave the field out for {caller.project!r}"
         raise Invalid("the request has faults", [Fault(pointer="/project", code="unknown_name", message=message)])
-    return await open_project(session, name, "/project")
+    return name

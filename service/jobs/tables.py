@@ -155,15 +155,6 @@ class Attempt(Base):
     """Whether its own end event arrived; a repetition of that report is then answered, not refused."""
 
 
-class DeletedJob(Base):
-    """A job that was deleted a while ago: what is found of its files goes too."""
-
-    __tablename__ = "deleted_jobs"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
 class IdempotencyKey(Base):
     """The answer to a submission, for when the same one comes again."""
 

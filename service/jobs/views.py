@@ -1,6 +1,7 @@
 """From rows to what clients see."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,38 +9,71 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from pace_core.spec import Catalogue, State
 from pace_core.spec.departures import notices
 from service.clusters.fit import Slots, seen_slots
+from service.db import Database
 from service.jobs.needs import Needs
 from service.jobs.schemas import JobView
 from service.jobs.tables import Job
 from service.limits.queries import full_projects
 from service.settings import Settings
 from service.suites.tables import Suite
+from service.wake import SUPPLY
 
 _OWN = ("waiting_for", "pause_requested", "cancel_requested", "notices")
 _SAME = [name for name in JobView.model_fields if name not in _OWN]
 
 
-async def views(session: AsyncSession, jobs: Sequence[Job], settings: Settings) -> list[JobView]:
-    """Returns the jobs as clients see them, and for those in the queue what they wait for."""
+class Supply(NamedTuple):
+    """The slots and limits that the queue stands before."""
+
+    slots: Slots
+    full_projects: Mapping[str, int]
+    """Those that have as many jobs running as they may, with how many that are."""
+    full_suites: Mapping[str, int]
+
+
+async def supply(session: AsyncSession, settings: Settings) -> Supply:
+    """Returns the supply as it is in the session's transaction."""
+    return Supply(
+        await seen_slots(session, settings.worker_seen_s),
+        await full_projects(session, settings),
+        await _full_suites(session),
+    )
+
+
+async def recent_supply(database: Database, settings: Settings) -> Supply:
+    """Returns the supply as it was within the last second, and after the last change that this process heard of."""
+
+    async def read() -> Supply:
+        async with database.lone() as session:
+            return await supply(session, settings)
+
+    return await database.recent.get(SUPPLY, None, read)
+
+
+async def views(database: Database, jobs: Sequence[Job], settings: Settings) -> list[JobView]:
+    """Returns the jobs as clients see them, and for those in the queue what they wait for.
+
+    Call it outside of a transaction: it may need a connection of its own.
+    """
     queued = any(job.state == State.QUEUED for job in jobs)
-    slots = await seen_slots(session, settings.worker_seen_s) if queued else None
-    full = await full_projects(session, settings) if queued else {}
-    full_suites = await _full_suites(session) if any(job.suite for job in jobs) and queued else {}
-    return [
-        JobView(
-            **{name: getattr(job, name) for name in _SAME},
-            waiting_for=_waiting_for(job, slots, full, full_suites) if slots and job.state == State.QUEUED else None,
-            pause_requested=job.pause_requested_at is not None,
-            cancel_requested=job.cancel_requested_at is not None,
-        )
-        for job in jobs
-    ]
+    seen = await recent_supply(database, settings) if queued else None
+    return [shown(job, seen) for job in jobs]
 
 
 async def view(session: AsyncSession, job: Job, settings: Settings, catalogue: Catalogue) -> JobView:
     """Returns one job as clients see it, with what a reader of its number should know of its spec."""
-    (seen,) = await views(session, [job], settings)
-    return seen.model_copy(update={"notices": notices(job.spec, job.row, catalogue)})
+    return shown(job, await supply(session, settings) if job.state == State.QUEUED else None, catalogue)
+
+
+def shown(job: Job, seen: Supply | None, catalogue: Catalogue | None = None) -> JobView:
+    """Returns a job as clients see it: where it is queued, with what it waits for; with notices by the catalogue."""
+    return JobView(
+        **{name: getattr(job, name) for name in _SAME},
+        waiting_for=_waiting_for(job, seen) if seen and job.state == State.QUEUED else None,
+        pause_requested=job.pause_requested_at is not None,
+        cancel_requested=job.cancel_requested_at is not None,
+        notices=notices(job.spec, job.row, catalogue) if catalogue else [],
+    )
 
 
 async def _full_suites(session: AsyncSession) -> dict[str, int]:
@@ -52,9 +86,9 @@ async def _full_suites(session: AsyncSession) -> dict[str, int]:
     return {suite: count for suite, count in await session.execute(full.where(counted.c.count >= Suite.max_parallel))}
 
 
-def _waiting_for(job: Job, slots: Slots, full: Mapping[str, int], full_suites: Mapping[str, int]) -> str:
-    if job.project in full:
-        return f"its project, which has {full[job.project]} running, as many as it may"
-    if job.suite is not None and job.suite in full_suites:
-        return f"its suite, of which {full_suites[job.suite]} run, as many as may"
-    return slots.waiting_for(Needs.of_lane(job.lane), job.not_before)
+def _waiting_for(job: Job, seen: Supply) -> str:
+    if job.project in seen.full_projects:
+        return f"its project, which has {seen.full_projects[job.project]} running, as many as it may"
+    if job.suite is not None and job.suite in seen.full_suites:
+        return f"its suite, of which {seen.full_suites[job.suite]} run, as many as may"
+    return seen.slots.waiting_for(Needs.of_lane(job.lane), job.not_before)

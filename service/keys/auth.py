@@ -1,18 +1,20 @@
 """Who asks, and whether they may."""
 
+import math
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from service.db import Database
 from service.keys.roles import PARTS, Role
-from service.keys.secrets import hashed, usable
+from service.keys.secrets import KEY, hashed, usable
 from service.keys.tables import ApiKey
 from service.problems import Forbidden, Unauthorized
 
@@ -48,31 +50,47 @@ def cluster_of(caller: Caller) -> str:
     return caller.cluster
 
 
+class _Known(NamedTuple):
+    caller: Caller
+    until: float
+    """When the key expires, by this process's monotonic clock."""
+
+
 async def authenticated(database: Database, secret: str | None) -> Caller:
-    """Returns the holder of that key. Raises Unauthorized where it is unknown, revoked or expired."""
+    """Returns the holder of that key. Raises Unauthorized where it is unknown, revoked or expired.
+
+    A key that worked within the last second is not looked up again, unless its topic was told since.
+    """
     if secret is None:
         raise Unauthorized("send your API key as `Authorization: Bearer pace_…`; `pace up` and `pace status` name it")
-    async with database.reading() as session:  # its own, short: a long poll holds no connection
-        late = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _USED_S)
-        found = await session.execute(
-            select(ApiKey, or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < late).label("say")).where(
-                ApiKey.secret_hash == hashed(secret), usable()
-            )
-        )
-        row = found.one_or_none()
-        if row is None:
-            raise Unauthorized("this API key is unknown, expired or revoked")
-        key: ApiKey = row.ApiKey
-        if row.say:
-            await session.execute(update(ApiKey).where(ApiKey.id == key.id).values(last_used_at=func.now()))
-    return Caller(key.id, Role(key.role), key.owner, key.project, key.cluster)
+    return await _known(database, ApiKey.secret_hash, hashed(secret), "this API key is unknown, expired or revoked")
 
 
-async def still_valid(session: AsyncSession, caller: Caller) -> None:
+async def still_valid(database: Database, caller: Caller) -> None:
     """Looks again, within what stays open for long. Raises Unauthorized where the key has stopped working."""
-    found = await session.execute(select(ApiKey.id).where(ApiKey.id == caller.key_id, usable()))
-    if found.first() is None:
-        raise Unauthorized("this API key has expired or was revoked")
+    await _known(database, ApiKey.id, caller.key_id, "this API key has expired or was revoked")
+
+
+async def _known(database: Database, column: InstrumentedAttribute[str], value: str, else_: str) -> Caller:
+    async def read() -> _Known:
+        late = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _USED_S)
+        said = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < late)
+        left_s = func.extract("epoch", ApiKey.expires_at - func.now())
+        query = select(ApiKey, said.label("say"), left_s.label("left_s")).where(column == value, usable())
+        async with database.lone() as session:  # its own, short: a long poll holds no connection
+            row = (await session.execute(query)).one_or_none()
+            if row is None:
+                raise Unauthorized(else_)  # and not kept: whoever guesses fills nothing
+            key: ApiKey = row.ApiKey
+            if row.say:
+                await session.execute(update(ApiKey).where(ApiKey.id == key.id).values(last_used_at=func.now()))
+        until = math.inf if row.left_s is None else time.monotonic() + float(row.left_s)
+        return _Known(Caller(key.id, Role(key.role), key.owner, key.project, key.cluster), until)
+
+    known = await database.recent.get(KEY, value, read)
+    if known.until <= time.monotonic():
+        raise Unauthorized(else_)
+    return known.caller
 
 
 async def _caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Caller:

@@ -30,9 +30,13 @@ def usable() -> ColumnElement[bool]:
     return ApiKey.revoked_at.is_(None) & or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
 
 
+KEY = "key"
+"""First word of the topics of keys."""
+
+
 def topic(key_id: str) -> str:
     """Returns the topic that is notified when the key stops working, so that its open streams end."""
-    return f"key {key_id}"
+    return f"{KEY} {key_id}"
 
 
 async def make_key(
@@ -98,6 +102,7 @@ async def retire(session: AsyncSession, key_id: str, overlap_s: float) -> None:
     await session.execute(
         update(ApiKey).where(ApiKey.id == key_id).values(expires_at=func.least(ApiKey.expires_at, until))
     )
+    notify(session, topic(key_id))
 
 
 async def usable_admins(session: AsyncSession) -> set[str]:

@@ -4,8 +4,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from sqlalchemy import func, or_, select, tuple_, update
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import LEASED
@@ -15,15 +14,14 @@ from service.clusters.placement import Placement, placement
 from service.clusters.tables import Cluster
 from service.db import Database
 from service.jobs import ledger
-from service.jobs.ledger import End
+from service.jobs.ledger import Claimed, End
 from service.jobs.tables import Attempt, Job
 from service.keys.auth import Caller, cluster_of, still_valid
 from service.keys.secrets import hashed, topic
-from service.leases.queue import choose
+from service.leases.queue import look_at_queue
 from service.leases.settle import settle
-from service.limits.queries import most_running
 from service.settings import Settings
-from service.wake import QUEUE, Wakes
+from service.wake import QUEUE, SUPPLY, Wakes, notify
 
 _TOGETHER_S = 0.01  # jobs submitted one after the other are looked at together
 _LOOKED_FOR = 100  # paths in one answer
@@ -44,15 +42,14 @@ async def lease(
     cluster has taken the place of this one.
     """
     cluster = cluster_of(caller)
-    async with database.transaction() as session:
-        await admit(session, settings, cluster, request.dispatcher, request.code_version)
-        generation = await _announce(session, cluster, request)
+    async with database.lone() as session:
+        generation = await _announce(session, settings, cluster, request)
 
     async def look(last: bool) -> LeaseResponse | None:
         if await gone():
             return LeaseResponse(leases=[], lost=[], lease_s=settings.lease_s)
+        await still_valid(database, caller)
         async with database.transaction() as session:
-            await still_valid(session, caller)
             if not await _newest(session, cluster, generation):
                 return LeaseResponse(leases=[], lost=[], lease_s=settings.lease_s)
             taken = await _taken_slots(session, cluster, request, settings.retry_after_s)
@@ -68,15 +65,17 @@ async def lease(
     return await wakes.poll((QUEUE, topic(caller.key_id)), request.wait_s, look, gather_s=_TOGETHER_S)
 
 
-async def _announce(session: AsyncSession, cluster: str, request: LeaseRequest) -> int:
+async def _announce(session: AsyncSession, settings: Settings, cluster: str, request: LeaseRequest) -> int:
+    """The cluster's generation with this request, of which every one raises it."""
     said: dict[str, Any] = {
         "slots": [slot.model_dump() for slot in request.all_slots],
         "data": request.paths or {},
         "code_version": request.code_version,
         "seen_at": func.now(),
     }
-    raised = update(Cluster).where(Cluster.name == cluster).values(generation=Cluster.generation + 1, **said)
-    return (await session.execute(raised.returning(Cluster.generation))).scalar_one()
+    notify(session, SUPPLY)
+    _, generation = await admit(session, settings, cluster, request.dispatcher, **said)
+    return generation
 
 
 async def _newest(session: AsyncSession, cluster: str, generation: int) -> bool:
@@ -100,6 +99,7 @@ async def _taken_slots(session: AsyncSession, cluster: str, request: LeaseReques
         select(Job, Attempt, (Attempt.renewed_at < late).label("silent"))
         .join(Attempt, (Attempt.job == Job.id) & (Attempt.number == Job.attempt))
         .where(
+            Job.lease_expires_at.is_not(None),  # few, and with an index
             Job.state.in_(LEASED),
             Attempt.cluster == cluster,
             or_(
@@ -140,44 +140,39 @@ async def _claim(
     slots: Sequence[Slot],
     placed: Placement,
 ) -> list[Lease]:
-    most = await most_running(session, settings)
-    chosen = await choose(session, cluster, slots, request.all_slots, most, settings.worker_seen_s, placed)
-    if not chosen:
+    if not slots:
         return []
-    tokens = {job: secrets.token_urlsafe(24) for job in chosen}
-    abouts = {
-        job: {
-            "cluster": cluster,
-            "slot": slot.name,
-            "node": slot.node,
-            "device": slot.device,
-            "token_hash": hashed(tokens[job]),
+    queue = await look_at_queue(session, settings, cluster, slots, request.all_slots, placed)
+    leases: list[Lease] = []
+    while chosen := await queue.choose(session):
+        tokens = {job: secrets.token_urlsafe(24) for job in chosen}
+        abouts = {
+            job: {
+                "cluster": cluster,
+                "slot": slot.name,
+                "node": slot.node,
+                "device": slot.device,
+                "token_hash": hashed(tokens[job]),
+            }
+            for job, slot in chosen.items()
         }
-        for job, slot in chosen.items()
-    }
-    numbers = await ledger.claim(session, abouts, settings.lease_s, settings.storage_root)
-    folders = await session.execute(
-        select(Attempt.job, func.array_agg(aggregate_order_by(Attempt.folder, Attempt.number.desc())))
-        .where(Attempt.job.in_(numbers))
-        .group_by(Attempt.job)
-    )
-    earlier = {job: list(found)[1:] for job, found in folders}  # the first is the new attempt's own
-    jobs = await session.execute(select(Job).where(Job.id.in_(numbers)).execution_options(populate_existing=True))
-    by_id = {job.id: job for job in jobs.scalars()}
-    return [
-        _lease(settings, by_id[job], slot, tokens[job], earlier[job]) for job, slot in chosen.items() if job in by_id
-    ]
+        claimed = await ledger.claim(session, abouts, settings.lease_s, settings.storage_root)
+        queue.note(claimed.keys())
+        leases += [
+            _lease(settings, job, slot, tokens[job], claimed[job]) for job, slot in chosen.items() if job in claimed
+        ]
+    return leases
 
 
-def _lease(settings: Settings, job: Job, slot: Slot, token: str, earlier: list[str]) -> Lease:
+def _lease(settings: Settings, job: str, slot: Slot, token: str, claimed: Claimed) -> Lease:
     return Lease(
-        job=job.id,
-        attempt=job.attempt,
+        job=job,
+        attempt=claimed.attempt,
         slot=slot.name,
         token=token,
-        spec=job.spec,
-        init_from=job.init_uri,
-        folder=ledger.folder_of(settings.storage_root, job.id, job.attempt),
-        resume_from=earlier,
-        max_runtime_s=None if job.max_runtime_s is None else max(job.max_runtime_s - job.runtime_s, 0.0),
+        spec=claimed.spec,
+        init_from=claimed.init_uri,
+        folder=ledger.folder_of(settings.storage_root, job, claimed.attempt),
+        resume_from=claimed.earlier,
+        max_runtime_s=None if claimed.max_runtime_s is None else max(claimed.max_runtime_s - claimed.runtime_s, 0.0),
     )

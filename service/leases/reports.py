@@ -6,14 +6,14 @@ from hmac import compare_digest
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import LEASED, REASONS, Directive, Event, EventType, Fault, State
 from pace_core.spec.events import SHAPES
 from pace_core.spec.leases import Report, ReportResponse
 from service.db import Database
-from service.events.log import append, from_run, storable
+from service.events.log import from_run, storable
 from service.jobs import ledger
 from service.jobs.ledger import End
 from service.jobs.tables import Attempt, Job
@@ -35,13 +35,17 @@ async def take_report(
     ones are missing.
     """
     async with database.transaction() as session:
-        job = await session.get(Job, job_id, with_for_update=True)
         # times are compared with the database's clock alone: this process's may be off
-        timed = select(Attempt, func.now()).where(Attempt.job == job_id, Attempt.number == attempt_number)
-        found = (await session.execute(timed)).one_or_none()
-        if job is None or found is None:
+        current = (
+            select(Job, Attempt, func.now())
+            .join(Attempt, Attempt.job == Job.id)
+            .where(Job.id == job_id, Attempt.number == attempt_number)
+            .with_for_update()  # both: whoever waited for the job is to see the attempt as it is by then
+        )
+        found = (await session.execute(current)).one_or_none()
+        if found is None:
             raise NotFound(f"no attempt {attempt_number} of job {job_id} was ever leased")
-        attempt, now = found
+        job, attempt, now = found
         if attempt.cluster != cluster or not compare_digest(attempt.token_hash, hashed(report.token)):
             raise LeaseFenced("the report does not show the token of this lease, or its key is of another cluster")
         new = [event for event in report.events if event.seq > attempt.last_seq]
@@ -91,21 +95,12 @@ async def _store(
 ) -> None:
     if not new and (now - attempt.renewed_at).total_seconds() < min(_RENEW_S, lease_s / 10):
         return
-    await ledger.renew(session, job.id, job.attempt, lease_s)
-    values = {"last_seq": new[-1].seq} if new else {}
-    await session.execute(
-        update(Attempt)
-        .where(Attempt.job == job.id, Attempt.number == job.attempt)
-        .values(renewed_at=func.now(), **values)
-    )
-    if not new:
-        return
-    if job.state == State.STARTING:
+    if new and job.state == State.STARTING:
         await ledger.begin(session, job.id, job.attempt)
     training = [e.data for e in new if e.type is EventType.PROGRESS and "step" in e.data]
-    if training:
-        await session.execute(update(Job).where(Job.id == job.id).values(progress=storable(training[-1])))
-    await append(session, job.id, [from_run(job.attempt, event) for event in new])
+    progress = storable(training[-1]) if training else None
+    events = [from_run(job.attempt, event) for event in new]
+    await ledger.hear(session, job.id, job.attempt, events, lease_s, progress)
 
 
 async def _end(

@@ -6,12 +6,16 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Fault, State
+from service.db import Database
 from service.jobs.tables import Job
 from service.keys.auth import Caller
 from service.keys.roles import Role
 from service.problems import Invalid, TooMany
 from service.projects.tables import Project
 from service.settings import Settings
+
+_PLENTY = 3_000
+"""More than all processes of the service take within a second."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,11 @@ class Limits:
 
 async def of_project(session: AsyncSession, settings: Settings, name: str) -> Limits:
     """Returns the project's limits."""
-    project = await session.get(Project, name)
+    return limits_of(await session.get(Project, name), settings)
+
+
+def limits_of(project: Project | None, settings: Settings) -> Limits:
+    """Returns the project's own limits, and the settings' where it has none."""
     own = {field: getattr(project, field, None) for field in Limits.__dataclass_fields__}
     return Limits(**{field: getattr(settings, field) if value is None else value for field, value in own.items()})
 
@@ -40,12 +48,6 @@ async def used(session: AsyncSession, name: str) -> tuple[int, int]:
         ).where(Job.project == name, Job.ended_at.is_(None))
     )
     return tuple(counted.one())  # pyright: ignore[reportReturnType]
-
-
-async def most_running(session: AsyncSession, settings: Settings) -> dict[str, int]:
-    """Returns how many jobs of each project may run."""
-    most = await session.execute(select(Project.name, func.coalesce(Project.max_running, settings.max_running)))
-    return {name: count for name, count in most}
 
 
 async def full_projects(session: AsyncSession, settings: Settings) -> dict[str, int]:
@@ -67,8 +69,7 @@ async def full_projects(session: AsyncSession, settings: Settings) -> dict[str, 
 async def check_room(session: AsyncSession, settings: Settings, name: str, more: int = 1) -> Limits:
     """Returns the project's limits where it may queue so many more jobs. Raises TooMany where it may not."""
     limits = await of_project(session, settings, name)
-    waiting = select(Job.id).where(Job.project == name, Job.state == State.QUEUED).limit(limits.max_queued)
-    queued = (await session.execute(select(func.count()).select_from(waiting.subquery()))).scalar_one()
+    queued = await _queued(session, name, limits.max_queued)
     if more > 1 and queued + more > limits.max_queued:
         raise TooMany(
             f"project {name} may have {limits.max_queued:,} jobs queued; it has {queued:,}, and these "
@@ -87,6 +88,35 @@ async def check_room(session: AsyncSession, settings: Settings, name: str, more:
             retry_after_s=600,
         )
     return limits
+
+
+async def check_room_for_one(database: Database, settings: Settings, project: Project) -> Limits:
+    """Does `check_room` for one more job. While there is plenty of room, it is counted once a second only."""
+    limits = limits_of(project, settings)
+
+    async def read() -> "_Queued":
+        async with database.lone() as session:
+            return _Queued(await _queued(session, project.name, limits.max_queued))
+
+    queued = await database.recent.get("queued", project.name, read)
+    if queued.jobs + _PLENTY < limits.max_queued and project.stored_bytes < limits.max_stored_bytes:
+        queued.jobs += 1
+        return limits
+    async with database.lone() as session:
+        return await check_room(session, settings, project.name)
+
+
+@dataclass
+class _Queued:
+    """How many jobs of a project were queued at the last count, and how many this process has taken since."""
+
+    jobs: int
+
+
+async def _queued(session: AsyncSession, name: str, most: int) -> int:
+    """How many jobs of the project are queued; `most` stands for more."""
+    waiting = select(Job.id).where(Job.project == name, Job.state == State.QUEUED).limit(most)
+    return (await session.execute(select(func.count()).select_from(waiting.subquery()))).scalar_one()
 
 
 def check_priority(limits: Limits, caller: Caller, priority: int | None) -> None:

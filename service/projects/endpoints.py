@@ -12,6 +12,7 @@ from service.keys.auth import Admin, Caller, Reader
 from service.problems import Conflict, NotFound
 from service.projects.schemas import ProjectPatch, ProjectRequest, ProjectView
 from service.projects.tables import Project
+from service.wake import PROJECT, SUPPLY, notify
 
 router = APIRouter(prefix="/v1/projects", tags=["projects"])
 
@@ -26,6 +27,7 @@ async def post_project(request: Request, session: Transaction, caller: Admin, bo
     session.add(project)
     await session.flush()
     log.record(session, request, caller, "project.create", body.name, body.name)
+    notify(session, PROJECT)
     return await _view(session, project)
 
 
@@ -51,6 +53,7 @@ async def patch_project(
     changes = body.model_dump(exclude_unset=True)
     for field, value in changes.items():
         setattr(project, field, value)
+    notify(session, PROJECT, SUPPLY)
     log.record(session, request, caller, "project.change", name, name, **changes)
     return await _view(session, project)
 
@@ -62,6 +65,7 @@ async def archive(request: Request, session: Transaction, caller: Admin, name: _
     if project.archived_at is None:
         project.archived_at = func.now()  # pyright: ignore[reportAttributeAccessIssue]
         log.record(session, request, caller, "project.archive", name, name)
+        notify(session, PROJECT)
     return await _view(session, project)
 
 
@@ -71,6 +75,7 @@ async def restore(request: Request, session: Transaction, caller: Admin, name: _
     if project.archived_at is not None:
         project.archived_at = None
         log.record(session, request, caller, "project.restore", name, name)
+        notify(session, PROJECT)
     return await _view(session, project)
 
 

@@ -12,8 +12,9 @@ from sqlalchemy import delete, func, select, update
 
 from pace_core.spec import State
 from service.db import Database
+from service.events.tables import DeletedJob
 from service.jobs.files import delete_files
-from service.jobs.tables import DeletedJob, Job
+from service.jobs.tables import Job
 from service.projects.tables import Project
 from service.storage.root import opened
 

@@ -243,8 +243,8 @@ async def post_rung(request: Request, caller: Worker, study_id: str, body: RungR
         return answer
 
     async def look(last: bool) -> RungAnswer | None:
+        await still_valid(database, caller)
         async with database.transaction() as session:
-            await still_valid(session, caller)
             if whole_schedules and not last:
                 ended = await session.execute(select(Job.ended_at).where(Job.id == job))
                 if ended.scalar_one_or_none() is None:

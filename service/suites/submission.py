@@ -11,6 +11,7 @@ from pace_core.spec import Catalogue, RunSpec, State, merged, validate
 from service.ids import new_id, new_ids
 from service.jobs import ledger
 from service.jobs.cost import cost_of, rates_of
+from service.jobs.ledger import Submission
 from service.jobs.needs import Needs
 from service.jobs.schemas import JobRequest
 from service.jobs.submission import again, new_job, project_of, start_of
@@ -148,7 +149,7 @@ async def _queue(
         job.max_runtime_s = request.max_runtime_s or limits.default_max_runtime_s
         job.init_uri = starts.get(run.spec.init_from or "")
         jobs.append(job)
-    await ledger.submit_all(session, jobs)
+    await ledger.submit_all(session, [Submission(job) for job in jobs])
     taken = {key: _Taken(job.job, False) for key, job in found.items()}
     return taken | {run.key: _Taken(job.id, True) for run, job in zip(fresh, jobs, strict=True)}
 
@@ -238,7 +239,7 @@ async def retry(session: AsyncSession, suite: Suite, catalogue: Catalogue, setti
         new.id, new.suite = id, suite.id
         new.lane = Needs.of_lane(new.lane)._replace(suite=suite.id if suite.max_parallel else "").lane
         jobs.append(new)
-    await ledger.submit_all(session, jobs)
+    await ledger.submit_all(session, [Submission(job) for job in jobs])
     for job in jobs:
         await session.execute(
             update(SuiteRun)

@@ -9,11 +9,16 @@ from typing import Any, LiteralString
 
 import httpx2
 import psycopg
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.db import Database
+from service.events.log import from_service, store
+from service.jobs.tables import Job
 from service.keys.bootstrap import Keys
 from service.keys.roles import Role
 from service.keys.secrets import create_key
+from service.recent import Recent
 
 SPEC = {"task": {"name": "vtab-mini/digits"}, "method": {"name": "lora_add", "rank": 4}}
 CPU = {"name": "cpu-0", "device": "cpu", "memory_bytes": 8 << 30, "node": "n1"}
@@ -52,6 +57,8 @@ class Api:
     keys: Keys
     database: Database
     storage: Path
+    recent: Recent
+    """What the service need not read again."""
     sent: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     """Highest seq reported, by attempt."""
     tokens: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
@@ -151,6 +158,7 @@ class Api:
         """What no call can do: let time pass."""
         async with await psycopg.AsyncConnection.connect(self.database.url, autocommit=True) as connection:
             cursor = await connection.execute(query, values)
+            self.recent.clear()
             return await cursor.fetchall() if cursor.description else []
 
     async def expire(self, job: str) -> None:
@@ -182,3 +190,10 @@ async def numbered(api: Api) -> None:
     async with asyncio.timeout(10):
         while await api.sql("SELECT 1 FROM job_events WHERE position IS NULL LIMIT 1"):
             await asyncio.sleep(0.01)
+
+
+async def append(session: AsyncSession, job: str, data: dict[str, Any]) -> None:
+    """Stores an event of the job, whatever state it is in."""
+    raised = update(Job).where(Job.id == job).values(event_count=Job.event_count + 1).returning(Job.event_count)
+    number = (await session.execute(raised)).scalar_one()
+    await store(session, [(job, number, [from_service(0, data)])])

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 import uvicorn
+from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
@@ -56,11 +57,15 @@ def settings(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
     )
 
 
+@pytest.fixture(scope="session")
+def app(settings: Settings, catalogue: Catalogue) -> FastAPI:
+    return create_app(settings, lambda: catalogue)
+
+
 @pytest_asyncio.fixture(scope="session")
-async def base_url(settings: Settings, catalogue: Catalogue) -> AsyncIterator[str]:
+async def base_url(app: FastAPI) -> AsyncIterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        app = create_app(settings, lambda: catalogue)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started:
@@ -113,5 +118,6 @@ async def http(base_url: str) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 @pytest.fixture
-def api(http: httpx2.AsyncClient, keys: Keys, database: Database, settings: Settings) -> Api:
-    return Api(http, keys, database, Path(settings.storage_root))
+def api(http: httpx2.AsyncClient, keys: Keys, database: Database, settings: Settings, app: FastAPI) -> Api:
+    app.state.database.recent.clear()  # the tables were emptied behind the service's back
+    return Api(http, keys, database, Path(settings.storage_root), app.state.database.recent)

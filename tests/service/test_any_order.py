@@ -26,6 +26,7 @@ from service.app import create_app
 from service.db import Database
 from service.events.sequencer import number
 from service.jobs import ledger
+from service.jobs.intake import Intake
 from service.keys.roles import Role
 from service.keys.secrets import create_key
 from service.leases.reaper import reap_one
@@ -71,8 +72,10 @@ class Service(RuleBasedStateMachine):
         async def start() -> None:
             catalogue = small_catalogue()
             self.app = create_app(Settings(database_url=self.database_url, storage=self.storage), lambda: catalogue)
-            self.database = self.app.state.database = Database(self.database_url)
-            self.app.state.wakes = Wakes(self.database_url)
+            wakes = self.app.state.wakes = Wakes(self.database_url)
+            self.database = self.app.state.database = Database(self.database_url, on_commit=wakes.tell)
+            wakes.hear = self.database.recent.forget
+            self.app.state.intake = Intake(self.database)
             async with self.database.transaction() as session:
                 for table in reversed(METADATA.sorted_tables):
                     await session.execute(table.delete())

@@ -8,9 +8,8 @@ import psycopg
 import pytest
 
 from service.db import Database
-from service.events.log import append, from_service
 from service.events.sequencer import number
-from tests.service.api import Api, numbered
+from tests.service.api import Api, append, numbered
 
 WRITERS, EVENTS_EACH, JOBS = 200, 4, 40
 
@@ -26,7 +25,7 @@ async def test_a_slow_transaction_holds_up_no_other_writer_and_its_events_come_w
     await numbered(api)
     start = (await all_events(api))[-1]["position"]
     async with database.transaction() as session:
-        await append(session, slow, [from_service(0, {"n": 1})])
+        await append(session, slow, {"n": 1})
         async with asyncio.timeout(5):
             await api.act(quick, "cancel")
             (seen,) = await all_events(api, start, wait=5)
@@ -47,7 +46,7 @@ async def test_a_reader_misses_nothing_of_many_writers_while_the_sequencer_is_ki
     async def write(writer: int) -> None:
         for n in range(EVENTS_EACH):
             async with database.transaction() as session:
-                await append(session, jobs[writer % JOBS], [from_service(0, {"writer": writer, "n": n})])
+                await append(session, jobs[writer % JOBS], {"writer": writer, "n": n})
                 await asyncio.sleep(rng.random() / 50)  # commits in another order than that of the inserts
 
     async def follow() -> None:

@@ -12,9 +12,8 @@ import pytest_asyncio
 from service import wake
 from service.db import Database
 from service.events import sequencer
-from service.events.log import append, from_service
 from service.wake import Wakes
-from tests.service.api import Api
+from tests.service.api import Api, append
 
 SOCKET = ".s.PGSQL.5432"
 
@@ -102,7 +101,7 @@ async def test_events_are_numbered_again_when_the_sequencer_s_connection_fell_si
         while network.connections < 2:
             await asyncio.sleep(0.01)
     async with database.transaction() as session:
-        await append(session, job, [from_service(0, {"n": 1})])
+        await append(session, job, {"n": 1})
     async with asyncio.timeout(20):
         while await api.sql("SELECT 1 FROM job_events WHERE position IS NULL"):
             await asyncio.sleep(0.01)

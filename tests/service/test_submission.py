@@ -158,6 +158,27 @@ async def test_the_same_submission_many_times_at_once_makes_one_job(api: Api) ->
     assert len((await api.get("/v1/jobs"))["data"]) == 1
 
 
+async def test_one_that_cannot_be_stored_takes_none_with_it_of_those_that_come_at_once(api: Api) -> None:
+    names = [f"n{n}" for n in range(20)] + ["a\x00b"] + [f"m{n}" for n in range(20)]
+    answers = await asyncio.gather(*(api.call("POST", "/v1/jobs", json={"spec": SPEC, "name": name}) for name in names))
+    assert [answer.status_code for answer in answers] == [422 if "\x00" in name else 202 for name in names]
+    jobs = [answer.json()["id"] for answer in answers if answer.status_code == 202]
+    assert {job["id"] for job in (await api.get("/v1/jobs?limit=200"))["data"]} == set(jobs)
+    first_events = await api.sql("SELECT job FROM job_events WHERE number = 1")
+    assert sorted(job for (job,) in first_events) == sorted(jobs)
+    audited = await api.sql("SELECT target FROM audit WHERE action = 'job.submit'")
+    assert sorted(job for (job,) in audited) == sorted(jobs)
+
+
+async def test_a_submission_sent_again_gets_its_first_answer_whatever_has_changed_since(api: Api) -> None:
+    send = {"json": {"spec": SPEC}, "headers": {"Idempotency-Key": "k1"}}
+    first = await api.call("POST", "/v1/jobs", **{**send, "headers": {"Idempotency-Key": "k1"}})
+    assert (await api.call("POST", "/v1/projects/default/archive")).status_code == 200
+    assert (await api.call("POST", "/v1/jobs", json={"spec": SPEC})).status_code == 422
+    again = await api.call("POST", "/v1/jobs", **send)
+    assert (again.status_code, again.json()) == (202, first.json())
+
+
 async def test_a_refused_submission_uses_up_no_idempotency_key(api: Api) -> None:
     bad = await api.call("POST", "/v1/jobs", json={"spec": {}}, headers={"Idempotency-Key": "k"})
     assert bad.status_code == 422

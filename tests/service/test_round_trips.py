@@ -1,0 +1,69 @@
+"""How often the service asks the database: what a request costs stands and falls with it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from service import recent
+from tests.service.api import CPU, SPEC, Api, log, result
+
+_asked: list[list[str]] = []
+
+
+def _note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    for asked in _asked:
+        asked.append(statement)
+
+
+event.listen(Engine, "before_cursor_execute", _note)  # for good: it may not go while a statement is under way
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Statements of the service as they come."""
+    monkeypatch.setattr(recent, "_LIVES_S", 60.0)  # on a busy machine a second is over between two requests
+    _asked.append([])
+    yield _asked[0]
+    _asked.clear()
+
+
+def of_requests(asked: list[str]) -> list[str]:
+    """Returns them without those of the service's watchmen, which come when they come."""
+    watch = ("not_before <=", "clock_timestamp())", "lease_expires_at < now()", "DELETE FROM")
+    return [statement for statement in asked if not any(word in statement for word in watch)]
+
+
+async def test_a_submission_after_another_is_one_statement(api: Api, asked: list[str]) -> None:
+    await api.submit()
+    asked.clear()
+    await api.submit(seed=1)
+    assert len(of_requests(asked)) == 1
+    answer = await api.call("POST", "/v1/jobs", json={"spec": SPEC}, headers={"Idempotency-Key": "k"})
+    assert answer.status_code == 202
+    assert len(of_requests(asked)) == 2
+
+
+async def test_a_claim_asks_as_often_for_many_slots_as_for_one(api: Api, asked: list[str]) -> None:
+    for seed in range(9):
+        await api.submit(seed=seed)
+    await api.lease([{**CPU, "name": "other"}])
+    asked.clear()
+    slots = [{**CPU, "name": f"cpu-{n}", "node": f"n{n}"} for n in range(8)]
+    assert len((await api.lease(slots))["leases"]) == 8
+    assert len(of_requests(asked)) <= 9
+
+
+async def test_a_report_is_two_statements_and_the_end_one_more(api: Api, asked: list[str]) -> None:
+    job = await api.submit()
+    await api.take()
+    await api.report(job, 1, log())
+    asked.clear()
+    await api.report(job, 1, log(), log())
+    assert len(of_requests(asked)) == 2
+    asked.clear()
+    await api.end(job, 1, "succeeded", result=result(0.7))
+    assert len(of_requests(asked)) == 3
+    assert (await api.job(job))["state"] == "succeeded"
