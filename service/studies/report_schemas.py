@@ -41,7 +41,7 @@ class CurveView(BaseModel):
 
 
 class StudyReport(BaseModel):
-    """What a study found out."""
+    """Findings of a study."""
 
     model_config = _OUTPUT
 

@@ -71,7 +71,7 @@ Space = Annotated[dict[Path, Dimension], Field(max_length=50)]
 
 
 class Budget(BaseModel):
-    """What a search may take: where it is spent nothing new begins, and the best of what has ended is the result."""
+    """Limits of a search; once one is reached nothing new begins, and the best of what has ended is the result."""
 
     model_config = _INPUT
 
@@ -82,7 +82,7 @@ class Budget(BaseModel):
 
 
 class SearchSettings(BaseModel):
-    """How to search: the space, what suggests its points, and which trials are cut short."""
+    """Settings of a search: the space, what suggests its points, and which trials are cut short."""
 
     model_config = _INPUT
 
@@ -175,7 +175,7 @@ class StudyExtension(BaseModel):
 
 
 class StudyPlan(BaseModel):
-    """What a study would run."""
+    """Trials and final runs of a study before it is submitted."""
 
     model_config = _OUTPUT
 
