@@ -126,7 +126,7 @@ def test_a_file_that_is_no_adapter_is_refused_with_a_sentence(
     (tmp_path / "adapter.safetensors").write_bytes(spoil(good_adapter))
     done = core("predict", str(tmp_path), str(pictures / "test" / "red" / "0.png"))
     assert done.exit_code == 1
-    assert says in done.stderr.replace("\n", " ")
+    assert says in " ".join(done.stderr.split())
     assert isinstance(done.exception, SystemExit), "a sentence, no traceback"
 
 

@@ -52,7 +52,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def refused(done: Result) -> str:
     assert done.exit_code == 1, done.stdout
     assert isinstance(done.exception, SystemExit), "a sentence, no traceback"
-    return done.stderr
+    return " ".join(done.stderr.split())
 
 
 def test_zero_epochs_print_the_pretrained_models_table_and_keep_the_result(train: Train, tmp_path: Path) -> None:
