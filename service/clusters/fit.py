@@ -53,7 +53,10 @@ class Slots:
     def lacking(self, needs: Needs) -> str | None:
         """Says what no slot seen so far has; None where one could run it."""
         if not self._slots:
-            return "a worker: none has connected yet; start one with `pace up` or `python -m worker dispatch`"
+            return (
+                "a worker: none has connected yet; that of `pace up` takes up to a minute, "
+                "others start with `python -m worker dispatch`"
+            )
         slots = [slot for _, slot in self._slots if needs.device in ("auto", slot.device)]
         if not slots:
             have = ", ".join(sorted({slot.device for _, slot in self._slots}))
