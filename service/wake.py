@@ -61,7 +61,9 @@ class Waiter:
         if self._closing.is_set():
             return
         try:
-            await asyncio.wait_for(self.woken.wait(), min(seconds, _FALLBACK_S))
+            # not `wait_for`, which in Python 3.11 loses a cancellation that comes as the wake does
+            async with asyncio.timeout(min(seconds, _FALLBACK_S)):
+                await self.woken.wait()
         except TimeoutError:
             return
         self.woken.clear()

@@ -77,7 +77,8 @@ class Claims:
         async with asyncio.TaskGroup() as polls:
             while True:
                 with suppress(TimeoutError):  # all slots at work for long: the service shall know that we are here
-                    await asyncio.wait_for(self._woken.wait(), ANNOUNCE_S)
+                    async with asyncio.timeout(ANNOUNCE_S):  # `wait_for` may lose a cancellation in Python 3.11
+                        await self._woken.wait()
                 await asyncio.sleep(TOGETHER_S)
                 self._woken.clear()
                 self._newest = self._request()

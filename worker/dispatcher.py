@@ -109,12 +109,14 @@ class Dispatcher:
             group.create_task(self._say(Heartbeat(part="ray", ok=bool(places), detail=f"{nodes} node(s) with slots")))
             group.create_task(self._say(Heartbeat(part="dispatcher", ok=True, detail=busy)))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._begun_or_ended.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):  # `wait_for` may lose a cancellation in Python 3.11
+                    await self._begun_or_ended.wait()
             self._begun_or_ended.clear()
 
     async def _stay(self) -> None:
         try:
-            await asyncio.wait_for(self._membership.stay(), LOOK_S)
+            async with asyncio.timeout(LOOK_S):
+                await self._membership.stay()
         except ClusterTaken:
             raise
         except Exception as error:  # the service is away; it is asked again in seconds
@@ -122,7 +124,8 @@ class Dispatcher:
 
     async def _say(self, heartbeat: Heartbeat) -> None:
         try:
-            await asyncio.wait_for(self._service.heartbeat(heartbeat), LOOK_S)
+            async with asyncio.timeout(LOOK_S):
+                await self._service.heartbeat(heartbeat)
         except Exception as error:  # the next one is seconds away
             log.debug("heartbeat: %s", error)
 

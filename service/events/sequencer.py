@@ -6,12 +6,15 @@ never sees a position while a lower one is still to come.
 """
 
 import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import psycopg
 import structlog
 
 from service.wake import APPENDED, EVENTS, Wakes
 
+T = TypeVar("T")
 _BATCH = 5_000
 _GATHER_S = 0.03  # what comes meanwhile goes into one batch: a busy service is to make thirty a second, not hundreds
 _ELECTION = 0x6576656E7473  # "events": the advisory lock of the process that numbers; the others only stand by
@@ -35,11 +38,11 @@ async def number_for_ever(url: str, wakes: Wakes) -> None:
     while True:
         try:
             async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=10) as connection:
-                while not await asyncio.wait_for(_elected(connection), _PATIENCE_S):
+                while not await _within_patience(_elected(connection)):
                     await asyncio.sleep(_STAND_BY_S)
                 with wakes.waiter(APPENDED) as waiter:
                     while True:
-                        if await asyncio.wait_for(number(connection), _PATIENCE_S):
+                        if await _within_patience(number(connection)):
                             wakes.tell({EVENTS})
                             await asyncio.sleep(_GATHER_S)
                         else:
@@ -47,6 +50,13 @@ async def number_for_ever(url: str, wakes: Wakes) -> None:
         except (psycopg.Error, OSError) as error:  # a timeout is the latter
             _log.warning("cannot number events", error=str(error) or type(error).__name__)
             await asyncio.sleep(_STAND_BY_S)
+
+
+async def _within_patience(answer: Awaitable[T]) -> T:
+    """Awaits it under a timeout. (`wait_for` of Python 3.11 loses a cancellation that comes as the answer does, and the
+    process would then never end.)"""
+    async with asyncio.timeout(_PATIENCE_S):
+        return await answer
 
 
 async def number(connection: psycopg.AsyncConnection) -> int:
