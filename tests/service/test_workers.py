@@ -221,7 +221,12 @@ async def test_a_job_that_broke_waits_before_it_is_tried_again_longer_each_time(
         async with api.database.transaction() as session:
             row = await session.get_one(Job, job, with_for_update=True)
             await settle(session, row, End("lost", "gone", False))
-        (delay,) = await api.sql("SELECT extract(epoch FROM not_before - now()) FROM jobs WHERE id = %s", job)
+        (delay,) = await api.sql(
+            "SELECT extract(epoch FROM not_before - attempts.ended_at) FROM jobs "
+            "JOIN attempts ON jobs.id = attempts.job WHERE jobs.id = %s AND number = %s",
+            job,
+            number,
+        )
         delays.append(delay[0])
         assert await leased(api, [A], [A]) == []
         assert "not before" in (await api.job(job))["waiting_for"]
