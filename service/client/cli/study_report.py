@@ -5,7 +5,8 @@ from typing import Any
 
 from service.client import Client, StudyReport, StudyRequest, StudyView
 from service.client.cli.leaderboard import print_leaderboard
-from service.client.cli.output import cell, duration, out, plain, print_table, print_text, shown_state, table
+from service.client.cli.output import cell, out, plain, print_table, print_text, shown_state, table
+from service.client.cli.plan_cost import count, print_cost
 from service.studies.schemas import StudyPlan, sort_key
 
 _SHOWN = 10
@@ -16,19 +17,12 @@ def print_study_plan(plan: StudyPlan, request: StudyRequest) -> None:
     """Prints how much a study would run, and what that takes."""
     rungs = " → ".join(map(str, plan.rungs))
     most = "" if request.scheduler == "none" else "about "
-    final = f"{plan.final} final run{'' if plan.final == 1 else 's'}"
+    final = count(plan.final, "final run")
     print_text(
         f"{plan.trials} trials by {request.search}, scheduler {request.scheduler}: {rungs} epochs on validation "
         f"images, {most}{plan.epochs:,} together; then {final} of the best"
     )
-    if plan.slot_minutes is not None:
-        source = "as runs like them took" if plan.measured else "estimated for a CPU"
-        line = f"about {duration(60 * plan.slot_minutes)} of one slot, {source}"
-        if plan.minutes is not None:
-            line += f"; about {duration(60 * plan.minutes)} on {plan.slots} slot{'' if plan.slots == 1 else 's'}"
-        print_text(line)
-    if plan.waiting_for:
-        out().print(f"[yellow]waits[/] for {plain(plan.waiting_for)}")
+    print_cost(plan, "as runs like them took" if plan.measured else "estimated for a CPU")
 
 
 def print_study(client: Client, study: StudyView) -> None:

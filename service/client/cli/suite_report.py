@@ -2,7 +2,8 @@
 
 from service.client import SuitePlan, SuiteTable, SuiteView
 from service.client.cli.leaderboard import print_leaderboard
-from service.client.cli.output import cell, duration, out, plain, print_table, print_text, shown_state, table
+from service.client.cli.output import cell, out, plain, print_table, print_text, shown_state, table
+from service.client.cli.plan_cost import count, print_cost, print_waiting
 from service.suites.forms import said_of
 
 _SHOWN = 12  # refusals of a plan
@@ -11,29 +12,26 @@ _SHOWN = 12  # refusals of a plan
 def print_plan(plan: SuitePlan) -> None:
     """Prints what a suite would do, and what it takes."""
     total = len(plan.runs)
-    sizes = f"{_count(len(plan.rows), 'row')} × {_count(len(plan.tasks), 'task')} × {_count(len(plan.seeds), 'seed')}"
+    sizes = f"{count(len(plan.rows), 'row')} × {count(len(plan.tasks), 'task')} × {count(len(plan.seeds), 'seed')}"
     parts = [f"{plan.new} to run"]
     parts += [f"{plan.reused} done already"] if plan.reused else []
     parts += [f"{plan.shared} waiting or running already"] if plan.shared else []
     parts += [f"{plan.refused} refused"] if plan.refused else []
-    print_text(f"{_count(total, 'run')} ({sizes}): {', '.join(parts)}")
+    print_text(f"{count(total, 'run')} ({sizes}): {', '.join(parts)}")
     if plan.searches:
         epochs = sum(search.epochs for search in plan.searches)
         studies = "study" if len(plan.searches) == 1 else "studies"
         print_text(
-            f"before them {len(plan.searches)} {studies} of {_count(plan.trials, 'trial')} on validation images, "
+            f"before them {len(plan.searches)} {studies} of {count(plan.trials, 'trial')} on validation images, "
             f"{epochs:,} epochs together: {plan.trials + plan.new:,} jobs in all"
         )
-    if plan.new and plan.slot_minutes is not None:
+    if plan.new:
         source = "as runs like them took" if plan.measured == plan.new else "estimated for a CPU"
         if 0 < plan.measured < plan.new:
             source = f"{plan.measured} as runs like them took, the others estimated for a CPU"
-        line = f"about {duration(60 * plan.slot_minutes)} of one slot, {source}"
-        if plan.minutes is not None:
-            line += f"; about {duration(60 * plan.minutes)} on {_count(plan.slots, 'slot')}"
-        print_text(line)
-    if plan.waiting_for:
-        out().print(f"[yellow]waits[/] for {plain(plan.waiting_for)}")
+        print_cost(plan, source)
+    else:
+        print_waiting(plan)
     refused = list(dict.fromkeys((run.row, run.task, run.reason) for run in plan.runs if run.action == "refused"))
     for row, task, reason in refused[:_SHOWN]:
         print_text(f"  refused: {row} on {task}: {reason}")
@@ -63,7 +61,3 @@ def _print_searches(board: SuiteTable) -> None:
         trials = f"{search.ended} of {search.trials}"
         shown.add_row(cell(search.row), cell(search.task), search.study, trials, value, cell(settings or search.state))
     print_table(shown)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
