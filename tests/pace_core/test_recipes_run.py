@@ -30,10 +30,11 @@ ROWS = [
     for row in recipe.rows
 ]
 SHORT: dict[str, dict[str, Any]] = {
-    "noah": {"supernet_epochs": 1, "population": 2, "parents": 1, "mutations": 1, "crossovers": 1, "generations": 1},
-    "glora": {"population": 2, "parents": 1, "mutations": 1, "crossovers": 1, "generations": 1},
+    "noah": {"supernet_epochs": 1, "population": 2, "parents": 2, "mutations": 1, "crossovers": 1, "generations": 1},
+    "glora": {"population": 2, "parents": 2, "mutations": 1, "crossovers": 1, "generations": 1},
+    "arc": {"rank": 24},
 }
-"""The searches of methods that search, as short as they can be."""
+"""Searches as short as they can be, and ranks that the small network has room for."""
 
 
 @pytest.fixture(scope="module")
