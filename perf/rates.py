@@ -156,12 +156,16 @@ async def _waiters(url: str, key: str, process: psutil.Process) -> None:
 
 async def _claims(url: str, key: str, jobs: int) -> None:
     async with _http(url, key) as http:
+        names = [f"a{n}-{slot}" for n in range(10) for slot in range(SLOTS)] + [f"b{n}" for n in range(40)]
+        every = {name: {"name": name, "device": "cpu", "memory_bytes": 64 << 30, "node": name} for name in names}
+        holding: list[dict[str, Any]] = []
 
-        async def lease(names: list[str]) -> list[dict[str, Any]]:
-            slots = [{"name": name, "device": "cpu", "memory_bytes": 64 << 30, "node": name} for name in names]
-            body = {"dispatcher": "d", "slots": slots, "all_slots": slots, "code_version": "1", "wait_s": 0}
+        async def lease(free: list[str]) -> list[dict[str, Any]]:
+            slots = {"slots": [every[name] for name in free], "all_slots": list(every.values())}
+            body = {"dispatcher": "d", **slots, "holding": holding, "code_version": "1", "wait_s": 0}
             answer = (await http.post("/v1/leases", json=body)).raise_for_status().json()
-            assert len(answer["leases"]) == len(names)
+            assert len(answer["leases"]) == len(free)
+            holding.extend({key: got[key] for key in ("job", "attempt", "slot")} for got in answer["leases"])
             return answer["leases"]
 
         async def both(name: str) -> None:
