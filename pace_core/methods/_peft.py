@@ -24,7 +24,6 @@ from pace_core.spec import ParamsModel, RunError
 # what needs calls of its own in the training loop, another package, tokens, or several tasks
 _NOT_HERE = {"ADALORA", "ADAMSS", "ADAPTION_PROMPT", "POLY", "SHADOW", "TRAINABLE_TOKENS"}
 _MOVED_AT_START = {"C3A", "FOURIERFT", "UNILORA", "VBLORA"}
-_IN_ROWS = {"GRALORA"}  # takes (rows, tokens, channels) alone, where a Swin's blocks pass height and width apart
 _NOT_A_PARAMETER = {field.name for field in dataclasses.fields(PeftConfig)} | {"modules_to_save"}
 _TARGETS = "Names of the adapted modules, or a regular expression of whole names; every linear of the blocks if null."
 
@@ -52,7 +51,7 @@ def _tuner(short: str, config: type[PeftConfig]) -> Method[Any]:
         doc=f"{short} as HF `peft` has it, with that library's configuration.",
         params=_params(config),
         adapt=partial(_adapt, name, config),
-        fits=frozenset({"vit", "text"} if short in _IN_ROWS else {"vit", "swin", "text"}),
+        fits=frozenset({"vit", "swin", "text"}),
         gives=frozenset({"delta"}),
         starts_pretrained=short not in _MOVED_AT_START,
     )

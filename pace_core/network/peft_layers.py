@@ -24,8 +24,15 @@ class PeftLayer(Residual):
         return cast(BaseTunerLayer, self).get_base_layer()(x)
 
     def plain(self, x: Tensor) -> Tensor:
-        """Runs the forward of `peft`'s own class, the first after Switched in that order, past Residual's."""
-        return cast(Any, super(Switched, self)).forward(x)
+        """Runs the forward of `peft`'s own class, the first after Switched in that order, past Residual's.
+
+        A linear layer of a Swin passes height and width apart (batch, height, width, channels), which GraLoRA of `peft`
+        refuses and OFT takes for a convolution's input: it gets (batch, tokens, channels).
+        """
+        forward = cast(Any, super(Switched, self)).forward
+        if x.dim() == 4 and isinstance(cast(BaseTunerLayer, self).get_base_layer(), nn.Linear):
+            return forward(x.flatten(1, 2)).unflatten(1, x.shape[1:3])
+        return forward(x)
 
     def plain_module(self) -> nn.Module:
         layer = cast(Any, self)

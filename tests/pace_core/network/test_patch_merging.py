@@ -46,7 +46,7 @@ def test_it_is_adapted_under_the_noise_of_the_first_block_of_its_stage(name: str
     assert {sigmas[layer] for layer in found} == {first}
 
 
-@pytest.mark.parametrize("name", [*ALL_LINEARS, "vera", "ssf", "peft:LORA"])
+@pytest.mark.parametrize("name", [*ALL_LINEARS, "vera", "ssf", "peft:LORA", "peft:OFT", "peft:GRALORA"])
 def test_it_computes_base_and_delta_and_merges(name: str) -> None:
     model = stirred(adapted(name).double()).eval()
     layer = model.get_submodule(REDUCTION)
