@@ -158,6 +158,7 @@ def test_one_run_a_trial_is_looked_at_on_its_way_until_the_budget_is_spent(stack
         concurrency=2,
         budget=Budget(epochs=16),
         seeds=[],
+        reuse=False,  # of the study above, whose first random points are the same
         tags={"of": "budget"},
     )
     done = ended(stack, stack.client.studies.submit(request))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.service.api import Api
-from tests.service.test_studies import driver, finish, rung, say, study_of
+from tests.service.studies import driver, finish, rung, say, study_of
 from tests.service.test_suites import current, jobs_of, planned, submitted, table
 
 GRID = {"regularizer.sigma": [0.1, 0.5], "regularizer.lambda": [0.02, 0.1]}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.service.api import Api
 from tests.service.client.commands import Pace
-from tests.service.test_studies import driver, finish, rung, say
+from tests.service.studies import driver, finish, rung, say
 
 SPEC = """task: {name: vtab-mini/digits}
 method: {name: lora_add}

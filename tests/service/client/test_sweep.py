@@ -10,7 +10,7 @@ import yaml
 from tests.service.api import SPEC, Api
 from tests.service.client.commands import Pace
 from tests.service.client.test_cli_study import searched
-from tests.service.test_studies import finish
+from tests.service.studies import finish
 
 PACE_SPEC: dict[str, Any] = SPEC | {"regularizer": {"name": "pace", "sigma": 0.5, "lambda": 0.1}}
 VALUES = ("--set", "regularizer.sigma=0.1,1e-1,0.5", "--set", "regularizer.lambda=0.02,0.1", "--set", "method.rank=2")
