@@ -49,7 +49,7 @@ compare: $(READY) ## PACE against the same method without it: all of vtab-mini, 
 methods: $(READY) ## the table of every method with and without PACE, over a running service: an hour on two cores
 	$(BIN)/python -m perf.methods
 
-defaults: $(READY) ## search the defaults of training for lora_add on small data: ten minutes on a free core
+defaults: $(READY) ## search the defaults of training for lora_add on small data: half an hour on a free core
 	$(BIN)/python -m perf.defaults
 
 theory: $(READY) ## the theory's pictures, of the runs in docs/theory and what is missing there, over a running service: half an hour on two cores

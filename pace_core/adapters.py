@@ -29,7 +29,7 @@ _BATCH = 64
 _NAMED = 3
 _TRANSFORM = TypeAdapter(Preprocessing)
 SMALLEST_IMAGE, LARGEST_IMAGE = 16, 1024  # as backbone.image_size
-_EXCHANGED, _AROUND_ONE = "A and B have exchanged their names", "scales are saved as their difference to 1"
+_EXCHANGED, _AROUND_ONE = "A and B have swapped their names", "scales are saved as their difference to 1"
 _CHANGED = {  # what a method's saved tensors mean, since which results version
     "adapter": (2, "adapters stand behind the drop path and have another activation"),
     "lora_add": (2, _EXCHANGED),
@@ -86,7 +86,7 @@ def parse_adapter(content: bytes, uri: str) -> AdapterFile:
         preprocessing = _preprocessing(facts["preprocessing"])
         names = tuple(facts["class_names"])
         if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
-            raise ValueError("its class names are not different texts")
+            raise ValueError("its class names are not distinct strings")
         spec = RunSpec.model_validate(facts["spec"])
         _require_same_meaning(spec.method.name, facts.get("results_version", 1), uri)
         return AdapterFile(spec, names, preprocessing, facts["weights_hash"], tensors)

@@ -5,6 +5,8 @@ import io
 import json
 import signal
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from typer.core import TyperGroup
 
 from pace_core import prediction, storage
 from pace_core.adapter_content import adapter_content
@@ -23,20 +26,54 @@ from pace_core.spec.spec_file import read_spec_file, with_absolute_paths
 from pace_core.spec.suggest import did_you_mean
 from pace_core.spec.text import escaped, valid_unicode
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="The PACE training core, without any service.")
+
+class _Stoppable(TyperGroup):
+    """Commands that say so when Ctrl-C ends them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:
+            raise _failed("stopped by Ctrl-C", code=130) from stopped
+
+
+app = typer.Typer(
+    cls=_Stoppable, add_completion=False, no_args_is_help=True, help="The PACE training core, without any service."
+)
 console = Console()
 errors = Console(stderr=True)
 
 
+_ASKED = ("supernet", "search", "train")
+"""The stages that ask after every step whether to go on."""
+
+
 class Bars:
-    """Progress bars and lines of a run's events; Ctrl-C ends the run after its step, with a checkpoint."""
+    """Progress bars and lines of a run's events. The first Ctrl-C ends training after its step, with a checkpoint."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._bars: dict[str, TaskID] = {}
+        self._stage = ""
+        self._stopping = False
+        self.saved: int | None = None
+        """The step of the last checkpoint."""
+
+    def interrupt(self, *_: object) -> None:
+        """Handles SIGINT. Raises KeyboardInterrupt where no step would end soon, and the second time."""
+        if self._stopping or self._stage not in _ASKED:
+            raise KeyboardInterrupt
+        self._stopping = True
+        console.print("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
 
     def event(self, type: str, data: dict[str, Any]) -> None:
-        if type == "progress" and "step" in data:
+        if type == "stage":
+            self._stage = data["name"]
+            if self._stopping:  # the step was the last one of its stage
+                raise KeyboardInterrupt
+        elif type == "checkpoint":
+            self.saved = data["step"]
+        elif type == "progress" and "step" in data:
             speed = f" · {data['images_per_s']:.0f} images/s" if "images_per_s" in data else ""
             unit = "generation" if data.get("stage") == "search" else "epoch"
             text = f"{unit} {data['epoch']}/{data['epochs']}{speed}"
@@ -48,7 +85,7 @@ class Bars:
             console.print(escape(valid_unicode(data["message"])), style=style, highlight=False)
 
     def directive(self) -> Directive:
-        return "continue"
+        return "pause" if self._stopping else "continue"
 
     def _bar(self, name: str, done: int, total: int, text: str) -> None:
         if name not in self._bars:
@@ -82,13 +119,12 @@ def train(
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
     )
+    progress = Progress(*columns, console=console, transient=True)
+    bars = Bars(progress)
     try:
-        with (
-            run_folder(folder, spec, resume=resume, overwrite=overwrite) as place,
-            Progress(*columns, console=console, transient=True) as progress,
-        ):
+        with run_folder(folder, spec, resume=resume, overwrite=overwrite) as place, progress, _stoppable(bars):
             run = importlib.import_module("pace_core.run").run  # torch takes seconds to load, and may not be needed
-            result = run(spec, Bars(progress), str(place), resume_from=str(place) if resume else None)
+            result = run(spec, bars, str(place), resume_from=str(place) if resume else None)
             progress.stop()
             console.print(_table(result))
             storage.write(str(place / RESULT), json.dumps(result.model_dump(mode="json"), indent=2).encode())
@@ -96,10 +132,26 @@ def train(
         raise _failed(str(error)) from error
     except RunError as error:
         raise _failed(f"{error.reason}: {error.message}") from error
-    except Interrupted as stopped:
-        raise _failed(f"stopped ({stopped.directive}); --resume goes on") from stopped
-    except KeyboardInterrupt as stopped:
-        raise _failed("stopped; --resume goes on from the last checkpoint") from stopped
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        raise _failed(_how_to_go_on(bars, resume), code=130) from stopped
+
+
+@contextmanager
+def _stoppable(bars: Bars) -> Generator[None]:
+    """Lets the bars decide what Ctrl-C does."""
+    before = signal.signal(signal.SIGINT, bars.interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _how_to_go_on(bars: Bars, resume: bool) -> str:
+    if bars.saved is not None:
+        return f"stopped; the same command with --resume goes on from step {bars.saved:,}"
+    if resume:
+        return "stopped; the same command goes on from the checkpoint that it began with"
+    return "stopped before the first checkpoint; the same command with --resume begins anew"
 
 
 @app.command()
@@ -240,13 +292,13 @@ def _table(result: RunResult) -> Table:
     return table
 
 
-def _failed(message: str) -> typer.Exit:
+def _failed(message: str, code: int = 1) -> typer.Exit:
     errors.print(escape(valid_unicode(message)), style="red", highlight=False)
-    return typer.Exit(1)
+    return typer.Exit(code)
 
 
 def main() -> None:
-    """Runs the command line; Ctrl-C ends a run after its step."""
+    """Runs the command line."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 shows escapes instead of failing
         if isinstance(stream, io.TextIOWrapper):

@@ -133,7 +133,9 @@ def _in_our_words(path: Path, error: Exception, preprocessing: Preprocessing) ->
     if found := _BOMB.search(said):
         pixels, limit = (f"{int(number) / 1e6:,.0f}" for number in found.groups())
         seen = preprocessing.resize_to or preprocessing.image_size
-        return f"it has {pixels} million pixels, more than {limit} million; scale it down, {seen} x {seen} are used"
+        return (
+            f"it has {pixels} million pixels, more than {limit} million; scale it down: only {seen} x {seen} are used"
+        )
     if isinstance(error, UnidentifiedImageError):
         return _instead_of_an_image(path)
     if _CUT_OFF.search(said):
@@ -154,4 +156,4 @@ def _instead_of_an_image(path: Path) -> str:
         return "it is a web page, not an image; download the image itself"
     if not any(start):
         return "it begins with zeros, as after a copy that was cut off; copy or download it again"
-    return "it is no image that Pillow can read, whatever its name says; save it as PNG or JPEG, or remove it"
+    return "Pillow cannot read it as an image, whatever its name says; save it as PNG or JPEG, or remove it"

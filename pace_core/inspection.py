@@ -1,5 +1,8 @@
 """What a run would find in its data and how many steps it would take, without opening an image or a network."""
 
+from typing import Literal
+
+import torch
 from pydantic import BaseModel, ConfigDict
 
 from pace_core.data import table, warnings_of
@@ -41,8 +44,13 @@ def inspect(spec: RunSpec) -> Inspection:
         steps_per_epoch=per_epoch,
         epochs=spec.training.epochs,
         steps=per_epoch * spec.training.epochs,
-        memory_bytes=estimate(spec, load_catalogue(), images=report.images).memory_bytes,
+        memory_bytes=estimate(spec, load_catalogue(), images=report.images, device=_device(spec)).memory_bytes,
     )
+
+
+def _device(spec: RunSpec) -> Literal["cpu", "cuda"]:
+    """Where this machine would run it."""
+    return "cuda" if spec.resources.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def as_text(found: Inspection) -> str:

@@ -51,7 +51,7 @@ class Regularized:
         """
         if labels.dim() != 1 or labels.is_floating_point() or labels.dtype == torch.bool or bool((labels < 0).any()):
             seen = f"{tuple(labels.shape)} of {labels.dtype}, down to {labels.min().item() if labels.numel() else None}"
-            message = f"labels: they are {seen}; the loss is cross-entropy, give one class number from 0 for each image"
+            message = f"labels: they are {seen}; cross-entropy needs one class number from 0 for each image"
             raise RunError("spec_invalid", message)
         if self._indexed and index is None:
             message = (

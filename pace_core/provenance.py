@@ -1,5 +1,6 @@
 """What a number depends on besides its spec, and what a run used."""
 
+import ctypes
 import gc
 import hashlib
 import resource
@@ -45,15 +46,24 @@ def code_version() -> str:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Lets go of the last run in a warm process and forgets its peak, where the system can."""
+    """Gives back what the last run left in a warm process and forgets its peak, where the system can."""
     gc.collect()  # a model and its hooks refer to each other
+    _trim()
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # what torch keeps for itself is not free for others
         torch.cuda.reset_peak_memory_stats(device)
     elif _SELF.exists():
         try:
             (_SELF / "clear_refs").write_text("5")
         except OSError:  # a sandbox may forbid it; the peak is then the process's own
             return
+
+
+def _trim() -> None:
+    """Lets glibc give free memory back to the system, which it otherwise keeps for each thread that ever ran."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -4,10 +4,11 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from pace_core import storage
 from pace_core.spec import RunSpec
 from pace_core.spec.text import shown
 
@@ -25,7 +26,7 @@ def run_folder(path: str, spec: RunSpec, *, resume: bool, overwrite: bool) -> It
     """Makes the folder, holds it while a run trains in it, and keeps the resolved spec there.
 
     Raises FolderRefused, before anything was changed, where it cannot be written, another process trains in it, or it
-    holds a run that was not asked to be continued or overwritten.
+    holds a run that was not asked to be continued or overwritten. Raises RunError `disk_full` where there is no room.
     """
     if resume and overwrite:
         raise FolderRefused("give --resume to go on, or --overwrite to begin anew, not both")
@@ -48,7 +49,7 @@ def run_folder(path: str, spec: RunSpec, *, resume: bool, overwrite: bool) -> It
                 for name in there:
                     (folder / name).unlink()
             if not resume or SPEC not in there:
-                (folder / SPEC).write_text(json.dumps(spec.json_dict(), indent=2), "utf-8")
+                storage.write(str(folder / SPEC), json.dumps(spec.json_dict(), indent=2).encode())
         except OSError as error:
             raise FolderRefused(f"{shown(str(folder), 500)} cannot be written: {_why(folder, error)}") from error
         yield folder
@@ -62,9 +63,9 @@ def _hold(lock: IO[str], folder: Path) -> None:
         who = f" (process {lock.read(20)})"
         message = f"another run trains in {shown(str(folder), 500)}{who}; wait for its end or name another folder"
         raise FolderRefused(message) from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
+    with suppress(OSError):  # on a full disk nobody is told who holds it
+        os.truncate(lock.fileno(), 0)
+        os.write(lock.fileno(), str(os.getpid()).encode())
 
 
 def _what(folder: Path, spec: RunSpec) -> str:

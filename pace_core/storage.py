@@ -52,7 +52,7 @@ def write(url: str, content: bytes) -> None:
             raise
     except Exception as error:  # each kind of storage has its own
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            message = f"no room for {shown(url, 500)} ({len(content)} bytes); free some and retry"
+            message = f"no room for {shown(url, 500)} ({len(content)} bytes); free some space and try again"
             raise RunError("disk_full", message) from error
         message = f"{shown(url, 500)} cannot be written: {_why(error)}"
         raise RunError("storage_failed", message) from error

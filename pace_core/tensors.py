@@ -26,7 +26,7 @@ def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, KeyError) as error:  # KeyError: a type of number that torch has not
         raise ValueError(f"its tensors cannot be read: {error}") from error
     if wrong := not_finite(tensors):
-        raise ValueError(f"it holds values that are no finite numbers, in {wrong}")
+        raise ValueError(f"it holds values that are not finite numbers, in {wrong}")
     return tensors, facts
 
 

@@ -15,4 +15,5 @@ def main() -> None:
     try:
         importlib.import_module("service.client.cli").main()
     except KeyboardInterrupt:  # while the commands are loaded; what they do then is theirs to say
+        sys.stderr.write("\nstopped by Ctrl-C\n")
         sys.exit(130)

@@ -22,7 +22,7 @@ async def newest_first(
     query = query.order_by(ids.desc()).limit(limit + 1)
     if after is not None:
         if not after.startswith(f"{kind}_"):
-            message = "is no cursor of this list; start again without it"
+            message = "is not a cursor of this list; start again without it"
             raise Invalid("the request has faults", [Fault(pointer="?after", code="out_of_range", message=message)])
         query = query.where(ids < after)
     found: Sequence[Any] = (await session.execute(query)).scalars().all()

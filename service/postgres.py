@@ -4,6 +4,7 @@ Only the wheel's binaries are used. Its Python part opens every parent folder of
 root, shares one lock file in /tmp between users, and stops the server with its last handle.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -137,6 +138,10 @@ def _run(folder: Path, command: str, *arguments: str) -> None:
             said = output.read().decode(errors="replace")
             log = folder / "log"
             tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
+            if os.strerror(errno.ENOSPC) in said + tail:
+                raise RuntimeError(
+                    f"{folder} is on a full disk; free some space, or set PACE_STATE_DIR to another disk"
+                )
             raise RuntimeError(f"the embedded Postgres failed at {command}:\n{said}{tail}")
 
 

@@ -221,7 +221,7 @@ def answer(error: Problem) -> JSONResponse:
 def _fault(item: dict[str, Any]) -> Fault:
     where, *path = [str(part) for part in item["loc"]]
     if item["type"] == "json_invalid":
-        message = f"the body is no JSON: {item['ctx']['error']}, at character {path[0]}"
+        message = f"the body is not JSON: {item['ctx']['error']}, at character {path[0]}"
         return Fault(pointer="", code="wrong_type", message=message)
     if (where, path) == ("body", []) and item["type"].endswith("_type"):
         message = "the body must be a JSON object, sent with `Content-Type: application/json`"

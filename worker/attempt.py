@@ -64,9 +64,7 @@ class Attempt:
         asked = spec.resources.threads
         if asked <= self._threads:
             return spec
-        message = (
-            f"resources.threads: {asked} are more than this slot's share of the node, {self._threads}; it gets those"
-        )
+        message = f"resources.threads: {asked} is more than this slot's share of the node; the run gets {self._threads}"
         self.outbox.put("log", {"level": "warning", "message": message})
         return spec.model_copy(update={"resources": spec.resources.model_copy(update={"threads": self._threads})})
 
@@ -78,7 +76,8 @@ class Attempt:
             return error.reason, error.message, None
         except Interrupted as stopped:
             if self._overtime():
-                return "timed_out", f"{self.lease.max_runtime_s:g} s of training time were left and are used up.", None
+                message = f"The job has used up the {self.lease.max_runtime_s:g} s of training time that it had left."
+                return "timed_out", message, None
             return ("paused" if stopped.directive == "pause" else "cancelled"), "", None
         except BaseException as error:  # whatever it is, an attempt that does not say its end keeps its slot for ever
             return "crashed", self._crash(error), None
@@ -100,7 +99,10 @@ def _with_its_start(spec: RunSpec, lease: Lease) -> RunSpec:
     if spec.init_from is None:
         return spec
     if lease.init_from is None:
-        raise RunError("spec_invalid", f"init_from: {spec.init_from} is no job of this service; submit it anew")
+        raise RunError(
+            "spec_invalid",
+            f"init_from: {spec.init_from} is not a job of this service; submit it again with one that is",
+        )
     return spec.model_copy(update={"init_from": lease.init_from})
 
 

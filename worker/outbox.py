@@ -18,7 +18,8 @@ class Outbox:
     """Queue of events, numbered 1, 2, 3… and kept until they are acknowledged. Thread-safe.
 
     Progress is thinned by time: what comes too early is kept back and goes out with the next event, or when its time
-    has come. Every other event is kept as it is.
+    has come. Every other event is kept as it is. No event is earlier than the one before it, whatever is done to the
+    machine's clock.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,7 @@ class Outbox:
         self._held: list[Event] = []
         self._early: tuple[datetime, dict[str, Any]] | None = None
         self._progress_at = float("-inf")
+        self._last_at = datetime.now(UTC)
         self.last_seq = 0
         self.closed = False
 
@@ -75,4 +77,5 @@ class Outbox:
 
     def _append(self, at: datetime, type: str, data: dict[str, Any]) -> None:
         self.last_seq += 1
-        self._held.append(Event(seq=self.last_seq, at=at, type=EventType(type), data=data))
+        self._last_at = max(at, self._last_at)
+        self._held.append(Event(seq=self.last_seq, at=self._last_at, type=EventType(type), data=data))

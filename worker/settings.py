@@ -36,7 +36,7 @@ class Settings(BaseSettings):
         for part in filter(None, self.labels.split(",")):
             name, equals, value = (text.strip() for text in part.partition("="))
             if not (name and equals and value):
-                raise ValueError(f"PACE_LABELS: {part!r} is no label; write them as room=3,disk=nvme")
+                raise ValueError(f"PACE_LABELS: {part!r} is not a label; write labels as room=3,disk=nvme")
             found[name] = value
         return found
 

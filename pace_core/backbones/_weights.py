@@ -69,7 +69,7 @@ def fill_from_file(model: Any, name: str, path: Path) -> str:
         message = f"{where} does not fit {name}: {_first_line(error)}"
         raise RunError("spec_invalid", f"{message}; choose the network that these weights are of") from error
     if wrong := not_finite(model.state_dict()):
-        raise RunError("weights_missing", f"{where} holds values that are no finite numbers, in {wrong}; {_CURE}")
+        raise RunError("weights_missing", f"{where} holds values that are not finite numbers, in {wrong}; {_CURE}")
     return digest
 
 

@@ -14,7 +14,7 @@ from pace_core.spec.suggest import did_you_mean
 Family = Literal["vit", "swin"]
 Triple = tuple[float, float, float]
 
-_FAMILIES: dict[Family, tuple[str, ...]] = {
+FAMILIES: dict[Family, tuple[str, ...]] = {
     "vit": ("vision_transformer", "deit"),
     "swin": ("swin_transformer", "swin_transformer_v2"),
 }  # timm's modules
@@ -27,7 +27,7 @@ def timm_family(name: str) -> Family:
     if not timm.is_model(name):
         known = [
             mini.NAME,
-            *(model for modules in _FAMILIES.values() for m in modules for model in timm.list_models(module=m)),
+            *(model for modules in FAMILIES.values() for m in modules for model in timm.list_models(module=m)),
         ]
         message = f"backbone.name: timm {timm.__version__} has no model {name!r}{did_you_mean(name, known)}"
         raise RunError("spec_invalid", message)
@@ -36,7 +36,7 @@ def timm_family(name: str) -> Family:
     except RuntimeError as error:  # the architecture is known, the tag after the dot is not
         hint = did_you_mean(name, timm.list_pretrained(f"{name.partition('.')[0]}.*"))
         raise RunError("spec_invalid", f"backbone.name: timm {timm.__version__} has no {name!r}{hint}") from error
-    for family, modules in _FAMILIES.items():
+    for family, modules in FAMILIES.items():
         if is_model_in_modules(name, set(modules)):
             return family
     raise RunError("spec_invalid", f"backbone.name: {name} is neither a ViT nor a Swin of timm; choose one of those")
@@ -82,5 +82,5 @@ def _check(name: str, model: nn.Module) -> None:
         )
     side, patch = embed.img_size[0], embed.patch_size[0]
     if side % patch:
-        message = f"backbone.image_size: {side} is no multiple of the patch size {patch} of {name}"
+        message = f"backbone.image_size: {side} is not a multiple of the patch size {patch} of {name}"
         raise RunError("spec_invalid", f"{message}; use {max(1, round(side / patch)) * patch}")

@@ -44,6 +44,7 @@ def load(backbone: Backbone, num_classes: int, drop_path: float) -> Loaded:
     Raises RunError `weights_missing` or `spec_invalid`.
     """
     origin, version = _origin(backbone)
+    _forget_others(backbone.name, origin, version, backbone.image_size)
     pretrained, weights_hash = _pretrained(backbone.name, origin, version, backbone.image_size, drop_path)
     model: Any = copy.deepcopy(pretrained)
     if num_classes:
@@ -68,10 +69,12 @@ def _origin(backbone: Backbone) -> tuple[str | Path, tuple[int, int] | None]:
     if weights == "auto":
         weights = "bundled" if ships else "hub"
     if weights == "bundled" and not ships:
-        message = f"backbone.weights: no weights of {backbone.name} ship; use hub, none or the path of a file"
+        message = f"backbone.weights: no weights for {backbone.name} are bundled; use hub, none or the path of a file"
         raise RunError("spec_invalid", message)
     if weights == "hub" and ships:
-        raise RunError("spec_invalid", f"backbone.weights: {mini.NAME} is on no hub; its weights ship: use bundled")
+        raise RunError(
+            "spec_invalid", f"backbone.weights: {mini.NAME} is not on a hub; its weights are bundled, so use bundled"
+        )
     if weights in ("hub", "none"):
         return weights, None
     path = mini.WEIGHTS if weights == "bundled" else weights_path(Path(weights).expanduser())
@@ -80,6 +83,17 @@ def _origin(backbone: Backbone) -> tuple[str | Path, tuple[int, int] | None]:
     except OSError:
         return path, None
     return path, (stat.st_mtime_ns, stat.st_size)
+
+
+_newest: tuple[object, ...] = ()
+
+
+def _forget_others(*network: object) -> None:
+    """Frees the networks that earlier runs of a warm worker read, unless they are this one."""
+    global _newest
+    if network != _newest:
+        _pretrained.cache_clear()
+        _newest = network
 
 
 # A warm worker reads and converts weights once, then copies; a second place for the same network without drop path.

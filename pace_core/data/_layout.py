@@ -118,7 +118,7 @@ def refuse_strange(root: Path, found: dict[str, list[Path]], class_names: tuple[
     hints = [f"{shown(name)}" for name in (alike.get(odd.casefold()) for odd in strange) if name]
     hint = f"; did you mean {', '.join(hints[:5])}" if hints else ""
     names = ", ".join(shown(name) for name in strange[:5])
-    raise RunError("data_corrupt", f"{root}: {names} is no class of the training folder{hint}")
+    raise RunError("data_corrupt", f"{root}: {names} is not a class of the training folder{hint}")
 
 
 def refuse_flat(root: Path, split: str) -> None:

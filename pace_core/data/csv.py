@@ -92,7 +92,7 @@ def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
     try:
         lines = [(reader.line_num, cells) for cells in reader]
     except csv.Error as error:
-        message = f"{file} line {reader.line_num}: is no CSV ({error}); is there a quotation mark that is not closed?"
+        message = f"{file} line {reader.line_num}: this is not CSV ({error}); is a quotation mark not closed?"
         raise RunError("data_corrupt", message) from None
     header = [name.strip() for name in lines[0][1]] if lines else []
     if not any(header):
@@ -117,7 +117,7 @@ def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
             continue
         row_split = SPLIT_WORDS.get(said[params.split_column].lower()) if params.split_column else split
         if row_split is None:
-            faults.append(f"{origin}: split {said[params.split_column or '']!r} is none of train, val, test")
+            faults.append(f"{origin}: split {said[params.split_column or '']!r} is not one of train, val, test")
             continue
         rows.append(
             Row(
@@ -162,7 +162,7 @@ def _class_names(train_labels: list[str], num_classes: int | None, path: str) ->
             if min(map(int, names)) == 1 and len(names) == highest:
                 problem = f"the labels count from 1 (1..{highest}); write them from 0, or as names such as class 1"
             else:
-                problem = f"the labels are numbers, but not all of 0..{highest} occur; say task.num_classes"
+                problem = f"the labels are numbers, but not all of 0..{highest} occur; set task.num_classes"
             raise RunError("data_corrupt", f"{path}: {problem}")
         return tuple(str(label) for label in range(num_classes or len(names)))
     _files.check_num_classes(num_classes, len(names), path)
@@ -177,7 +177,7 @@ def _numbers(names: Iterable[str]) -> bool:
 def _label_fault(row: Row, class_names: tuple[str, ...]) -> str:
     if _numbers(class_names):
         return f"{row.origin}: label {row.label!r} is out of range 0..{len(class_names) - 1}"
-    return f"{row.origin}: label {row.label!r} is none of the {len(class_names)} classes of the training rows"
+    return f"{row.origin}: label {row.label!r} is not one of the {len(class_names)} classes of the training rows"
 
 
 SOURCE = _files.file_source(

@@ -88,7 +88,7 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     for name, linear in linears.items():
         sides = tuple(linear.weight.shape)
         if any(side % width for side in sides):
-            message = f"method.name: fact cannot adapt {name} {sides}, whose sides are no multiples of {width}"
+            message = f"method.name: fact cannot adapt {name} {sides}, whose sides are not multiples of {width}"
             raise RunError("spec_invalid", f"{message}; use another method, such as lora_add")
     matrices = sum(linear.weight.numel() // width**2 for linear in linears.values())
     factors = Factors(width, params, rng)

@@ -144,8 +144,8 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     names, given = block_linears(model).keys(), params.architecture
     if given is not None and given.keys() != names:
         wrong: Any = sorted(names ^ given.keys())
-        message = f"method.architecture: {wrong[0]} is named or missing wrongly; name each linear layer of the blocks"
-        raise RunError("spec_invalid", message)
+        message = f"method.architecture: {wrong[0]} is missing or does not belong there"
+        raise RunError("spec_invalid", f"{message}; name each linear layer of the blocks once")
 
     def layer(base: nn.Linear, name: str) -> Layer:
         return Layer(base, name, params.rank, LARGEST if given is None else given[name], rng)

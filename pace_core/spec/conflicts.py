@@ -47,7 +47,7 @@ def _regularizer_needs(sections: Sections, catalogue: Catalogue) -> Iterator[Fau
         if need not in catalogue.methods[method].gives:
             able = ", ".join(n for n, m in catalogue.methods.items() if need in m.gives and ":" not in n)
             why = f" ({regularizer.reasons[need]})" if need in regularizer.reasons else ""
-            lacks = f"method {method} does not give {need!r}"
+            lacks = f"method {method} does not provide {need!r}"
             yield _conflict(
                 "/regularizer/name", f"{regularizer.name} cannot work here: {lacks}{why}; methods that do: {able}"
             )
@@ -60,7 +60,7 @@ def _backbone_is_known(sections: Sections, catalogue: Catalogue) -> Iterator[Fau
     name = sections.backbone["name"]
     if name not in catalogue.backbones and not _TIMM_FAMILIES.match(name):
         hint = did_you_mean(name, catalogue.backbones)
-        message = f"{brief(name)} is neither the network that ships nor a timm ViT or Swin{hint}"
+        message = f"{brief(name)} is neither the bundled network nor a timm ViT or Swin{hint}"
         yield Fault(pointer="/backbone/name", code="unknown_name", message=message)
 
 
@@ -71,12 +71,12 @@ def _weights_exist(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
     name, weights = sections.backbone["name"], sections.backbone["weights"]
     bundled = name in catalogue.backbones and catalogue.backbones[name].bundled
     if weights == "bundled" and not bundled:
-        yield _conflict("/backbone/weights", f"no weights of {name} ship; use hub, none or the path of a file")
+        yield _conflict("/backbone/weights", f"no weights for {name} are bundled; use hub, none or the path of a file")
     elif weights in ("auto", "hub") and (original := _original(name)) in catalogue.backbones:
         message = f"timm has no weights under the old name {name}; those of ImageNet-21k are {original} (PACE's rows)"
         yield Fault(pointer="/backbone/name", code="unknown_name", message=f"{message} or its augreg_in21k")
     elif weights == "hub" and bundled:
-        yield _conflict("/backbone/weights", f"{name} is on no hub; its weights ship: use bundled")
+        yield _conflict("/backbone/weights", f"{name} is not on a hub; its weights are bundled, so use bundled")
     elif weights not in _WEIGHT_WORDS and not weights.endswith(WEIGHT_FILES):
         words, endings = ", ".join(_WEIGHT_WORDS), ", ".join(WEIGHT_FILES)
         message = f"must be {words} or the path of a {endings} file, not {brief(weights)}"

@@ -61,7 +61,7 @@ def inferred(spec: dict[str, Any], row: str) -> list[str]:
             if origin == "inferred" and _taken(spec, raw, field) and field != "backbone.weights"
         ]
         if fields:
-            return [f"published nowhere, inferred by recipe {recipe.name}: {', '.join(fields)}"]
+            return [f"recipe {recipe.name} infers what is not published: {', '.join(fields)}"]
     return []
 
 
@@ -81,7 +81,7 @@ def _departures(spec: dict[str, Any], recipe: Recipe, row: str, catalogue: Catal
     wanted = _wanted(spec, recipe, row, catalogue)
     protocol = list(_COMPARED) if recipe.row(row) and recipe.compared == "whole" else recipe.protocol
     return [
-        f"{section}.{field} is {given!r}, recipe {recipe.name} says {wanted[section].get(field)!r}"
+        f"{section}.{field} is {given!r}; recipe {recipe.name} says {wanted[section].get(field)!r}"
         for section in _COMPARED
         if section in wanted
         for field, given in spec[section].items()

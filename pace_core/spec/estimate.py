@@ -1,16 +1,21 @@
 """An estimate of what a run needs, for backbones whose sizes the catalogue knows."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from pace_core.spec.catalogue import BackboneEntry, Catalogue
 from pace_core.spec.run_spec import RunSpec
 
+Device = Literal["cpu", "cuda"]
+
+_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 _CPU_GFLOPS_PER_THREAD = 40.0  # a current core on the matrix sizes of a small ViT; machines differ by 2x either way
 _MIB = 2**20
-# What follows was measured in fresh processes on a CPU (`tests/pace_core/spec/test_memory.py` does it again).
-_PROCESS_BYTES = 900 * _MIB  # Python with torch, timm and what they load with the first network
+# What follows was measured on a CPU, in processes of their own and in a worker's warm ones; `test_memory.py` in
+# `tests/pace_core/spec` and in `tests/e2e` does it again.
+_PROCESS_BYTES = 960 * _MIB  # Python with torch, timm and what they load: 900 alone, 1,000 in a warm worker
 _BUNDLED_BYTES = 140 * _MIB  # scikit-learn, Matplotlib's fonts and the drawing of the bundled tasks
 _KEPT_BY_FULL = 1.08  # of the inputs and outputs of a block's linear layers, what a training step keeps
 _KEPT_BY_ADAPTERS = 1.6
@@ -27,7 +32,8 @@ class Estimate(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     memory_bytes: int | None
-    """Peak memory of the process, within a quarter where the number of images is known."""
+    """Peak memory, of the process on a CPU and of the device on a GPU, within a quarter where the number of images is
+    known."""
     train_gflops_per_image: float | None
     cpu_seconds_per_1000_images: float | None
     """One epoch of 1,000 images on this many CPU threads."""
@@ -35,30 +41,44 @@ class Estimate(BaseModel):
     """Of all stages, in epochs of training; a search counts by its forward passes over a quarter as many images."""
 
 
-def estimate(spec: RunSpec, catalogue: Catalogue, images: Mapping[str, int] = _UNKNOWN_IMAGES) -> Estimate:
-    """Counts the linear layers: 3 products a pass (forward, and two backward), all activations kept in float32.
+def estimate(
+    spec: RunSpec, catalogue: Catalogue, images: Mapping[str, int] = _UNKNOWN_IMAGES, device: Device | None = None
+) -> Estimate:
+    """Counts the linear layers: 3 products a pass (forward, and two backward), and the activations that are kept.
 
     `images`: how many there are to train on (`train`) and to measure on (`val` or `test`), where that is known.
+    `device`: where the run computes, if known; else what `resources.device` says, and for auto the larger of both.
     """
-    passes = catalogue.regularizers[spec.regularizer.name].passes
-    epochs = round(_epochs(spec, catalogue, passes), 1)
+    regularizer = catalogue.regularizers[spec.regularizer.name]
+    epochs = round(_epochs(spec, catalogue, regularizer.passes), 1)
     backbone = catalogue.backbones.get(spec.backbone.name)
     if backbone is None or spec.backbone.image_size not in (None, backbone.image_size):
         return Estimate(memory_bytes=None, train_gflops_per_image=None, cpu_seconds_per_1000_images=None, epochs=epochs)
     products = 1 if spec.method.name == "linear" else 3
-    gflops = backbone.gflops * products * passes
+    gflops = backbone.gflops * products * regularizer.passes
+    asked = device or spec.resources.device
+    devices: tuple[Device, ...] = ("cpu", "cuda") if asked == "auto" else (asked,)
     return Estimate(
-        memory_bytes=_memory_bytes(spec, backbone, catalogue.regularizers[spec.regularizer.name].kept, images),
+        memory_bytes=max(_memory_bytes(spec, backbone, regularizer.kept, images, device) for device in devices),
         train_gflops_per_image=round(gflops, 3),
         cpu_seconds_per_1000_images=round(1000 * gflops / (_CPU_GFLOPS_PER_THREAD * spec.resources.threads), 1),
         epochs=epochs,
     )
 
 
-def _memory_bytes(spec: RunSpec, backbone: BackboneEntry, kept: float, images: Mapping[str, int]) -> int:
-    """The process, the images it holds, the network, and the larger of a training step and an evaluation."""
-    number = 8 if spec.training.precision == "float64" else 4
-    network = number * backbone.parameters
+def _memory_bytes(
+    spec: RunSpec, backbone: BackboneEntry, kept: float, images: Mapping[str, int], device: Device
+) -> int:
+    """On a CPU the process, its images, the network, and the larger of a training step and an evaluation; on a GPU the
+    same without the process, whose memory is the host's."""
+    cpu = device == "cpu"
+    precision = spec.training.precision
+    if precision == "auto":
+        precision = "float32" if cpu else "bfloat16"
+    number = _BYTES[
+        precision
+    ]  # of an activation; under bfloat16 the weights stay in float32, with a copy of the frozen
+    network = max(number, 4) * backbone.parameters
     full, linear = spec.method.name == "full", spec.method.name == "linear"
     rows = min(spec.training.micro_batch or spec.training.batch_size, spec.training.batch_size)
     forward = number * _AT_ONCE * max(_numbers_a_row(backbone))
@@ -70,16 +90,21 @@ def _memory_bytes(spec: RunSpec, backbone: BackboneEntry, kept: float, images: M
     evaluation = forward * min(_EVALUATED_ROWS, measured) + (
         0 if full or linear else network
     )  # merged weights beside the others
-    copies = 2 * network + (3 * network if full else 0)  # a warm worker keeps one; gradient and AdamW's two moments
-    return int(_PROCESS_BYTES + _image_bytes(spec, backbone, images) + copies + max(step, evaluation))
+    copies = network * (2 if cpu else 1)  # a warm worker keeps the pretrained one
+    if precision == "bfloat16":
+        copies += number * backbone.parameters
+    if full:
+        copies += 3 * network  # gradient and AdamW's two moments
+    held = _image_bytes(spec, backbone, images) if cpu else _image_bytes(spec, backbone, {"train": images["train"]})
+    drawn = _BUNDLED_BYTES if cpu and spec.task.source == "vtab_mini" else 0
+    return int((_PROCESS_BYTES if cpu else 0) + drawn + held + copies + max(step, evaluation))
 
 
 def _image_bytes(spec: RunSpec, backbone: BackboneEntry, images: Mapping[str, int]) -> float:
     crops = spec.training.augmentation == "crop_flip"
     image = 3 * backbone.image_size**2 * ((8 / 7) ** 2 * 4 / 3 if crops else 1)  # most photographs are 4 to 3
     held = {split: count * image for split, count in images.items()}
-    drawn = _BUNDLED_BYTES if spec.task.source == "vtab_mini" else 0
-    return drawn + sum(size if split == "train" else min(size, _HELD_TO_MEASURE) for split, size in held.items())
+    return sum(size if split == "train" else min(size, _HELD_TO_MEASURE) for split, size in held.items())
 
 
 def _numbers_a_row(backbone: BackboneEntry) -> list[float]:

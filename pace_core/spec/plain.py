@@ -35,9 +35,9 @@ class _Reading:
         said: dict[str, Any] = {}
         for key, value in raw.items():
             if not isinstance(key, str):
-                self._refuse(pointer, "wrong_type", f"has a key that is no text, {brief(key)}; put it in quotes")
+                self._refuse(pointer, "wrong_type", f"has a key that is not text, {brief(key)}; put it in quotes")
             elif len(key) > LONGEST_NAME or valid_unicode(key) != key:
-                self._refuse(pointer, "unknown_key", f"has a key that no field is called, '{shown(key, 50)}'")
+                self._refuse(pointer, "unknown_key", f"has a key that is not the name of a field, '{shown(key, 50)}'")
             else:
                 said[key] = self.value(value, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", depth + 1)
         return said
@@ -78,7 +78,7 @@ class _Reading:
         if len(text) > LONGEST_TEXT:
             self._refuse(pointer, "out_of_range", f"must be text of at most {LONGEST_TEXT} characters, not {len(text)}")
         elif "\0" in text or valid_unicode(text) != text:
-            message = f"'{shown(text)}' holds characters that are no valid Unicode text; rename what it names"
+            message = f"'{shown(text)}' holds characters that are not valid Unicode; rename what it names"
             self._refuse(pointer, "out_of_range", message)
         return text
 

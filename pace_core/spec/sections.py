@@ -77,7 +77,7 @@ def _unknown_task(name: str) -> str:
         return f"{benchmark_name} has no task {brief(task_name)}{hint}"
     names = [f"{benchmark.name}/{task.name}" for benchmark in load_benchmarks().values() for task in benchmark.tasks]
     hint = did_you_mean(name, names) if slash else ""
-    return f"{brief(name)} is no benchmark's task{hint}; your own data needs task.source, such as image_folder"
+    return f"{brief(name)} is not a task of any benchmark{hint}; your own data needs task.source, such as image_folder"
 
 
 def _check_task(task: Mapping[str, Any], source: SourceEntry, faults: list[Fault]) -> dict[str, Any] | None:

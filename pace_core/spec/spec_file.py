@@ -23,7 +23,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
             if key.value in given:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands there twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} appears twice", key.start_mark)
             given.add(str(key.value))
         return super().construct_mapping(node, deep)
 
@@ -42,9 +42,9 @@ def read_spec_file(path: str | PathLike[str]) -> dict[str, Any]:
     except RecursionError as error:
         raise _unreadable(path, "it is nested too deeply") from error
     except (ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, a date that is none, a number without end
-        raise _unreadable(path, f"it is no YAML: {' '.join(str(error).split())}") from error
+        raise _unreadable(path, f"it is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
-        raise _unreadable(path, "it holds no object of sections, such as `task:` and `method:`")
+        raise _unreadable(path, "it has no sections such as `task:` and `method:`")
     return cast(dict[str, Any], raw)
 
 

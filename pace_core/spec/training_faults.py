@@ -53,7 +53,7 @@ def _batch_faults(training: Section) -> list[Fault]:
         message = f"{micro} is more than batch_size {training['batch_size']}; use at most that"
         faults.append(_fault("micro_batch", message))
     if augment is not None and not _RAND_AUGMENT.fullmatch(augment):
-        message = f"{augment!r} is no RandAugment that timm knows; write it as rand-m9-mstd0.5-inc1"
+        message = f"{augment!r} is not a RandAugment that timm knows; write it as rand-m9-mstd0.5-inc1"
         faults.append(_fault("rand_augment", f"{message} (m: magnitude, n: operations, p, mstd, mmax, inc)"))
     return faults
 
@@ -73,7 +73,7 @@ def _optimizer_faults(optimizer: Section) -> list[Fault]:
     for name, fields in _OWN_FIELDS.items():
         for field in fields:
             if name != optimizer["name"] and optimizer[field] != Optimizer.model_fields[field].default:
-                message = f"{optimizer['name']} has no {field}, {name} has; leave it out or change optimizer.name"
+                message = f"{optimizer['name']} has no {field}, but {name} has; leave it out or change optimizer.name"
                 faults.append(Fault(pointer=f"/optimizer/{field}", code="conflict", message=message))
     return faults
 

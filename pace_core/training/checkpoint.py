@@ -77,7 +77,7 @@ class Checkpoint:
         gone = [shown(name, 50) for name in was.class_names if name not in now.class_names]
         changes = (("new classes:", came), ("gone:", gone))
         what = "; ".join(f"{change} {', '.join(names[:5])}" for change, names in changes if names)
-        what = what or "the classes are the same, images, labels or splits are not"
+        what = what or "the classes are the same, but the images, labels or splits are not"
         raise RunError("data_changed", f"task: the data set changed since the checkpoint ({what}); {_CURE}")
 
 
@@ -118,8 +118,8 @@ class State:
                 saved = _group(tensors, "average")
                 self.average.values = {name: value.to(parameters[name].device) for name, value in saved.items()}
         except (KeyError, RuntimeError, ValueError) as error:
-            message = f"the checkpoint's optimizer or regularizer is another ({type(error).__name__}: {error}); {_CURE}"
-            raise RunError("spec_invalid", message) from error
+            message = f"the checkpoint is of another optimizer or regularizer ({type(error).__name__}: {error})"
+            raise RunError("spec_invalid", f"{message}; {_CURE}") from error
         self.progress.__dict__.update(checkpoint.progress.__dict__)
 
 
@@ -157,7 +157,7 @@ def read_checkpoint(spec: RunSpec, folder: str, own_folder: str) -> Checkpoint |
     try:
         tensors, facts = unpack(content)
     except ValueError as error:
-        raise RunError("spec_invalid", f"{place} is no checkpoint: {error}; {_CURE}") from error
+        raise RunError("spec_invalid", f"{place} is not a checkpoint: {error}; {_CURE}") from error
     if facts.get("results_version") != RESULTS_VERSION:
         raise RunError("spec_invalid", f"{place} was written by another version of this product; {_CURE}")
     if changed := differences(facts["spec"], decisive(spec)):
@@ -167,7 +167,8 @@ def read_checkpoint(spec: RunSpec, folder: str, own_folder: str) -> Checkpoint |
         progress = Progress(**{**said, "measured": [(e, v) for e, v in said["measured"]]})
         checkpoint = Checkpoint(tensors, progress, Basis(**{**basis, "class_names": tuple(basis["class_names"])}))
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError("spec_invalid", f"{place} is no checkpoint: its facts are broken ({error}); {_CURE}") from error
+        message = f"{place} is not a checkpoint: its metadata cannot be read ({error}); {_CURE}"
+        raise RunError("spec_invalid", message) from error
     storage.write(storage.join(own_folder, NAME), content)
     return checkpoint
 
@@ -187,10 +188,10 @@ def decisive(spec: RunSpec) -> dict[str, Any]:
 
 
 def differences(was: Any, now: Any, most: int = 5) -> str:
-    """Returns where two specs differ, such as `training.epochs was 3, is 5`; empty where they are equal."""
+    """Returns where two specs differ, such as `training.epochs was 3 and is now 5`; empty where they are equal."""
     flat_was, flat_now = dict(_fields(was, "")), dict(_fields(now, ""))
     names = [name for name in {**flat_was, **flat_now} if flat_was.get(name, _NONE) != flat_now.get(name, _NONE)]
-    said = [f"{n} was {_brief(flat_was, n)}, is {_brief(flat_now, n)}" for n in names[:most]]
+    said = [f"{n} was {_brief(flat_was, n)} and is now {_brief(flat_now, n)}" for n in names[:most]]
     return "; ".join(said) + (f" and {len(names) - most} more fields" if len(names) > most else "")
 
 

@@ -72,9 +72,7 @@ def warnings(
 def _at_chance(split: str, accuracy: float, count: int, chance: float) -> Iterator[str]:
     margin = _FAR * math.sqrt(chance * (1 - chance) / count)
     if accuracy <= chance + margin:
-        guess = (
-            f"always naming the commonest class gives {100 * chance:.1f} % (± {100 * margin:.1f} points by accident)"
-        )
+        guess = f"always naming the commonest class gives {100 * chance:.1f} % (± {100 * margin:.1f} points by chance)"
         result = f"{split} accuracy {percent(accuracy, count)} is no better than chance"
         yield f"{result}: {guess}; look at the labels, train longer, or try another {_RATE}"
 

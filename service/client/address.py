@@ -86,7 +86,7 @@ def _check(url: str, key: str) -> None:
     except ValueError:
         sound = False
     if not sound:
-        raise NoService(f"{url} is no address of a service; write one such as http://127.0.0.1:8321")
+        raise NoService(f"{url} is not the address of a service; write it as http://127.0.0.1:8321")
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise NoService(f"the API key for {url} is damaged: keys are letters, digits and _ in one word")
 

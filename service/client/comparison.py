@@ -101,7 +101,7 @@ def compare(
         )
         raise NothingToCompare(f"there are no such jobs{hint}")
     if len(tasks) > 1:
-        raise NothingToCompare(f"these jobs are of {len(tasks)} tasks, name one: {', '.join(tasks)}")
+        raise NothingToCompare(f"these jobs are of {len(tasks)} tasks; name one: {', '.join(tasks)}")
     split, metric = _SPLIT[phase], _metric(found, _SPLIT[phase])
     measured = [job for job in found if _value(job, split, metric) is not None]
     if not measured:

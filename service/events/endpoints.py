@@ -77,9 +77,7 @@ async def hold_cursor(session: Transaction, _: Tracking, name: _Name, body: Curs
     found = (await session.execute(taken.returning(Cursor.position))).scalar_one_or_none()
     if found is None:
         other = await session.get_one(Cursor, name)
-        raise CursorHeld(
-            f"{other.holder} fills {name} already; only one process may. Should it have ended, wait a minute"
-        )
+        raise CursorHeld(f"{other.holder} fills {name} already; only one process may. If it has ended, wait a minute")
     return CursorView(name=name, position=found)
 
 

@@ -39,7 +39,7 @@ class File:
             stop = min(int(last) + 1, self.size) if first and last else self.size
             if start < stop:
                 return range(start, stop)
-        raise RangeNotSatisfiable(f"{header!r} is no one range of a file of {self.size} bytes")
+        raise RangeNotSatisfiable(f"{header!r} is not a single range of a file of {self.size} bytes")
 
     def read(self, part: range) -> Iterator[bytes]:
         """Reads those bytes, piece by piece."""

@@ -275,7 +275,7 @@ async def _end_attempt(
     session: AsyncSession, job: str, move: str, attempt: int, end: End, values: dict[str, Any]
 ) -> bool:
     spent = (
-        select(extract("epoch", func.now() - Attempt.started_at))
+        select(func.greatest(extract("epoch", func.now() - Attempt.started_at), 0.0))  # a clock may be set back
         .where(Attempt.job == job, Attempt.number == attempt)
         .scalar_subquery()
     )

@@ -111,7 +111,7 @@ def _position(filters: JobFilters) -> str:
     except (binascii.Error, ValueError, TypeError):
         last, fingerprint = "", ""
     if not isinstance(last, str) or fingerprint != _fingerprint(filters):
-        message = "is no cursor of a list with these filters; start again without it"
+        message = "is not a cursor of a list with these filters; start again without it"
         raise Invalid("the request has faults", [Fault(pointer="?after", code="out_of_range", message=message)])
     return last
 

@@ -35,7 +35,7 @@ from service.settings import Settings
 def resolve(request: JobRequest, catalogue: Catalogue) -> tuple[RunSpec, str]:
     """Returns the resolved spec and its row label. Raises Invalid with all faults, pointing into the request's body."""
     if (request.spec is None) == (request.recipe is None):
-        fault = Fault(pointer="/spec", code="conflict", message="give either a spec or a recipe, one of the two")
+        fault = Fault(pointer="/spec", code="conflict", message="give either a spec or a recipe")
         raise Invalid("the request has faults", [fault])
     where = "/overrides" if request.recipe else "/spec"
     try:

@@ -88,7 +88,7 @@ async def _full_suites(session: AsyncSession) -> dict[str, int]:
 
 def _waiting_for(job: Job, seen: Supply) -> str:
     if job.project in seen.full_projects:
-        return f"its project, which has {seen.full_projects[job.project]} running, as many as it may"
+        return f"its project, which has {seen.full_projects[job.project]} running, the most it may have"
     if job.suite is not None and job.suite in seen.full_suites:
-        return f"its suite, of which {seen.full_suites[job.suite]} run, as many as may"
+        return f"its suite, which has {seen.full_suites[job.suite]} running, the most it may have"
     return seen.slots.waiting_for(Needs.of_lane(job.lane), job.not_before)

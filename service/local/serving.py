@@ -13,8 +13,11 @@ from service.local.supervisor import Supervisor
 
 def serve(
     folder: Folder, say: Callable[[str], None], answering: Callable[[Record], None] = lambda record: None
-) -> None:
-    """Runs the stack until SIGTERM or Ctrl-C; calls `answering` once, when the API answers. Raises StackError."""
+) -> signal.Signals | None:
+    """Runs the stack until SIGTERM, SIGHUP or Ctrl-C, and returns which it was.
+
+    Calls `answering` once, when the API answers. Raises StackError.
+    """
     folder.make()
     with folder.held() as ours:
         if not ours:
@@ -24,17 +27,27 @@ def serve(
         clear(folder)
         remember(folder)
         try:
-            asyncio.run(_serve(Supervisor(folder, say, answering)))
+            ended_by = asyncio.run(_serve(Supervisor(folder, say, answering), say))
         except RuntimeError as error:
             raise StackError(str(error)) from error
         finally:
             forget(folder)
         clear(folder)
+    return ended_by
 
 
-async def _serve(supervisor: Supervisor) -> None:
+async def _serve(supervisor: Supervisor, say: Callable[[str], None]) -> signal.Signals | None:
     stop = asyncio.Event()
+    came: list[signal.Signals] = []
+
+    def end(number: signal.Signals) -> None:
+        if not came:
+            say("stopping, which takes some seconds")
+        came.append(number)
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end, number)
     await supervisor.run(stop)
+    return came[0] if came else None

@@ -79,7 +79,7 @@ def _ask_to_end(folder: Folder) -> None:
             if asked:
                 end_session(asked, 0)
                 return
-            raise StackError(f"something holds {folder.path}/lock and is no stack that is known here")
+            raise StackError(f"another process holds {folder.path}/lock and is not a stack that is known here")
         time.sleep(0.1)
 
 

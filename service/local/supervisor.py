@@ -138,7 +138,7 @@ class Supervisor:
             server = commands.of_database(database_url, "postgres")
             await asyncio.to_thread(postgres.ensure_database, server, "mlflow")
         except psycopg.Error as error:
-            self._say(f"MLflow is not started, its database cannot be made ({error}); set MLFLOW_TRACKING_URI")
+            self._say(f"MLflow is not started because its database cannot be made ({error}); set MLFLOW_TRACKING_URI")
         else:
             self._begin(commands.mlflow(self._folder, port, database_url))
 
@@ -156,7 +156,7 @@ class Supervisor:
                 process = await self._spawn(command, part.log)
             except OSError as error:  # no room for its log, or no memory for a process: it may pass
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-                self._say(f"{command.name} cannot be started, tried again in {pause_s:g} s: {_short(error)}")
+                self._say(f"{command.name} cannot be started and is tried again in {pause_s:g} s: {_short(error)}")
                 await asyncio.sleep(pause_s)
                 continue
             part.process = identify(process.pid) or Identity(pid=process.pid, started="")
@@ -187,7 +187,7 @@ class Supervisor:
                 pause_s = _POSTGRES_LOOK_S
             except Exception as error:  # such as a full disk: whatever it is, it may pass
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-                self._say(f"postgres does not start, tried again in {pause_s:g} s: {_short(error)}")
+                self._say(f"postgres does not start and is tried again in {pause_s:g} s: {_short(error)}")
 
     def _let_go_of_ray(self) -> None:
         """What joined the cluster is of no use without it; it is started again and joins the next."""

@@ -32,7 +32,7 @@ def opened(storage_root: str) -> tuple[Any, str]:
             f"PACE_STORAGE={storage_root}: the client of {protocol}:// is not installed ({cure})"
         ) from None
     except ValueError as error:
-        raise StorageUnusable(f"PACE_STORAGE={storage_root} is no address that fsspec knows: {error}") from None
+        raise StorageUnusable(f"PACE_STORAGE={storage_root} is not an address that fsspec knows: {error}") from None
     return filesystem, path.rstrip("/")
 
 

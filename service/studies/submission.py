@@ -24,7 +24,7 @@ from service.studies.tables import Study
 def resolved(asked: StudyRequest, catalogue: Catalogue) -> tuple[StudyRequest, RunSpec, str]:
     """Returns the request with its space filled in, the spec that it varies, and the row's label.
 
-    Raises Invalid with all faults of the request, and where the first point of the space makes no spec.
+    Raises Invalid with all faults of the request, and where the first point of the space does not make a valid spec.
     """
     given = JobRequest(spec=asked.spec, recipe=asked.recipe, overrides=asked.overrides, row=asked.row)
     spec, row = resolve(given, catalogue)
@@ -46,7 +46,7 @@ def resolved(asked: StudyRequest, catalogue: Catalogue) -> tuple[StudyRequest, R
             message = "is set by the study itself"
             faults.append(Fault(pointer=f"/space/{path}", code="conflict", message=message))
         faults += [
-            Fault(pointer=f"/space/{path}/when/{other}", code="unknown_name", message="is no field of the space")
+            Fault(pointer=f"/space/{path}/when/{other}", code="unknown_name", message="is not a field of the space")
             for other in dimension.when
             if other not in space
         ]
@@ -69,7 +69,7 @@ def extended(asked: StudyRequest, more: StudyExtension, tried: Sequence[Mapping[
     faults: list[Fault] = []
     for path, dimension in more.space.items():
         if path not in asked.space:
-            message = "is no field of the study's space; submit a study of its own"
+            message = "is not a field of the study's space; submit a study of its own"
             faults.append(Fault(pointer=f"/space/{path}", code="unknown_name", message=message))
         elif missing := [point[path] for point in tried if path in point and not dimension.holds(point[path])]:
             message = f"must hold {missing[0]!r}, which was tried"
@@ -160,7 +160,7 @@ def _check_first(request: StudyRequest, spec: RunSpec, catalogue: Catalogue) -> 
         validate(spec_of(base_of(request), point, request, whole, 0, request.seed), catalogue)
     except SpecError as error:
         faults = [f.model_copy(update={"pointer": f"/space{f.pointer}"}) for f in error.faults]
-        raise Invalid("the first point of the space makes no spec", faults) from None
+        raise Invalid("the first point of the space does not make a valid spec", faults) from None
 
 
 def _corner(request: StudyRequest) -> dict[str, Any]:

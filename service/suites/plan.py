@@ -119,7 +119,7 @@ def plan(request: SuiteRequest, catalogue: Catalogue) -> Plan:
                     found.append((label, task, error))
     faults = [spec.faults for _, _, spec in found if isinstance(spec, SpecError)]
     if len(faults) == len(found):
-        raise Invalid("not one of the suite's runs can be; the first one's faults", faults[0])
+        raise Invalid("none of the suite's runs is possible; these are the faults of the first", faults[0])
     runs = [_run(label, task, spec, seed) for seed in seeds for label, task, spec in found]
     searches = _searches(request, seeds[0], found, raws, catalogue) if request.search else {}
     return Plan(request, benchmark, known, list(labels), runs, searches)
@@ -229,7 +229,7 @@ def _own_tasks(
     for index, section in enumerate(own):
         name = section.get("name")
         if not isinstance(name, str) or not name or name in sections:
-            raise _invalid(f"/tasks/{index}/name", "wrong_type", "must be a name, another one for each task")
+            raise _invalid(f"/tasks/{index}/name", "wrong_type", "must be a name, different for each task")
         sections[name] = section
     group = Group(name="own", title="Own")
     tasks = [

@@ -66,9 +66,9 @@ HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         lambda content: (200_000).to_bytes(8, "little") + b"[" * 200_000,
         "its header is broken",
     ),
-    "a tensor twice": (twice, "stands there twice"),
+    "a tensor twice": (twice, "appears twice"),
     "a tensor outside the file": (lambda content: edited(content, outside), "its tensors cannot be read"),
-    "infinity": (spoilt, "no finite numbers, in head.weight"),
+    "infinity": (spoilt, "not finite numbers, in head.weight"),
     "no facts": (changed_facts(spec=None), "another version"),
     "a spec of a later version": (changed_facts(spec={"task": {"name": "a"}, "network": 1}), "another version"),
     "class names that are numbers": (changed_facts(class_names=[1, 2, 3]), "is not an adapter"),
@@ -157,7 +157,7 @@ def test_a_name_of_a_tensor_leads_nowhere(good_adapter: bytes, pictures: Path, t
 
 @pytest.mark.parametrize(
     ("method", "change"),
-    [("lora_add", "A and B have exchanged their names"), ("ssf", "scales are saved as"), ("linear", None)],
+    [("lora_add", "A and B have swapped their names"), ("ssf", "scales are saved as"), ("linear", None)],
 )
 def test_a_file_whose_tensors_meant_something_else_when_it_was_made_is_refused(
     method: str, change: str | None, make_spec: MakeSpec, tmp_path: Path

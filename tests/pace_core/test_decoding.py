@@ -146,7 +146,7 @@ def cut_off(path: Path) -> None:
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "bomb.png": (
         lambda path: path.write_bytes(png_of(14_000, 14_000)),
-        "196 million pixels, more than 179 million; scale it down, 16 x 16 are used",
+        "196 million pixels, more than 179 million; scale it down: only 16 x 16 are used",
     ),
     "cut.png": (cut_off, "cut off or damaged: .*; copy or download it again"),
     "cut.jpg": (cut_off, "cut off or damaged: .*; copy or download it again"),
@@ -156,7 +156,10 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "zeros.jpg": (lambda path: path.write_bytes(bytes(900)), "begins with zeros"),
     "page.jpg": (lambda path: path.write_text("<!DOCTYPE html><p>404"), "a web page, not an image; download"),
     "lfs.jpg": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
-    "text.jpg": (lambda path: path.write_text("hello"), "no image that Pillow can read, .*; save it as PNG or JPEG"),
+    "text.jpg": (
+        lambda path: path.write_text("hello"),
+        "Pillow cannot read it as an image, .*; save it as PNG or JPEG",
+    ),
     "pipe.jpg": (os.mkfifo, "is a pipe, socket or device, not an image file"),
     "folder.jpg": (os.mkdir, "is a folder, not an image file"),
 }

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from pace_core.backbones.build import FAMILIES
 from pace_core.commands import app
+from pace_core.quick_start import NETWORKS
 from pace_core.run import run
 from pace_core.spec import RunSpec
 from tests.pace_core.training.told import Told
@@ -120,7 +122,7 @@ def test_the_output_survives_any_file_name(adapter: str, photos: Path, name: byt
     ("adapter_path", "says"),
     [
         ("gone.safetensors", "there is no adapter"),
-        ("text.safetensors", "is not an adapter: it is no safetensors file, or was cut off"),
+        ("text.safetensors", "is not an adapter: it is not a safetensors file, or it was cut off"),
         ("empty", "there is no adapter"),
         ("s9://bucket/a.safetensors", "cannot be read: Protocol not known: s9"),
     ],
@@ -154,6 +156,9 @@ USELESS = (
     "transformers",
     "ray",
     "sklearn",
+    "timm.data.loader",
+    "timm.models.beit",
+    "timm.models.resnet",
 )
 
 
@@ -170,6 +175,10 @@ finally:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[0].startswith(f"{photos}/a.png\t"), done.stderr
     assert done.stdout.splitlines()[1] == "[]"
+
+
+def test_it_knows_the_modules_of_all_networks_that_can_be_adapted() -> None:
+    assert set(NETWORKS) == {module for modules in FAMILIES.values() for module in modules}
 
 
 def test_a_checkpoint_is_no_adapter_and_a_folder_without_images_is_named(adapter: str, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import errno
 import fcntl
 import json
 import os
+import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pace_core import storage
-from pace_core.commands import app
+from pace_core.commands import Bars, app
 from pace_core.run import run
 from pace_core.spec import Interrupted, validate
 from pace_core.spec.spec_file import read_spec_file
 from tests.pace_core.training.told import Told
+from tests.small_disk import fill, small_disk
 
 Train = Callable[..., Result]
 
@@ -92,11 +95,65 @@ def test_an_interrupted_run_goes_on_with_resume_alone(train: Train, pictures: Pa
     assert "--resume goes on with it" in refused(train())
     assert "not both" in refused(train("--resume", "--overwrite"))
     said = refused(train("--resume", batch_size=4))
-    assert "training.batch_size was 8, is 4" in said
+    assert "training.batch_size was 8 and is now 4" in said
     assert json.loads((tmp_path / "out" / "spec.json").read_text()) == spec.json_dict(), "it is still that run's"
     done = train("--resume")
     assert done.exit_code == 0, done.stderr
     assert "no checkpoint" not in done.stdout
+
+
+@pytest.fixture
+def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Presses Ctrl-C when the run tells of the first event of that type, or stage of that name."""
+
+    def at(wanted: str) -> None:
+        told = Bars.event
+
+        def event(self: Bars, type: str, data: dict[str, Any]) -> None:
+            told(self, type, data)
+            if wanted in (type, data.get("name")):
+                monkeypatch.setattr(Bars, "event", told)
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(Bars, "event", event)
+
+    return at
+
+
+def test_ctrl_c_ends_training_after_its_step_with_a_checkpoint_and_resume_ends_as_if_it_had_not_been(
+    train: Train, tmp_path: Path, ctrl_c: Callable[[str], None]
+) -> None:
+    assert train(folder="whole", epochs=2).exit_code == 0
+    ctrl_c("metrics")  # the end of the first epoch: the next step is finished, and is the last
+    done = train(epochs=2)
+    assert done.exit_code == 130
+    assert isinstance(done.exception, SystemExit)
+    assert "stopping after this step, with a checkpoint; Ctrl-C again stops at once" in done.stdout
+    step = int(done.stderr.split("the same command with --resume goes on from step ")[1])
+    assert step > 0
+    assert train("--resume", epochs=2).exit_code == 0
+    adapters = [(tmp_path / name / "adapter.safetensors").read_bytes() for name in ("whole", "out")]
+    assert adapters[0] == adapters[1]
+
+
+def test_ctrl_c_before_the_first_step_stops_at_once_and_says_how_to_begin_anew(
+    train: Train, ctrl_c: Callable[[str], None]
+) -> None:
+    ctrl_c("data")
+    done = train()
+    assert done.exit_code == 130
+    assert done.stderr == "stopped before the first checkpoint; the same command with --resume begins anew\n"
+    assert train("--resume").exit_code == 0
+
+
+def test_ctrl_c_while_the_result_is_measured_loses_no_training(train: Train, ctrl_c: Callable[[str], None]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    ctrl_c("evaluate")
+    done = train()
+    assert (done.exit_code, done.exception.__class__) == (130, SystemExit)
+    assert "goes on from step" in done.stderr
+    assert train("--resume").exit_code == 0
+    assert signal.getsignal(signal.SIGINT) is before, "whoever comes after has Ctrl-C as before"
 
 
 @pytest.mark.parametrize(
@@ -133,6 +190,28 @@ def test_two_processes_do_not_train_in_one_folder(train: Train, tmp_path: Path) 
         assert "another run trains in" in (said := refused(train()))
         assert "(process 4711)" in said
     assert train().exit_code == 0
+
+
+def test_a_full_disk_is_told_before_training_and_leaves_nothing_in_the_way(train: Train, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", kilobytes=512) as disk:
+        (disk / "out").mkdir()
+        filler = fill(disk)
+        said = refused(train(folder=disk / "out"))
+        assert "No space left on device" in said or "disk_full: no room for" in said
+        filler.unlink()
+        assert train(folder=disk / "out").exit_code == 0
+
+
+def test_a_disk_that_fills_up_in_training_is_told_and_the_run_goes_on_when_there_is_room(
+    train: Train, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", kilobytes=512) as disk:
+        filler = fill(disk, leaving=12_288)  # for lock and spec, not for a checkpoint
+        said = refused(train(folder=disk / "out"))
+        assert re.fullmatch(r"disk_full: no room for .*/checkpoint.safetensors \(.* bytes\); free .*\n", said), said
+        filler.unlink()
+        assert "--resume goes on with it" in refused(train(folder=disk / "out"))
+        assert train("--resume", folder=disk / "out").exit_code == 0
 
 
 def test_a_disk_that_is_full_at_the_end_leaves_the_table_and_a_sentence(

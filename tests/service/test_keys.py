@@ -163,7 +163,7 @@ async def test_a_key_is_rotated_without_a_gap(api: Api) -> None:
     await api.sql("UPDATE api_keys SET expires_at = expires_at - interval '11 minutes' WHERE expires_at IS NOT NULL")
     assert (await api.call("POST", "/v1/heartbeats", json=beat, key=old["secret"])).status_code == 401
     assert (await api.call("POST", "/v1/heartbeats", json=beat, key=new["secret"])).status_code == 204
-    assert (await api.call("POST", f"/v1/keys/{old['id']}/rotate")).status_code == 404, "it works no longer"
+    assert (await api.call("POST", f"/v1/keys/{old['id']}/rotate")).status_code == 404, "it no longer works"
 
 
 async def test_a_user_manages_own_keys_and_nobody_elses(api: Api) -> None:

@@ -102,7 +102,7 @@ async def test_a_row_of_another_protocol_says_where_it_departs(api: Api) -> None
     await finished(api, 0.5, overrides={"training": {"epochs": EPOCHS + 1}})
     await finished(api, 0.5, task="glyphs", overrides={"training": {"epochs": EPOCHS + 1}, "optimizer": {"lr": 0.5}})
     row = (await board(api))["rows"]["Linear"]
-    assert row["notes"] == [f"another protocol: training.epochs is {EPOCHS + 1}, recipe vtab-mini says {EPOCHS}"]
+    assert row["notes"] == [f"another protocol: training.epochs is {EPOCHS + 1}; recipe vtab-mini says {EPOCHS}"]
     assert row["cells"]["digits"]["notes"] == []
     assert "optimizer.lr is 0.5" in row["cells"]["glyphs"]["notes"][0]
 
@@ -112,7 +112,7 @@ async def test_a_row_of_one_s_own_is_compared_in_what_all_rows_share(api: Api) -
     await api.submit(spec=spec, row="mine")
     await api.finish(0.6)
     notes = (await board(api))["rows"]["mine"]["notes"]
-    assert f"another protocol: training.epochs is 100, recipe vtab-mini says {EPOCHS}" in notes
+    assert f"another protocol: training.epochs is 100; recipe vtab-mini says {EPOCHS}" in notes
     assert not any("method" in note for note in notes)
 
 

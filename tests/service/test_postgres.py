@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from service import postgres
+from tests.small_disk import small_disk
 
 
 def test_it_outlives_who_started_it_and_keeps_its_data_over_a_restart(tmp_path: Path) -> None:
@@ -66,3 +67,11 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     (folder / "somebody's file").write_text("x")
     with pytest.raises(RuntimeError, match="exists but is not empty"):
         postgres.start(folder)
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", kilobytes=2048) as disk:
+        with pytest.raises(RuntimeError) as failed:
+            postgres.start(disk / "data")
+        cure = "free some space, or set PACE_STATE_DIR to another disk"
+        assert str(failed.value) == f"{disk / 'data'} is on a full disk; {cure}"

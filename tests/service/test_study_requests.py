@@ -30,7 +30,7 @@ async def test_a_wider_space_keeps_what_was_tried(api: Api) -> None:
     ("more", "pointer", "says"),
     [
         ({"space": {"regularizer.sigma": {"choice": [0.1]}}}, "/space/regularizer.sigma", "must hold 0.5"),
-        ({"space": {"optimizer.lr": {"choice": [0.1]}}}, "/space/optimizer.lr", "no field of the study's space"),
+        ({"space": {"optimizer.lr": {"choice": [0.1]}}}, "/space/optimizer.lr", "not a field of the study's space"),
         ({"trials": 2}, "/trials", "a grid runs whole"),
     ],
 )

@@ -49,7 +49,7 @@ async def test_a_body_that_is_no_json_is_a_problem_document_too(api: Api) -> Non
     assert refused.status_code == 422
     assert refused.json()["type"] == "/problems/invalid"
     (fault,) = refused.json()["errors"]
-    assert (fault["pointer"], "no JSON" in fault["message"], "character 9" in fault["message"]) == ("", True, True)
+    assert (fault["pointer"], "not JSON" in fault["message"], "character 9" in fault["message"]) == ("", True, True)
 
 
 @pytest.mark.parametrize("sent", [{"json": []}, {"json": "a"}, {"content": b'{"spec": {}}'}])
@@ -128,7 +128,7 @@ async def test_a_run_of_a_published_benchmark_says_where_it_departs_before_it_ru
     network = {"name": "vit_base_patch16_224.orig_in21k", "image_size": 224, "normalization": "weights"}
     spec = {"task": {"name": "vtab-1k/cifar100"}, "backbone": network, "method": {"name": "linear"}}
     body = {"spec": spec, "row": "Linear"}
-    said = "not the benchmark's protocol: backbone.normalization is 'weights', recipe vtab-1k-others says 'imagenet'"
+    said = "not the benchmark's protocol: backbone.normalization is 'weights'; recipe vtab-1k-others says 'imagenet'"
     assert (await api.call("POST", "/v1/jobs?validate_only=true", json=body)).json()["notices"] == [said]
     job = (await api.call("POST", "/v1/jobs", json=body)).json()
     assert job["notices"] == [said]

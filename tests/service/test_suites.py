@@ -236,7 +236,7 @@ async def test_so_many_run_at_a_time_and_no_more(api: Api) -> None:
     await api.end(first[0]["job"], 1, "succeeded", result=current(0.5))
     assert len((await api.lease([slots[0], *slots[2:]], all_slots=slots))["leases"]) == 1
     waiting = next(job for job in await jobs_of(api, suite["id"]) if job["state"] == "queued")
-    assert waiting["waiting_for"] == "its suite, of which 2 run, as many as may"
+    assert waiting["waiting_for"] == "its suite, which has 2 running, the most it may have"
     other = await api.submit()  # which no suite holds back
     assert [lease["job"] for lease in (await api.lease(slots[2:], all_slots=slots))["leases"]] == [other]
 

@@ -193,4 +193,4 @@ def test_a_run_gets_no_more_threads_than_its_slot_has_cores() -> None:
     assert threads(3) == ("3", [])
     cut, (warning,) = threads(256)
     assert cut == "4"
-    assert "256 are more than this slot's share of the node, 4" in warning
+    assert "256 is more than this slot's share of the node; the run gets 4" in warning

@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -67,3 +69,21 @@ def test_the_end_is_the_last_event_and_the_outbox_is_empty_once_it_is_acknowledg
     assert not box.empty
     assert box.take(1, 30) == []
     assert box.empty
+
+
+def test_no_event_is_earlier_than_the_one_before_it_though_the_clock_is_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    began = datetime(2100, 1, 1, tzinfo=UTC)
+    clock: Iterator[datetime] = iter([began, began + timedelta(seconds=1), began - timedelta(hours=1)])
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return next(clock)
+
+    monkeypatch.setattr(outbox, "datetime", Clock)
+    box = Outbox()
+    box.put("stage", {"name": "train"})
+    box.put("end", {"reason": "succeeded"})
+    assert [event.at - began for event in box.take(0, 0)] == [timedelta(seconds=1)] * 2

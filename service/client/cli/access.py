@@ -33,7 +33,9 @@ from service.projects.schemas import ProjectView
 _UNITS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 
 _Id = Annotated[str, typer.Argument(metavar="KEY", help="Id such as key_01…; `pace key list` names it.")]
-_Expires = Annotated[str | None, typer.Option(help="After this long, such as 12h, 30d, 8w; never where not given.")]
+_Expires = Annotated[
+    str | None, typer.Option(help="It stops working after this long, such as 12h, 30d or 8w; never if not given.")
+]
 
 
 def install(app: typer.Typer) -> None:
@@ -58,8 +60,8 @@ def install(app: typer.Typer) -> None:
 def create(
     name: Annotated[str, typer.Argument(help="What to call the key, such as laptop or grace.")],
     role: Annotated[Role, typer.Option(help="What it may do.")] = Role.USER,
-    project: Annotated[str | None, typer.Option(help="Where its jobs go; your own where not given.")] = None,
-    owner: Annotated[str | None, typer.Option(help="Whose it is; the name where not given.")] = None,
+    project: Annotated[str | None, typer.Option(help="The project of its jobs; your own if not given.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Who owns it; its name if not given.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Of a worker's key: the cluster it leases for.")] = None,
     expires: _Expires = None,
     save: Annotated[
@@ -100,9 +102,9 @@ def _outward(url: str) -> str:
 
 def list_keys(
     owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
-    role: Annotated[Role | None, typer.Option(help="Only of this role.")] = None,
+    role: Annotated[Role | None, typer.Option(help="Only keys of this role.")] = None,
     project: Annotated[str | None, typer.Option(help="Only of this project.")] = None,
-    all: Annotated[bool, typer.Option("--all", help="Also those that work no longer.")] = False,
+    all: Annotated[bool, typer.Option("--all", help="Also those that no longer work.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -146,7 +148,7 @@ def revoke(
     for key in revoked:
         out().print(f"{key}  revoked")
     if not revoked:
-        out().print("no key of that owner works")
+        out().print("that owner has no key that works")
 
 
 def rotate(
@@ -160,7 +162,7 @@ def rotate(
     with admin() as client:
         made = client.keys.rotate(key, _seconds(overlap) or 0.0, _seconds(expires))
     _print_new(made)
-    out().print(f"{key} works for {overlap} more" if _seconds(overlap) else f"{key} works no longer")
+    out().print(f"{key} works for {overlap} more" if _seconds(overlap) else f"{key} no longer works")
 
 
 def make(name: Annotated[str, typer.Argument()]) -> None:
@@ -186,11 +188,11 @@ def _print_projects(found: list[ProjectView]) -> None:
 
 def limit(
     name: Annotated[str, typer.Argument()],
-    queued: Annotated[int | None, typer.Option(min=0, help="Jobs queued at most.")] = None,
-    running: Annotated[int | None, typer.Option(min=0, help="Jobs running at most.")] = None,
+    queued: Annotated[int | None, typer.Option(min=0, help="The most jobs that may be queued.")] = None,
+    running: Annotated[int | None, typer.Option(min=0, help="The most jobs that may run.")] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=100, help="Highest priority for users.")] = None,
-    runtime: Annotated[str | None, typer.Option(help="Of a job that does not say, such as 12h or 7d.")] = None,
-    stored_gb: Annotated[float | None, typer.Option(min=0, help="Files of its jobs at most, in GB.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="For jobs that name none, such as 12h or 7d.")] = None,
+    stored_gb: Annotated[float | None, typer.Option(min=0, help="The most that its jobs may store, in GB.")] = None,
 ) -> None:
     """Give a project limits of its own."""
     given = {
@@ -266,5 +268,5 @@ def _seconds(text: str | None) -> float | None:
         return None
     said = re.fullmatch(r"(\d{1,6})([mhdw])", text)
     if said is None:
-        raise failed(f"{text!r} is no time; write such as 10m, 12h, 30d or 8w")
+        raise failed(f"{text!r} is not a time; write it as 10m, 12h, 30d or 8w")
     return int(said[1]) * _UNITS[said[2]]

@@ -1,10 +1,12 @@
 """The commands, and what every one of them does with errors."""
 
 import sys
+from typing import Any
 
 import typer
 from pydantic import ValidationError
 from stamina.instrumentation import set_on_retry_hooks
+from typer.core import TyperGroup
 
 from pace_core.spec.errors import SpecError
 from service.client.address import NoService
@@ -22,14 +24,24 @@ from service.client.cli import (
     watch,
     workers,
 )
-from service.client.cli.output import print_error, settle_streams
+from service.client.cli.output import going_on, print_error, settle_streams
 from service.client.comparison import NothingToCompare
 from service.client.jobs import DownloadError
 from service.client.problems import ProblemError
 from service.local.readiness import StackError
 
+
+class _Stoppable(TyperGroup):
+    """Commands that say so when Ctrl-C ends them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with going_on("stopped by Ctrl-C"):
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="pace",
+    cls=_Stoppable,
     help="Fine-tune pretrained transformers on little data.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -25,6 +25,7 @@ class Inspection(BaseModel):
     steps_per_epoch: int
     epochs: int
     steps: int
+    memory_bytes: int | None
 
 
 def inspected(client: Client, spec: dict[str, Any]) -> Inspection | None:

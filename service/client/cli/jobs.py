@@ -50,7 +50,7 @@ def jobs(
     project: filters.Project = None,
     since: filters.Since = None,
     search: filters.Search = None,
-    limit: Annotated[int, typer.Option(min=1, help="As many at the most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 20,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -180,7 +180,7 @@ def delete(jobs: _Ids) -> None:
 def download(
     job: _Id,
     target: Annotated[
-        Path, typer.Argument(help="A file, or a folder that is there; else the folder you are in.")
+        Path, typer.Argument(help="A file or an existing folder; the folder you are in if not given.")
     ] = Path("."),
     file: Annotated[str | None, typer.Option(help="One of the files that `pace show` lists; else the adapter.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
@@ -223,7 +223,7 @@ def _show_result(result: RunResult) -> None:
     trained = f"{result.trainable_parameters:,} parameters trained, {result.adapter_parameters:,} without the head"
     console.print(f"  {'trained':12} {trained}")
     console.print(f"  {'training':12} {duration(result.train_seconds)}, {result.images_per_s:.0f} images/s")
-    console.print(f"  {'memory':12} {result.peak_memory_bytes / 2**20:,.0f} MiB at the most")
+    console.print(f"  {'memory':12} {result.peak_memory_bytes / 2**20:,.0f} MiB at most")
     if result.adapter:
         console.print(f"  {'adapter':12} sha256 {result.adapter.sha256}")
 

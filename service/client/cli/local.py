@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import json
 import os
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +79,10 @@ def up(
         def answering(record: Record) -> None:
             _print_addresses(folder, record, stop="Ctrl-C")
 
-        importlib.import_module("service.local.serving").serve(folder, out().print, answering)
+        ended_by = importlib.import_module("service.local.serving").serve(folder, out().print, answering)
+        print_text("stopped; `pace up` goes on with all that is there")
+        if ended_by == signal.SIGINT:
+            raise typer.Exit(130)
         return
     record = folder.read() if folder.running() else None
     if record:

@@ -261,7 +261,8 @@ def age(at: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Writes a time as `43 s`, `12 min`, `3.4 h` or `5 days`."""
+    """Writes a time as `43 s`, `12 min`, `3.4 h` or `5 days`; none where a clock was set back meanwhile."""
+    seconds = max(0.0, seconds)
     for limit, unit, shape in ((120, 1, "{:.0f} s"), (7200, 60, "{:.0f} min"), (172800, 3600, "{:.1f} h")):
         if seconds < limit:
             return shape.format(seconds / unit)

@@ -122,7 +122,7 @@ def to_the_table(request: StudyRequest, *, dry_run: bool, detach: bool) -> None:
 
 
 def list_(
-    limit: Annotated[int, typer.Option(min=1, help="As many at the most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 20,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -221,7 +221,7 @@ def space_of(texts: Sequence[str]) -> dict[str, Any]:
         try:
             read: Any = parse_yaml(f"[{values}]")
         except yaml.YAMLError as error:
-            raise typer.BadParameter(f"--space {text}: {values!r} are no values with commas between them") from error
+            raise typer.BadParameter(f"--space {text}: {values!r} are not values separated by commas") from error
         if bracket and kind not in ("choice", "uniform", "loguniform", "int"):
             raise typer.BadParameter(f"--space {text}: {kind!r} must be choice, uniform, loguniform or int")
         numbers = [float(v) if isinstance(v, str) and _is_number(v) else v for v in cast(list[Any], read)]

@@ -12,7 +12,7 @@ from pace_core.spec.spec_file import parse_yaml, read_spec_file, with_absolute_p
 from pace_core.spec.validate import validate
 from service.client import Client, JobRequest, RecipeChoice
 from service.client.cli.inspection import inspected, print_inspection
-from service.client.cli.output import cell, duration, out, plain, print_text
+from service.client.cli.output import cell, duration, going_on, out, plain, print_text
 
 
 def install(app: typer.Typer) -> None:
@@ -25,9 +25,9 @@ def submit(
     recipe: Annotated[str | None, typer.Option(help="Settings by name, with --row and --task.")] = None,
     row: Annotated[str | None, typer.Option(help="The recipe's row; with a spec, the label in tables.")] = None,
     task: Annotated[str | None, typer.Option(help="The recipe's task, such as digits.")] = None,
-    set: Annotated[list[str], typer.Option(metavar="a.b=c", help="A field over the spec's or recipe's.")] = [],  # noqa: B006
+    set: Annotated[list[str], typer.Option(metavar="a.b=c", help="Set a field of the spec or recipe.")] = [],  # noqa: B006
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
-    name: Annotated[str, typer.Option(help="For people; shown in lists.")] = "",
+    name: Annotated[str, typer.Option(help="A name for people, shown in lists.")] = "",
     tag: Annotated[list[str], typer.Option(metavar="key=value")] = [],  # noqa: B006
     priority: Annotated[int, typer.Option(min=0, max=100, help="Higher runs first.")] = 50,
     dry_run: Annotated[bool, typer.Option(help="Only check; show the resolved spec.")] = False,
@@ -54,7 +54,8 @@ def submit(
         if dry_run:
             _show_check(client, request)
             return
-        job = client.jobs.submit(request)
+        with going_on("stopped; `pace jobs` shows whether the job was submitted"):
+            job = client.jobs.submit(request)
     out().print(f"[green]submitted[/] {job.id}  {cell(job.task)} / {cell(job.row)} / seed {job.seed}  ({job.state})")
     _show_notices(job.notices)
     if job.waiting_for:
@@ -129,8 +130,9 @@ def _show_check(client: Client, request: JobRequest) -> None:
         out().print(f"time about {duration(said.cpu_seconds_per_1000_images * images / 1000 * said.epochs)} on a CPU")
     elif said.cpu_seconds_per_1000_images is not None:
         out().print(f"an epoch of 1,000 images about {duration(said.cpu_seconds_per_1000_images)} on a CPU")
-    if said.memory_bytes is not None:
-        out().print(f"memory about {said.memory_bytes / 2**30:.1f} GiB")
+    memory = found.memory_bytes if found else said.memory_bytes  # the service does not know how many images there are
+    if memory is not None:
+        out().print(f"memory about {memory / 2**30:.1f} GiB")
     if said.epochs != check.spec["training"]["epochs"]:
         out().print(f"all stages together about {said.epochs:.0f} epochs")
     _show_notices(check.notices)

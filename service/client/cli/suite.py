@@ -66,10 +66,10 @@ def submit(
     regularizers: _Regularizers = "",
     backbones: _Backbones = "",
     seeds: Annotated[str, typer.Option(metavar="0,1|0-4")] = "",
-    set: Annotated[list[str], typer.Option(metavar="a.b=c", help="A field over every row's.")] = [],  # noqa: B006
+    set: Annotated[list[str], typer.Option(metavar="a.b=c", help="Set a field in every row.")] = [],  # noqa: B006
     phase: Annotated[Phase | None, typer.Option(help="search: validation images; final: test images.")] = None,
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
-    max_parallel: Annotated[int | None, typer.Option(min=1, help="Jobs that run at a time at most.")] = None,
+    max_parallel: Annotated[int | None, typer.Option(min=1, help="The most jobs that run at a time.")] = None,
     stop_after: Annotated[
         int | None, typer.Option(min=0, help="Stop after so many equal failures in a row; 0: never.")
     ] = None,
@@ -116,7 +116,7 @@ def submit(
 
 
 def list_(
-    limit: Annotated[int, typer.Option(min=1, help="As many at the most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 20,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:

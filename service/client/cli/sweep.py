@@ -80,11 +80,9 @@ def _grid(texts: list[str]) -> dict[str, list[Any]]:
             read = parse_yaml(f"[{values}]")
         except yaml.YAMLError as error:
             why = " ".join(str(error).split())
-            raise typer.BadParameter(
-                f"--set {text}: {values!r} are no values with commas between them ({why})"
-            ) from error
+            raise typer.BadParameter(f"--set {text}: {values!r} are not values separated by commas ({why})") from error
         if not read:
-            raise typer.BadParameter(f"--set {text}: names no value, such as {path}=0.1,0.5")
+            raise typer.BadParameter(f"--set {text}: has no value; write it as {path}=0.1,0.5")
         if path in grid:
             raise typer.BadParameter(f"--set {path} is given twice; put all its values into one")
         if path in _FORBIDDEN:

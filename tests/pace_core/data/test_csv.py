@@ -57,7 +57,7 @@ def test_zero_padded_numbers_are_names_and_plain_numbers_are_labels(tmp_path: Pa
     padded = write(tmp_path / "padded.csv", [f"{i}.png,{i % 2 + 1:03}" for i in range(6)])
     assert load(padded).class_names == ("001", "002")
     plain = write(tmp_path / "plain.csv", [f"{i}.png,{2 * (i % 2)}" for i in range(6)])
-    with pytest.raises(RunError, match=r"not all of 0\.\.2 occur; say task\.num_classes"):
+    with pytest.raises(RunError, match=r"not all of 0\.\.2 occur; set task\.num_classes"):
         load(plain)
     assert load(plain, num_classes=3).train.labels.unique().tolist() == [0, 2]
 
@@ -74,7 +74,7 @@ def test_labels_out_of_range_are_named_with_file_and_line(tmp_path: Path) -> Non
 def test_a_label_unknown_in_training_is_named_with_file_and_line(tmp_path: Path) -> None:
     train = write(tmp_path / "train.csv", ["t0.png,a", "t1.png,b"])
     val = write(tmp_path / "val.csv", ["v0.png,a", "v1.png,c"])
-    with pytest.raises(RunError, match=r"val\.csv line 3: label 'c' is none of the 2 classes of the training rows"):
+    with pytest.raises(RunError, match=r"val\.csv line 3: label 'c' is not one of the 2 classes of the training rows"):
         load(train, val_path=str(val))
 
 
@@ -103,7 +103,7 @@ def test_a_number_of_classes_that_contradicts_the_labels_is_refused(tmp_path: Pa
 def test_zero_padded_names_are_told_as_names_where_a_row_has_another(tmp_path: Path) -> None:
     rows = ["a.png,001,train", "b.png,002,train", "c.png,007,test"]
     file = write(tmp_path / "padded.csv", rows, header="path,label,split")
-    with pytest.raises(RunError, match=r"line 4: label '007' is none of the 2 classes of the training rows"):
+    with pytest.raises(RunError, match=r"line 4: label '007' is not one of the 2 classes of the training rows"):
         load(file, "final", split_column="split")
 
 
@@ -147,7 +147,7 @@ def test_a_file_without_rows_or_clear_columns_is_refused(tmp_path: Path, content
             "Path,LABEL\na.png,x\n",
             r"not path, label \(did you mean Path for path, LABEL for label\?\); name y",
         ),
-        ("a.csv", 'path,label\n"a.png,x\nb.png,y\n', "line 3: is no CSV .* quotation mark that is not closed"),
+        ("a.csv", 'path,label\n"a.png,x\nb.png,y\n', "line 3: this is not CSV .* quotation mark not closed"),
     ],
 )
 def test_the_message_about_columns_leads_to_the_cure(tmp_path: Path, name: str, content: str, said: str) -> None:

@@ -25,7 +25,7 @@ def test_a_run_as_the_recipe_says_departs_nowhere_wherever_its_data_lies() -> No
     [
         (
             {"backbone": {"normalization": "weights"}},
-            "backbone.normalization is 'weights', recipe vtab-1k says 'imag",
+            "backbone.normalization is 'weights'; recipe vtab-1k says 'imag",
         ),
         ({"backbone": {"weights": "/x.npz"}}, "backbone.weights is '/x.npz'"),
         ({"backbone": {"image_size": 384}}, "backbone.image_size is 384"),

@@ -15,7 +15,7 @@ def test_a_rate_such_as_1e_3_is_a_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [(None, "No such file"), ("a: [", "no YAML"), ("- a\n- b\n", "no object of sections")]
+    ("text", "says"), [(None, "No such file"), ("a: [", "not YAML"), ("- a\n- b\n", "has no sections")]
 )
 def test_what_cannot_be_read_is_a_fault_that_names_the_file(tmp_path: Path, text: str | None, says: str) -> None:
     file = tmp_path / "spec.yaml"
@@ -29,11 +29,11 @@ def test_what_cannot_be_read_is_a_fault_that_names_the_file(tmp_path: Path, text
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("seed: 1\nseed: 2\n", "'seed' stands there twice"),
-        ("task: {name: a, name: b}", "'name' stands there twice"),
-        ("seed: " + "9" * 5000, "no YAML"),
+        ("seed: 1\nseed: 2\n", "'seed' appears twice"),
+        ("task: {name: a, name: b}", "'name' appears twice"),
+        ("seed: " + "9" * 5000, "not YAML"),
         ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
-        ("a: 2024-13-45", "no YAML"),
+        ("a: 2024-13-45", "not YAML"),
     ],
     ids=["a section twice", "a field twice", "a number without end", "nested", "no such day"],
 )

@@ -129,8 +129,8 @@ def test_a_checkpoint_of_another_spec_is_refused_with_what_differs(make_spec: Ma
     interrupted(make_spec(), tmp_path / "1", 2)
     refusal = refused(make_spec(optimizer__lr=0.02, training={"epochs": 5}), tmp_path)
     assert refusal.reason == "spec_invalid"
-    assert "optimizer.lr was 0.01, is 0.02" in refusal.message
-    assert "training.epochs was 2, is 5" in refusal.message
+    assert "optimizer.lr was 0.01 and is now 0.02" in refusal.message
+    assert "training.epochs was 2 and is now 5" in refusal.message
 
 
 def test_what_changes_no_result_may_change_between_attempts(
@@ -190,16 +190,19 @@ def test_a_search_that_was_interrupted_does_not_go_on_with_other_data(
 
 
 BROKEN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "half written": (lambda content: content[: len(content) // 2], "is no checkpoint: its tensors cannot be read"),
+    "half written": (lambda content: content[: len(content) // 2], "is not a checkpoint: its tensors cannot be read"),
     "empty": (lambda content: b"", "was cut off"),
-    "of zeros": (lambda content: bytes(len(content)), "is no checkpoint"),
+    "of zeros": (lambda content: bytes(len(content)), "is not a checkpoint"),
     "a header of 2 GB": (lambda content: (2**31).to_bytes(8, "little") + content[8:], "was cut off"),
     "a header of 2**63 bytes": (lambda content: (2**63).to_bytes(8, "little") + content[8:], "was cut off"),
     "of another version": (lambda content: _edited(content, results_version=0), "another version"),
-    "of a version without a basis": (lambda content: _edited(content, basis=None), "its facts are broken"),
-    "with another kind of progress": (lambda content: _edited(content, progress={"steps": 3}), "its facts are broken"),
+    "of a version without a basis": (lambda content: _edited(content, basis=None), "its metadata cannot be read"),
+    "with another kind of progress": (
+        lambda content: _edited(content, progress={"steps": 3}),
+        "its metadata cannot be read",
+    ),
     "with tensors of another method": (lambda content: _renamed(content), "not those of this method"),
-    "with NaN": (lambda content: _spoilt(content), "no finite numbers, in trained:head.bias"),
+    "with NaN": (lambda content: _spoilt(content), "not finite numbers, in trained:head.bias"),
 }
 
 

@@ -49,7 +49,7 @@ async def test_all_faults_are_told_without_a_service(nowhere: Pace, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("task: [", "it is no YAML"), ("- a\n", "no object of sections"), (None, "No such file")],
+    [("task: [", "it is not YAML"), ("- a\n", "it has no sections"), (None, "No such file")],
     ids=["broken", "list", "missing"],
 )
 async def test_a_file_that_is_no_spec_is_named(nowhere: Pace, tmp_path: Path, text: str | None, why: str) -> None:

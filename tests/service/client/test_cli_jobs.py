@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -161,6 +162,27 @@ async def test_ctrl_c_ends_the_waiting_and_says_what_goes_on(pace: Pace, api: Ap
     assert "go on" in err.replace("goes", "go")
     assert f"pace {command}" in err
     assert (await api.job(job))["state"] == "queued"
+
+
+async def test_ctrl_c_while_nobody_answers_is_one_sentence(nowhere: Pace) -> None:
+    connected = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        said = os.environ | {"PACE_URL": f"http://127.0.0.1:{port}", "PACE_API_KEY": "pace_none"}
+        code = "from service.pace import main; main()"
+        waiting = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", code, "compare", "digits"), env=said, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        await connected.wait()
+        waiting.send_signal(signal.SIGINT)
+        out, err = await waiting.communicate()
+    assert (waiting.returncode, out, err.decode().strip()) == (130, b"", "stopped by Ctrl-C")
 
 
 async def test_jobs_that_are_watched_come_in_their_order(pace: Pace, api: Api) -> None:

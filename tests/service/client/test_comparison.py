@@ -95,7 +95,7 @@ async def test_what_cannot_be_compared_says_why(pace: Pace, api: Api) -> None:
     await api.finish(0.5)
     await api.submit(name="another")
     await api.finish(0.5)
-    assert "of 2 tasks, name one: my-images, vtab-mini/digits" in (await pace("compare")).told
+    assert "of 2 tasks; name one: my-images, vtab-mini/digits" in (await pace("compare")).told
     assert (
         "there is no row 'PACE'; there are 'lora_add'" in (await pace("compare", "my-images", "--versus", "PACE")).told
     )

@@ -99,7 +99,7 @@ def test_what_the_running_stack_does_not_take_is_named(
 
 @pytest.mark.parametrize("url", ["http://[bad", "ftp://host", "http://", "host:8321", "http://host:999999"])
 def test_an_address_that_is_none_is_told(home: Path, url: str) -> None:
-    with pytest.raises(NoService, match="is no address of a service"):
+    with pytest.raises(NoService, match="is not the address of a service"):
         find_address(url, "pace_1")
 
 

@@ -62,8 +62,8 @@ async def test_without_values_it_is_the_papers_grid(pace: Pace, spec: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--set", "method.rank="), "names no value"),
-        (("--set", "method.rank=1,[2"), "are no values with commas"),
+        (("--set", "method.rank="), "has no value"),
+        (("--set", "method.rank=1,[2"), "are not values separated by commas"),
         (("--set", "method.rank=1", "--set", "method.rank=2"), "is given twice"),
         (("--set", "seed=1,2"), "--seeds 0,1,2"),
         (("--set", "task.phase=final"), "`pace suite submit` tests several rows"),

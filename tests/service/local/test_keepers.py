@@ -67,7 +67,7 @@ async def test_a_part_that_cannot_even_be_begun_is_tried_again(keeper: Superviso
         while not said:
             assert not keeping.done(), "the keeper gave up"
             await asyncio.sleep(0.01)
-    assert said[0].startswith("part cannot be started, tried again in ")
+    assert said[0].startswith("part cannot be started and is tried again in ")
     log.rmdir()
     await kept_until(keeping, lambda: keeper._record.parts["part"].process is not None)
     assert log.is_file()

@@ -23,6 +23,7 @@ from tests.service.api import SPEC
 pytestmark = pytest.mark.stack
 
 WITHIN_S = 120
+PACE = (sys.executable, "-c", "from service.client.cli import main; main()")
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +41,16 @@ def port() -> int:
 def pace(
     folder: Folder, *arguments: str, port: int | None = None, elsewhere: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    said = {name: value for name, value in os.environ.items() if not name.startswith("PACE_")}
-    said["XDG_STATE_HOME"] = str(folder.path.parent / "user")
-    said |= {"PACE_STATE_DIR": str(folder.path)} | ({"PACE_PORT": str(port)} if port else {})
+    said = environment(folder, port)
     if elsewhere:
         del said["PACE_STATE_DIR"]
-    code = "from service.client.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=said, capture_output=True, text=True, check=False
-    )
+    return subprocess.run([*PACE, *arguments], env=said, capture_output=True, text=True, check=False)
+
+
+def environment(folder: Folder, port: int | None = None) -> dict[str, str]:
+    said = {name: value for name, value in os.environ.items() if not name.startswith("PACE_")}
+    said["XDG_STATE_HOME"] = str(folder.path.parent / "user")
+    return said | {"PACE_STATE_DIR": str(folder.path)} | ({"PACE_PORT": str(port)} if port else {})
 
 
 def until(true: Callable[[], bool], what: str) -> None:
@@ -156,6 +158,26 @@ def test_the_data_are_there_when_it_comes_up_again(folder: Folder, port: int) ->
     assert pace(folder, "down").returncode == 0
     assert not alive(supervisor)
     assert not postgres.running(folder.postgres)
+
+
+def test_ctrl_c_ends_a_stack_in_the_foreground_with_all_of_it(folder: Folder, port: int) -> None:
+    up = subprocess.Popen(
+        [*PACE, "up"], env=environment(folder, port), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert up.stdout
+    said = [next(up.stdout)]
+    assert f"The service answers at http://127.0.0.1:{port}" in said[0]
+    sessions = {process(folder, name).pid for name in ("api", "ray")} | {up.pid}
+    up.send_signal(signal.SIGINT)
+    rest, errors = up.communicate(timeout=WITHIN_S)
+    assert (up.returncode, errors) == (130, "")
+    assert rest.splitlines()[-2:] == [
+        "stopping, which takes some seconds",
+        "stopped; `pace up` goes on with all that is there",
+    ]
+    assert not sessions & living_sessions()
+    assert not postgres.running(folder.postgres)
+    assert not folder.ray.exists()
 
 
 def living_sessions() -> set[int]:
