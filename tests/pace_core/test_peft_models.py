@@ -222,7 +222,7 @@ def test_a_model_that_hides_its_layers_is_refused(wrapped: Any, message: str) ->
 
 @pytest.mark.parametrize("labels", [torch.rand(6, 5), torch.rand(6), torch.tensor([0, 1, 2, -100, 3, 4])])
 def test_labels_that_are_not_class_numbers_are_refused(labels: Tensor) -> None:
-    with pytest.raises(RunError, match=r"labels: they are .*; the loss is cross-entropy, so give one class number"):
+    with pytest.raises(RunError, match=r"labels: they are .*; cross-entropy needs one class number from 0"):
         regularize(*of_user(), PACE).step(loader()[0][0], labels)
 
 

@@ -45,7 +45,7 @@ def test_another_normalisation_network_or_augmentation_is_said_of_every_row(
 def test_scoring_by_the_two_hundred_own_classes_is_said_of_every_row(row: str) -> None:
     raw = spec_of_recipe("domain-adaptation", "PACE", "imagenet", {"task": {"logits": "own"}})
     (clause,) = departures(validate(raw).json_dict(), row, load_catalogue())
-    assert "task.logits is 'own', recipe domain-adaptation" in clause
+    assert "task.logits is 'own'; recipe domain-adaptation" in clause
 
 
 @pytest.mark.parametrize(("benchmark", "task"), [("few-shot", "pets/1-shot"), ("fgvc", "cub")])
