@@ -30,6 +30,9 @@ CURSOR = "mlflow"
 WAIT_S = 2.0
 """So long the service is asked to wait for events; also how soon this process ends that is told to."""
 AWAY_S = 3.0
+GATHER_S = 1.0
+"""So long events are left to gather after a page: running jobs say something all the time, and each page costs four
+requests."""
 BEAT_S = 5.0
 HOLD_S = 30.0
 STUMBLES = 5
@@ -61,8 +64,8 @@ class Tracking:
         self._studies_at = 0.0
         """When to ask for studies again, which have no events of their own."""
 
-    def step(self, wait_s: float = 0.0) -> bool:
-        """Writes one page, for which it waits so long; whether there was one.
+    def step(self, wait_s: float = 0.0) -> int:
+        """Writes one page, for which it waits so long; how many events were on it.
 
         Raises MlflowException while MLflow is away; nothing is lost then.
         """
@@ -82,7 +85,7 @@ class Tracking:
         if time.monotonic() > self._studies_at:
             self._write_studies()
             self._studies_at = time.monotonic() + STUDIES_EVERY_S
-        return bool(events)
+        return len(events)
 
     def _write_studies(self) -> None:
         """Writes the studies that have ended since, with their pictures."""
@@ -194,7 +197,8 @@ def main(rebuild: bool) -> int:
         while not ended.is_set():
             try:
                 if hold.renew():
-                    tracking.step(WAIT_S)
+                    if 0 < tracking.step(WAIT_S) < PAGE:
+                        ended.wait(GATHER_S)
                     upkeep.look_when_due()
                 else:
                     ended.wait(AWAY_S)
