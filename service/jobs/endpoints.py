@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from pace_core.spec import State, estimate
+from pace_core.spec import RunSpec, State, estimate
 from pace_core.spec.departures import notices
 from service.audit import log
 from service.clusters.fit import seen_slots
@@ -17,6 +17,7 @@ from service.jobs.idempotency import answered, replayed, row_of
 from service.jobs.ledger import Submission
 from service.jobs.needs import Needs
 from service.jobs.queries import JobFilters, attempts, find, page
+from service.jobs.reuse import done_already
 from service.jobs.schemas import (
     AttemptView,
     JobPage,
@@ -26,7 +27,7 @@ from service.jobs.schemas import (
     TrackingLink,
     Validated,
 )
-from service.jobs.submission import checked, new_job, resolve, start_of
+from service.jobs.submission import checked, new_job, project_of, resolve, start_of
 from service.jobs.tables import Job
 from service.jobs.views import recent_supply, shown, view, views
 from service.keys.auth import Reader, Tracking, User, still_valid
@@ -43,7 +44,7 @@ router = APIRouter(prefix=_PATH, tags=["jobs"])
     "",
     status_code=202,
     response_model=JobView,
-    responses={200: {"model": Validated, "description": "With validate_only"}},
+    responses={200: {"model": Validated | JobView, "description": "With validate_only; or what `reuse` has found"}},
     summary="Submit a job",
 )
 async def post_job(
@@ -57,7 +58,8 @@ async def post_job(
 
     With `validate_only` nothing is stored: the answer is the resolved spec and what it would take. With an
     `Idempotency-Key` header the request can be sent again: the first answer comes back, with
-    `Idempotent-Replayed: true`, and no second job is made.
+    `Idempotent-Replayed: true`, and no second job is made. With `reuse` in the body, a job that has done this
+    already is the answer, with status 200.
     """
     state = request.app.state
     database: Database = state.database
@@ -67,6 +69,8 @@ async def post_job(
         async with database.lone() as session:
             await start_of(session, body, spec, caller)
             slots = await seen_slots(session, state.settings.worker_seen_s)
+            project = await project_of(session, body.project, caller)
+            done = await done_already(session, project.name, spec, row)
         probe = new_job(spec, catalogue)
         answer = Validated(
             spec=spec.json_dict(),
@@ -74,6 +78,7 @@ async def post_job(
             estimate=estimate(spec, catalogue),
             waiting_for=slots.lacking(Needs.of_lane(probe.lane)),
             notices=notices(spec.json_dict(), row, catalogue),
+            done=done,
         )
         return JSONResponse(answer.model_dump(mode="json"))
 
@@ -84,6 +89,8 @@ async def post_job(
         if once and (earlier := await _earlier(database, once)):
             return earlier  # whatever has changed since
         raise
+    if body.reuse and (done := await _done(database, job)):
+        return JSONResponse(shown(done, None, catalogue).model_dump(mode="json"))
     content = shown(job, await recent_supply(database, state.settings), catalogue).model_dump(mode="json")
     audit = log.entry(request, caller, "job.submit", job.id, job.project, priority=job.priority)
     kept = once and {**once, "status": 202, "answer": content}
@@ -93,6 +100,12 @@ async def post_job(
         assert earlier is not None, "whoever took the key has committed"
         return earlier
     return answered(_PATH, content)
+
+
+async def _done(database: Database, job: Job) -> Job | None:
+    async with database.lone() as session:
+        done = await done_already(session, job.project, RunSpec.model_validate(job.spec), job.row)
+        return await session.get(Job, done) if done else None
 
 
 async def _earlier(database: Database, once: dict[str, Any]) -> Response | None:

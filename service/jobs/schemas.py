@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from pace_core.spec import Estimate, State
 
@@ -71,6 +71,9 @@ class JobRequest(BaseModel):
     """Attempts that may be lost or crash before the job fails; pauses do not count."""
     max_runtime_s: float | None = Field(default=None, gt=0, le=LONGEST_RUN_S, allow_inf_nan=False, strict=True)
     """Seconds over all attempts, after which the job is stopped as timed_out; the project's default where None."""
+    reuse: StrictBool = False
+    """Queue nothing where a job of the project has done this already: the same settings, seed and label, on the data of
+    the task's newest result, by this version of the core. The answer is then that job, with status 200."""
 
 
 class JobPatch(BaseModel):
@@ -160,6 +163,8 @@ class Validated(BaseModel):
     """What no worker seen so far has that it needs."""
     notices: list[str] = []
     """Of a published benchmark: where the spec departs from the protocol, and what is inferred."""
+    done: str | None = None
+    """The job that has done this already, which `reuse` would answer with."""
 
 
 class AttemptView(BaseModel):

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from pace_core.spec import Catalogue, EventType, SpecError, State, validate
 from service.events.queries import of_job
 from service.jobs import ledger
+from service.jobs.reuse import equal_jobs
 from service.jobs.schemas import JobRequest
 from service.jobs.submission import new_job, start_of
 from service.jobs.tables import Attempt, Job
@@ -25,7 +26,6 @@ from service.studies.space import key_of, laid_over, reduced, rungs_of, spec_of
 from service.studies.tables import Rung, Study, Trial
 from service.suites import submission as suites
 from service.suites.plan import plan
-from service.suites.reuse import equal_jobs
 from service.suites.schemas import SuiteRequest, SuiteRow
 from service.suites.tables import Suite
 

@@ -8,12 +8,12 @@ from pace_core.spec import Catalogue
 from service.clusters.fit import seen_slots
 from service.jobs.cost import Cost, cost_of, rates_of
 from service.jobs.needs import Needs
+from service.jobs.reuse import Found, equal_jobs
 from service.jobs.submission import new_job, project_of
 from service.keys.auth import Caller
 from service.settings import Settings
 from service.studies.space import expected_epochs, rungs_of, trials_of
-from service.suites.plan import Plan, Search
-from service.suites.reuse import already
+from service.suites.plan import Key, Plan, Search
 from service.suites.schemas import PlannedRun, PlannedSearch, SuitePlan
 
 
@@ -23,7 +23,7 @@ async def planned(
     """Returns what the suite would do, and stores nothing."""
     request = plan.request
     project = (await project_of(session, request.project, caller)).name
-    found = await already(session, project, plan) if request.reuse else {}
+    found = await _done_already(session, project, plan) if request.reuse else {}
     cost = await costs(session, project, plan, catalogue)
     runs: list[PlannedRun] = []
     for run in plan.runs:
@@ -69,6 +69,14 @@ async def planned(
         minutes=None if seconds is None or not at_once else seconds / 60 / min(at_once, max(jobs, 1)),
         waiting_for=slots.lacking(needs) if needs else None,
     )
+
+
+async def _done_already(session: AsyncSession, project: str, plan: Plan) -> dict[Key, Found]:
+    """Returns, of the plan's runs that are not searched before, those that a job of the project does already."""
+    direct = {
+        run.key: run.spec for run in plan.runs if run.spec is not None and (run.row, run.task) not in plan.searches
+    }
+    return await equal_jobs(session, project, direct, lambda key: (key.row, key.task))
 
 
 async def costs(

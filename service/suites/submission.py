@@ -13,6 +13,7 @@ from service.jobs import ledger
 from service.jobs.cost import cost_of, rates_of
 from service.jobs.ledger import Submission
 from service.jobs.needs import Needs
+from service.jobs.reuse import equal_jobs
 from service.jobs.schemas import JobRequest
 from service.jobs.submission import again, new_job, project_of, start_of
 from service.jobs.tables import Job
@@ -29,7 +30,6 @@ from service.studies.submission import new_study
 from service.studies.tables import Study
 from service.suites.plan import Key, Plan, Run
 from service.suites.planned import costs
-from service.suites.reuse import equal_jobs
 from service.suites.schemas import SuiteExtension, SuiteRequest
 from service.suites.tables import Suite, SuiteRun
 

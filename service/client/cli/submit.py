@@ -30,6 +30,7 @@ def submit(
     name: Annotated[str, typer.Option(help="A name for people, shown in lists.")] = "",
     tag: Annotated[list[str], typer.Option(metavar="key=value")] = [],  # noqa: B006
     priority: Annotated[int, typer.Option(min=0, max=100, help="Higher runs first.")] = 50,
+    again: Annotated[bool, typer.Option("--again", help="Also where an equal job is done already.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Only check; show the resolved spec.")] = False,
 ) -> None:
     """Submit a job: `pace submit spec.yaml`, or `pace submit --recipe vtab-mini --row PACE --task digits`."""
@@ -49,6 +50,7 @@ def submit(
         name=name,
         tags=tags,
         priority=priority,
+        reuse=not again,
     )
     with Client() as client:
         if dry_run:
@@ -56,8 +58,13 @@ def submit(
             return
         with going_on("stopped; `pace jobs` shows whether the job was submitted"):
             job = client.jobs.submit(request)
-    out().print(f"[green]submitted[/] {job.id}  {cell(job.task)} / {cell(job.row)} / seed {job.seed}  ({job.state})")
+    done = job.state.ended
+    said = "[green]done already[/] by" if done else "[green]submitted[/]"
+    out().print(f"{said} {job.id}  {cell(job.task)} / {cell(job.row)} / seed {job.seed}  ({job.state})")
     _show_notices(job.notices)
+    if done:
+        out().print(f"  nothing was queued; `--again` runs it once more, `pace show {job.id}` shows its result")
+        return
     if job.waiting_for:
         out().print(f"  [yellow]waits[/] for {plain(job.waiting_for)}")
     for line in (
@@ -136,7 +143,9 @@ def _show_check(client: Client, request: JobRequest) -> None:
     if said.epochs != check.spec["training"]["epochs"]:
         out().print(f"all stages together about {said.epochs:.0f} epochs")
     _show_notices(check.notices)
-    if check.waiting_for:
+    if check.done:
+        out().print(f"done already by {check.done}: nothing would be queued without `--again`")
+    elif check.waiting_for:
         out().print(f"[yellow]would wait[/] for {plain(check.waiting_for)}")
 
 

@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from service.client.cli.submit import parse_overrides
 from tests.service.api import SPEC, Api
 from tests.service.client.commands import LORA, Pace, submitted
+from tests.service.test_suites import current
 
 
 async def test_a_recipes_row_is_submitted_and_the_next_commands_are_named(pace: Pace, api: Api) -> None:
@@ -27,6 +28,18 @@ async def test_a_recipes_row_is_submitted_and_the_next_commands_are_named(pace: 
     assert f"pace logs -f {job['id']}" in said.out
     assert "waits" in said.out
     assert "none has connected yet" in said.out
+
+
+async def test_the_command_says_what_is_done_and_how_to_run_it_again(pace: Pace, api: Api) -> None:
+    job = await submitted(pace)
+    name, attempt = await api.take()
+    await api.end(name, attempt, "succeeded", result=current(0.5))
+    said = await pace(*LORA)
+    assert said.code == 0
+    assert f"done already by {job}" in said.out
+    assert "--again" in said.out
+    assert f"done already by {job}" in " ".join((await pace(*LORA, "--dry-run")).out.split())
+    assert (await pace(*LORA, "--again")).out.startswith("submitted job_")
 
 
 async def test_a_file_is_submitted(pace: Pace, api: Api, tmp_path: Path) -> None:

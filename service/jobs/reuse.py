@@ -1,15 +1,14 @@
-"""Which runs of a plan are done, or will be, by jobs that are there already."""
+"""Finds the jobs that did already, or will do, what is asked for."""
 
 import json
 from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Text, cast, func, select, text
+from sqlalchemy import Text, cast, func, select, text, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import RESULTS_VERSION, RunSpec, State, find_task
 from service.jobs.tables import Job
-from service.suites.plan import Key, Plan
 
 K = TypeVar("K", bound=Hashable)
 _SETTINGS = text("""
@@ -21,25 +20,22 @@ _DATA = Job.result["provenance"]["data_hash"].astext
 
 
 class Found(NamedTuple):
-    """A job that a run can take."""
+    """A job of equal settings and seed."""
 
     job: str
     done: bool
 
 
-async def already(session: AsyncSession, project: str, plan: Plan) -> dict[Key, Found]:
-    """Returns, of the plan's runs that are not searched before, those that a job of the project does already."""
-    direct = {
-        run.key: run.spec for run in plan.runs if run.spec is not None and (run.row, run.task) not in plan.searches
-    }
-    return await equal_jobs(session, project, direct, lambda key: (key.row, key.task))
-
-
 async def equal_jobs(
-    session: AsyncSession, project: str, specs: Mapping[K, RunSpec], group: Callable[[K], Hashable] = lambda key: key
+    session: AsyncSession,
+    project: str,
+    specs: Mapping[K, RunSpec],
+    group: Callable[[K], Hashable] = lambda key: key,
+    label: str | None = None,
 ) -> dict[K, Found]:
     """Returns by spec the newest job of the project with equal settings and seed: a succeeded one where there is one,
-    else one that waits or runs. Specs of one group differ by their seeds alone.
+    else one that waits or runs. Specs of one group differ by their seeds alone. `label`: only jobs with
+    that label in tables.
 
     A result counts while it is of this version of the core, and of the same data as the task's newest result.
     """
@@ -57,6 +53,7 @@ async def equal_jobs(
             Job.seed.in_({spec.seed for spec in specs.values()}),
             Job.state.notin_((State.FAILED, State.CANCELLED)),
             Job.cancel_requested_at.is_(None),
+            true() if label is None else Job.row == label,
         )
         .order_by(Job.id)
     )
@@ -71,6 +68,12 @@ async def equal_jobs(
         if before is None or done or not before.done:
             found[row.settings, row.seed] = Found(row.id, done)
     return {key: taken for key, said in settings.items() if (taken := found.get((said, specs[key].seed)))}
+
+
+async def done_already(session: AsyncSession, project: str, spec: RunSpec, label: str) -> str | None:
+    """Returns the newest job of the project that did this run under that label; None where there is none."""
+    found = (await equal_jobs(session, project, {label: spec}, label=label)).get(label)
+    return found.job if found and found.done else None
 
 
 async def _settings(session: AsyncSession, specs: Mapping[K, RunSpec], group: Callable[[K], Hashable]) -> dict[K, str]:
