@@ -138,13 +138,15 @@ def _of_model(schema: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _link(paths: dict[str, dict[str, Any]]) -> None:
     """What can be done with what was just made: its id goes into the paths below its own."""
-    for template, parameter in (("/v1/jobs/{job_id}", "job_id"), ("/v1/keys/{key_id}", "key_id")):
+    for template in _MADE:
+        parameter = template.rpartition("{")[2].removesuffix("}")
+        id = "name" if parameter == "name" else "id"
         below = [item for path, item in paths.items() if path == template or path.startswith(f"{template}/")]
         links = {
             operation["operationId"]: {
                 "operationId": operation["operationId"],
                 "description": operation["summary"],
-                "parameters": {parameter: "$response.body#/id"},
+                "parameters": {parameter: f"$response.body#/{id}"},
             }
             for item in below
             for operation in item.values()
@@ -152,6 +154,15 @@ def _link(paths: dict[str, dict[str, Any]]) -> None:
         }
         for response in _makers(paths[template.rpartition("/")[0]], paths.get(f"{template}/retry")):
             response["links"] = links
+
+
+_MADE = (
+    "/v1/jobs/{job_id}",
+    "/v1/suites/{suite_id}",
+    "/v1/studies/{study_id}",
+    "/v1/keys/{key_id}",
+    "/v1/projects/{name}",
+)
 
 
 def _makers(*items: dict[str, Any] | None) -> Iterable[dict[str, Any]]:

@@ -95,3 +95,19 @@ async def test_a_method_that_a_path_does_not_take_is_answered_with_all_that_it_t
     for path, methods in (("/v1/jobs", "GET, POST"), ("/v1/jobs/job_1", "DELETE, GET, PATCH"), ("/v1/leases", "POST")):
         answer = await api.call("PUT", path, json={})
         assert (answer.status_code, answer.headers["allow"]) == (405, methods)
+
+
+@pytest.mark.parametrize(
+    ("made", "operation"),
+    [
+        ("/v1/suites", "get_suite"),
+        ("/v1/studies", "get_study"),
+        ("/v1/projects", "get_project"),
+        ("/v1/keys", "delete_key"),
+    ],
+)
+async def test_all_that_is_made_links_to_itself(document: Document, made: str, operation: str) -> None:
+    answers = document["paths"][made]["post"]["responses"]
+    (links,) = [answer["links"] for answer in answers.values() if "links" in answer]
+    assert operation in links, sorted(links)
+    assert all(str(value).startswith("$response.body#/") for value in links[operation]["parameters"].values())
