@@ -22,17 +22,23 @@ class Roots:
     data: tuple[str, ...]
     weights: tuple[str, ...]
     closed: tuple[str, ...] = ()
-    """Folders below them that are not open all the same, such as the one with the stack's own keys."""
+    """Folders in which only the roots that lie below them are open, such as the one with the stack's own keys."""
 
 
 _allowed: Roots | None = None
 
 
 def roots(data: Iterable[str], weights: Iterable[str], closed: Iterable[str] = ()) -> Roots:
-    """Returns the roots at these paths; `~` is the home of this process's user."""
-    return Roots(
-        *(tuple(os.path.realpath(os.path.expanduser(path)) for path in some) for some in (data, weights, closed))
-    )
+    """Returns the roots at these paths; `~` is the home of this process's user.
+
+    A home that is the whole disk, as that of a container's user may be, is none: nobody chose to open that.
+    """
+    return Roots(*(tuple(filter(None, map(_folder, some))) for some in (data, weights, closed)))
+
+
+def _folder(path: str) -> str:
+    real = os.path.realpath(os.path.expanduser(path))
+    return "" if real == "/" and path.startswith("~") else real
 
 
 def allow(these: Roots | None) -> None:
@@ -65,7 +71,8 @@ def _resolved(path: Path, field: str, reason: str, setting: str, allowed: tuple[
         raise RunError(reason, f"{where}{path} leads to a file that the system makes up, not to one on a disk")
     if allowed is not None and not _open(real, allowed):
         message = (
-            f"{where}{path} lies outside the folders that this worker reads for others ({', '.join(allowed)}), "
+            f"{where}{path} lies outside the folders that this worker reads for others "
+            f"({', '.join(allowed) or 'none are named'}), "
             f"or leads out of them; put it there, or have the operator add its folder to {setting}"
         )
         raise RunError(reason, message)
@@ -73,13 +80,18 @@ def _resolved(path: Path, field: str, reason: str, setting: str, allowed: tuple[
 
 
 def _open(real: str, allowed: tuple[str, ...]) -> bool:
-    assert _allowed is not None
-    if _below(real, _allowed.closed):
-        return False
     return any(
-        _below(real, (root,)) and not any(part.startswith(".") for part in Path(real).relative_to(root).parts)
+        _below(real, (root,))
+        and not _closed(real, root)
+        and not any(part.startswith(".") for part in Path(real).relative_to(root).parts)
         for root in allowed
     )
+
+
+def _closed(real: str, root: str) -> bool:
+    """Whether a closed folder stands between the root and the file."""
+    assert _allowed is not None
+    return any(_below(real, (folder,)) and _below(folder, (root,)) for folder in _allowed.closed)
 
 
 def _below(real: str, folders: tuple[str, ...]) -> bool:

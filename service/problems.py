@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -16,6 +16,11 @@ from pace_core.spec import Fault, SpecError
 
 _log = structlog.get_logger()
 _MEDIA = "application/problem+json"
+
+
+_AWAY = frozenset({"25006", "25P03"})
+"""Codes of Postgres that are no fault of ours: a server that only reads, as a standby does before it takes over, and a
+transaction that it ended because nothing was asked in it for long."""
 
 
 class FaultView(BaseModel):
@@ -152,10 +157,17 @@ def install(app: FastAPI, allowed: Callable[[str], list[str]]) -> None:
     async def unstorable(_: Request, error: Exception) -> JSONResponse:
         return answer(Invalid(f"the request holds what cannot be stored ({_first_line(error)}); leave it out"))
 
-    async def away(_: Request, error: Exception) -> JSONResponse:
+    async def away(request: Request, error: Exception) -> JSONResponse:
+        if _state(error).startswith("54"):  # longer than a row or an index has room for: another try does not mend it
+            return await unstorable(request, error)
         _log.warning("the database does not answer", error=_first_line(error))
         problem = Unavailable("the database does not answer; send the request again in a few seconds", retry_after_s=2)
         return answer(problem)
+
+    async def inside(request: Request, error: Exception) -> JSONResponse:
+        if _state(error) in _AWAY:
+            return await away(request, error)
+        raise error
 
     async def http(request: Request, error: Exception) -> JSONResponse:
         error = cast(HTTPException, error)
@@ -183,6 +195,7 @@ def install(app: FastAPI, allowed: Callable[[str], list[str]]) -> None:
         app.add_exception_handler(kind, unstorable)
     for kind in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(kind, away)
+    app.add_exception_handler(InternalError, inside)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, bug)
 
@@ -191,6 +204,11 @@ def install(app: FastAPI, allowed: Callable[[str], list[str]]) -> None:
         if name not in _TYPES:
             raise NotFound(f"there is no problem type {name!r}")
         return {"type": f"/problems/{name}", "title": _TYPES[name].title, "status": _TYPES[name].status}
+
+
+def _state(error: Exception) -> str:
+    """Postgres's code of the error; empty where it has none."""
+    return getattr(error.orig, "sqlstate", None) or "" if isinstance(error, DBAPIError) else ""
 
 
 def _first_line(error: Exception) -> str:

@@ -15,9 +15,12 @@ from worker.patience import until_answered
 POLL_S = 20.0
 ANNOUNCE_S = 2 * POLL_S
 REFUSED_S = 30.0
-"""Between two requests of a worker whose version the service does not understand: one of them is being updated."""
+"""Between two requests of a worker whom the service does not understand, as while one of the two is being updated."""
 LOOKED_S = 60.0
 """After so long data are looked for again: they may have been put there, or taken away."""
+SHORTENED_S = 1.0
+"""Between a request that the service could not take as it was and the next, which says less."""
+_UNREADABLE = (413, 422)
 TOGETHER_S = 0.01
 """Slots that become free within this time ask in one request."""
 
@@ -106,10 +109,7 @@ class Claims:
         try:
             response = await until_answered(ask)
         except ProblemError as problem:
-            if problem.code != "wrong-protocol":
-                raise
-            log.error("no work is given to this worker: %s", problem.detail)  # what runs here goes on meanwhile
-            await asyncio.sleep(REFUSED_S)
+            await self._take_refusal(problem, request)
             response = LeaseResponse(leases=[], lost=[], lease_s=0.0)
         if response is None:
             return
@@ -122,6 +122,19 @@ class Claims:
             for _, answer in self._free.values():
                 if not answer.done():
                     answer.set_result(None)
+
+    async def _take_refusal(self, problem: ProblemError, request: LeaseRequest) -> None:
+        """Returns when the service may be asked again; what runs here goes on meanwhile.
+
+        What the request said of data may have been too much, or not what the service takes. It is forgotten then: no
+        job shall be able to end the dispatcher by what it names. Raises what another request does not mend.
+        """
+        unreadable = problem.status in _UNREADABLE
+        if not unreadable and problem.code != "wrong-protocol":
+            raise problem
+        log.error("no work is given to this worker: %s", " ".join(str(problem).split()))
+        self._paths = {}
+        await asyncio.sleep(SHORTENED_S if unreadable and request.paths else REFUSED_S)
 
     def _hand_out(self, response: LeaseResponse) -> None:
         for lease in response.leases:

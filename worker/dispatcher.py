@@ -47,7 +47,8 @@ class Dispatcher:
     def __init__(self, service: AsyncWorker, settings: Settings) -> None:
         self._service = service
         self._slots_per_cpu_node = settings.slots
-        self._roots = settings.roots
+        self._settings = settings
+        self._roots: dict[str, list[str]] = {}
         self._labels = settings.cluster_labels
         self._membership = Membership(service)
         self._joined = Joined(cluster="", namespace="", proof="")
@@ -69,6 +70,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Works until cancelled; the actors live on. Raises ClusterTaken where another dispatcher takes its place."""
         self._joined = await self._membership.join()
+        self._roots = self._settings.roots(self._storage)
         places = slots.places(self._slots_per_cpu_node)
         adopted = await asyncio.gather(*(slots.adopt(place, self._joined.namespace) for place in places))
         # before the first claim, which says what runs here already
@@ -201,11 +203,9 @@ class Dispatcher:
         """What keeps the place's node from the service's storage; empty where it has shown that it reaches it."""
         if place.node in self._proved:
             return ""
-        proof = self._joined.proof
-        storage = proof.rpartition("/proofs/")[0]
-        if wrong := await slots.prove(actor, place, proof):
+        if wrong := await slots.prove(actor, place, self._joined.proof):
             return (
-                f"node {place.node} does not reach the service's storage {storage}: {wrong}. Mount the same "
+                f"node {place.node} does not reach the service's storage {self._storage}: {wrong}. Mount the same "
                 "folder there, or set PACE_STORAGE of the service to a storage that every node reaches, such as "
                 "s3://bucket/pace"
             )
@@ -215,6 +215,10 @@ class Dispatcher:
             return problem.detail
         self._proved.add(place.node)
         return ""
+
+    @property
+    def _storage(self) -> str:
+        return self._joined.proof.rpartition("/proofs/")[0]
 
     async def _started(self, place: Place, actor: ActorHandle, lease: Lease) -> ActorHandle:
         """The actor that runs the lease: another one where the first had died while idle, as nothing is lost then."""

@@ -27,7 +27,9 @@ class Settings(BaseSettings):
     weights_roots: str = ""
     """The same for a spec's files of weights; `data_roots` where not set."""
     state_dir: Path | None = None
-    """The local stack's folder, which holds keys; closed to specs whatever the roots are."""
+    """The local stack's folder, which holds keys; closed to specs."""
+    storage: str = ""
+    """The service's storage, as a node of this cluster sees it; closed to specs where it is a folder."""
 
     @property
     def cluster_labels(self) -> dict[str, str]:
@@ -40,12 +42,19 @@ class Settings(BaseSettings):
             found[name] = value
         return found
 
-    @property
-    def roots(self) -> dict[str, list[str]]:
-        """For `pace_core.roots.roots`, as plain data."""
+    def roots(self, storage: str) -> dict[str, list[str]]:
+        """For `pace_core.roots.roots`, as plain data. `storage`: where the service says that it keeps files of jobs,
+        which are of all projects."""
         data = _split(self.data_roots)
-        closed = [str(self.state_dir.absolute())] if self.state_dir else []
+        folders = [str(self.state_dir) if self.state_dir else "", _folder(self.storage), _folder(storage)]
+        closed = list(dict.fromkeys(os.path.abspath(folder) for folder in folders if folder))
         return {"data": data, "weights": _split(self.weights_roots) or data, "closed": closed}
+
+
+def _folder(storage: str) -> str:
+    """Returns the storage's path on this machine's disks; empty where it is elsewhere."""
+    scheme, found, path = storage.rpartition("://")
+    return path if not found or scheme in ("file", "local") else ""
 
 
 def _split(paths: str) -> list[str]:

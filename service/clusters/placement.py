@@ -15,8 +15,8 @@ class Placement:
     def __init__(self, own: Mapping[str, bool] | None, others: Mapping[str, Mapping[str, bool]]) -> None:
         self._own = own
         self._others = others
-        self.look_for: set[str] = set()
-        """Data of which the cluster has not said whether it has them."""
+        self.look_for: dict[str, None] = {}
+        """Data of which the cluster has not said whether it has them, in the order in which they were needed."""
 
     def takes(self, path: str) -> bool:
         """Tells whether the cluster may be given a job with data at that path.
@@ -28,7 +28,7 @@ class Placement:
         if self._own is None:  # a worker of before, which does not look
             return not any(has.get(path) is True for has in self._others.values())
         if path not in self._own:
-            self.look_for.add(path)
+            self.look_for[path] = None
         return self._own.get(path) is True
 
     def elsewhere(self, cluster: str, path: str) -> bool:

@@ -27,7 +27,7 @@ from service.jobs.schemas import (
     TrackingLink,
     Validated,
 )
-from service.jobs.submission import checked, new_job, project_of, resolve, start_of
+from service.jobs.submission import asked_job, checked, project_of, resolve, start_of
 from service.jobs.tables import Job
 from service.jobs.views import recent_supply, shown, view, views
 from service.keys.auth import Reader, Tracking, User, still_valid
@@ -71,7 +71,7 @@ async def post_job(
             slots = await seen_slots(session, state.settings.worker_seen_s)
             project = await project_of(session, body.project, caller)
             done = await done_already(session, project.name, spec, row)
-        probe = new_job(spec, catalogue)
+        probe = asked_job(body, spec, catalogue)
         answer = Validated(
             spec=spec.json_dict(),
             row=row,

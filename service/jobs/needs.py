@@ -8,6 +8,9 @@ from typing import NamedTuple
 from pace_core.spec import RunSpec
 from pace_core.spec.leases import Slot
 
+LONGEST_LANE = 2_000
+"""Bytes; an entry of a Postgres index has room for 2,704, the project and the owner among them."""
+
 
 class Needs(NamedTuple):
     """The needs of a job; jobs of equal needs share a lane of the queue, since what fits one of them fits all."""

@@ -20,7 +20,7 @@ from pace_core.spec import (
 )
 from service.db import Database
 from service.ids import new_id
-from service.jobs.needs import Needs
+from service.jobs.needs import LONGEST_LANE, Needs
 from service.jobs.schemas import JobRequest
 from service.jobs.tables import Job
 from service.keys.auth import Caller
@@ -37,7 +37,6 @@ def resolve(request: JobRequest, catalogue: Catalogue) -> tuple[RunSpec, str]:
     if (request.spec is None) == (request.recipe is None):
         fault = Fault(pointer="/spec", code="conflict", message="give either a spec or a recipe")
         raise Invalid("the request has faults", [fault])
-    where = "/overrides" if request.recipe else "/spec"
     try:
         if request.recipe:
             chosen = request.recipe
@@ -48,8 +47,21 @@ def resolve(request: JobRequest, catalogue: Catalogue) -> tuple[RunSpec, str]:
             raw["seed"] = request.seed
         spec = validate_often(raw, catalogue)
     except SpecError as error:
-        raise Invalid("the spec has faults", [_placed(fault, where, request) for fault in error.faults]) from None
+        raise _refused(request, error) from None
     return spec, request.row or _row(request, spec)
+
+
+def asked_job(request: JobRequest, spec: RunSpec, catalogue: Catalogue) -> Job:
+    """Makes the job of the request's spec, as `new_job`. Raises Invalid, pointing into the request's body."""
+    try:
+        return new_job(spec, catalogue)
+    except SpecError as error:
+        raise _refused(request, error) from None
+
+
+def _refused(request: JobRequest, error: SpecError) -> Invalid:
+    where = "/overrides" if request.recipe else "/spec"
+    return Invalid("the spec has faults", [_placed(fault, where, request) for fault in error.faults])
 
 
 def _placed(fault: Fault, where: str, request: JobRequest) -> Fault:
@@ -75,7 +87,7 @@ async def checked(
     """Returns the job to be queued. Raises Invalid, and TooMany where its project has as much as it may."""
     check_tags(settings, len(request.tags))
     spec, row = resolve(request, catalogue)
-    job = new_job(spec, catalogue)
+    job = asked_job(request, spec, catalogue)
     if spec.init_from is not None:
         async with database.lone() as session:
             job.init_uri = await start_of(session, request, spec, caller)
@@ -116,10 +128,16 @@ async def start_of(session: AsyncSession, request: JobRequest, spec: RunSpec, ca
 def new_job(spec: RunSpec, catalogue: Catalogue, limited: str = "") -> Job:
     """Makes a job of that spec, with what follows from the spec filled in.
 
-    `limited`: the suite of which only so many jobs may run at a time, if it is of one.
+    `limited`: the suite of which only so many jobs may run at a time, if it is of one. Raises SpecError where what the
+    spec asks of a slot is too long to be queued by.
     """
     found = find_task(spec.task.name)
     needs = Needs.of(spec, estimate(spec, catalogue).memory_bytes, limited)
+    if (length := len(needs.lane.encode())) > LONGEST_LANE:
+        pointer = "/task/path" if len(needs.data.encode()) > LONGEST_LANE / 2 else "/resources/requires"
+        message = f"the path of the data and the labels that a slot must have take {length:,} bytes, which is too much "
+        message += f"for the queue: at most {LONGEST_LANE:,} together; link the data to a shorter path, or ask for less"
+        raise SpecError([Fault(pointer=pointer, code="out_of_range", message=message)])
     return Job(
         id=new_id("job"),
         attempt=0,

@@ -1,7 +1,7 @@
 """Gives queued jobs to the free slots of a cluster."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import func, or_, select, tuple_
@@ -25,6 +25,7 @@ from service.wake import QUEUE, SUPPLY, Wakes, notify
 
 _TOGETHER_S = 0.01  # jobs submitted one after the other are looked at together
 _LOOKED_FOR = 100  # paths in one answer
+_PATHS_BYTES = 200_000  # of paths of which a cluster says in a request whether it has them
 _IN_FLIGHT_S = 5.0  # the last report of an attempt may still be on its way when its slot is announced free
 
 
@@ -57,12 +58,27 @@ async def lease(
             free = [slot for slot in request.slots if slot.name not in taken]
             placed = await placement(session, cluster, request.paths, settings.worker_seen_s)
             leases = await _claim(session, settings, cluster, request, free, placed)
-        if not (leases or lost or placed.look_for or last):
+        look_for = _to_look_for(placed.look_for, request.paths)
+        if not (leases or lost or look_for or last):
             return None
-        look_for = sorted(placed.look_for)[:_LOOKED_FOR]
         return LeaseResponse(leases=leases, lost=lost, look_for=look_for, lease_s=settings.lease_s)
 
     return await wakes.poll((QUEUE, topic(caller.key_id)), request.wait_s, look, gather_s=_TOGETHER_S)
+
+
+def _to_look_for(wanted: Iterable[str], told: Iterable[str] | None) -> list[str]:
+    """Returns as many of the paths as can be told of in one request beside those that this one tells of.
+
+    What the worker is asked to look for stands in its requests for a minute. Then it makes room for others.
+    """
+    room = _PATHS_BYTES - sum(len(path.encode()) for path in told or ())
+    asked: list[str] = []
+    for path in wanted:
+        room -= len(path.encode())
+        if room < 0 or len(asked) == _LOOKED_FOR:
+            break
+        asked.append(path)
+    return asked
 
 
 async def _announce(session: AsyncSession, settings: Settings, cluster: str, request: LeaseRequest) -> int:

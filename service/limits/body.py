@@ -22,8 +22,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        report = scope["path"].startswith("/v1/leases/")
-        most = self._settings.max_report_bytes if report else self._settings.max_body_bytes
+        of_worker = f"{scope['path']}/".startswith("/v1/leases/")
+        most = self._settings.max_report_bytes if of_worker else self._settings.max_body_bytes
         detail = f"the body is longer than {most:,} bytes, which is the most here; `GET /v1/limits` names every limit"
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and (len(announced) > 18 or int(announced) > most):

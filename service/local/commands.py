@@ -111,8 +111,21 @@ def worker_environment(folder: Folder, url: str, key: str) -> dict[str, str]:
         "PACE_API_KEY": key,
         "PACE_STATE_DIR": str(folder.path),
         "PACE_STORAGE": storage_root(folder),
-        "PACE_DATA_ROOTS": os.environ.get("PACE_DATA_ROOTS") or os.pathsep.join((str(Path.home()), str(Path.cwd()))),
+        "PACE_DATA_ROOTS": os.environ.get("PACE_DATA_ROOTS") or os.pathsep.join(_default_roots(folder)),
     }
+
+
+def _default_roots(folder: Folder) -> list[str]:
+    """Returns the home and the folder that we were started in, but neither the whole disk nor what the stack keeps."""
+    kept = [folder.path.resolve(), Path(storage_root(folder).removeprefix("file://")).resolve()]
+    places = [place.resolve() for place in (Path.home(), Path.cwd())]
+    return list(
+        dict.fromkeys(
+            str(place)
+            for place in places
+            if place != Path("/") and not any(place.is_relative_to(folder) for folder in kept)
+        )
+    )
 
 
 def storage_root(folder: Folder) -> str:

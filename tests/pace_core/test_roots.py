@@ -116,6 +116,24 @@ def test_weights_are_read_below_their_roots_only(root: Path, outside: Path) -> N
     assert vision.load(Backbone(), num_classes=2, drop_path=0.0).family == "vit", "what ships is always there"
 
 
+def test_a_root_below_a_closed_folder_was_named_on_purpose_and_is_open(root: Path) -> None:
+    own = root / "state" / "images"
+    images(own / "cat")
+    images(own / "dog")
+    assert "PACE_DATA_ROOTS" in refusal(lambda: load("image_folder", path=str(own))).message
+    roots.allow(roots.roots([str(root), str(own)], [], [str(root / "state")]))
+    assert len(load("image_folder", path=str(own)).train) == 4
+    refusal(lambda: load("csv", path=str(root / "state" / "keys.json")))
+
+
+def test_a_home_that_is_the_whole_disk_opens_none_of_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/")
+    roots.allow(roots.roots(["~"], ["~"]))
+    assert "none are named" in refusal(lambda: load("image_folder", path=str(root / "images"))).message
+    roots.allow(roots.roots(["/"], ["/"]))
+    assert len(load("image_folder", path=str(root / "images")).train) == 4, "whoever writes / means it"
+
+
 def test_devices_and_pipes_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     for path in ("/dev/zero", "/proc/self/environ", str(tmp_path / "pipe.csv")):

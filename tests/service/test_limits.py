@@ -45,6 +45,13 @@ async def test_a_report_may_be_longer_than_a_submission(api: Api) -> None:
     assert (refused.status_code, "8,000,000 bytes" in refused.json()["detail"]) == (413, True)
 
 
+async def test_a_cluster_may_say_of_many_data_whether_it_has_them(api: Api) -> None:
+    paths = {f"/data/{n:04}/{'x' * 4_000}": True for n in range(500)}
+    assert await api.lease(paths=paths) == {"leases": [], "lost": [], "look_for": [], "lease_s": 60.0}
+    refused = await api.ask(paths={f"/data/{n:04}/{'x' * 4_000}": True for n in range(2_100)})
+    assert (refused.status_code, "8,000,000 bytes" in refused.json()["detail"]) == (413, True)
+
+
 async def test_texts_tags_and_filters_have_a_longest_length(api: Api) -> None:
     for request in (
         {"name": "x" * 201},

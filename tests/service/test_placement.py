@@ -1,5 +1,6 @@
 """A job goes where its data are, or waits and says so."""
 
+import hashlib
 from typing import Any
 
 from tests.service.api import CPU, Api, log
@@ -93,6 +94,34 @@ async def test_a_job_without_data_here_is_not_in_the_way_of_one_that_has_them(ap
     taken, _ = await asks(api, "north", {PATH: False, "/data/moths": True})
     assert taken == [other]
     assert (await api.job(first))["state"] == "queued"
+
+
+async def test_no_cluster_is_asked_for_more_data_than_its_next_request_can_tell_of(api: Api) -> None:
+    await both(api)
+    for n in range(120):
+        await submit(api, task={**SPEC["task"], "path": f"/data/{n:03}/{'x' * 1_900}"})
+    told: dict[str, bool] = {}
+    asked = [""]
+    while asked:
+        taken, asked = await asks(api, "north", told)
+        told |= dict.fromkeys(asked, False)
+    assert taken == []
+    assert 100 <= len(told) < 120
+    assert sum(map(len, told)) <= 200_000
+    assert (await asks(api, "north", {}))[1], "a minute later it is asked again"
+
+
+async def test_needs_too_long_for_the_queue_are_a_fault_of_their_field(api: Api) -> None:
+    noise = "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(100))  # what does not compress
+    path = {**SPEC["task"], "path": f"/data/{noise[:3_900]}"}
+    labels = {"requires": {noise[n : n + 60]: noise[n : n + 60] for n in range(20)}}
+    for pointer, spec in (("/spec/task/path", {"task": path}), ("/spec/resources/requires", {"resources": labels})):
+        for query in ("", "?validate_only=true"):
+            refused = await api.call("POST", f"/v1/jobs{query}", json={"spec": {**SPEC, **spec}})
+            assert refused.status_code == 422, refused.text
+            (fault,) = refused.json()["errors"]
+            assert fault["pointer"] == pointer
+            assert "at most 2,000 together" in fault["message"]
 
 
 async def test_one_that_broke_where_its_data_are_goes_there_again(api: Api) -> None:

@@ -129,6 +129,28 @@ async def test_a_service_of_another_protocol_is_asked_again_later_and_ends_nothi
     assert got.job == "job_1"
 
 
+@pytest.mark.parametrize("status", [413, 422])
+async def test_what_the_service_cannot_take_of_data_is_left_out_and_ends_no_dispatcher(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(claims, "SHORTENED_S", 0.01, raising=False)
+    asking = asyncio.create_task(setting.claims.ask(A))
+    _, answer = await setting.service.polls.get()
+    answer.set_result(LeaseResponse(leases=[], lost=[], look_for=["/data/" + 4_000 * "x"], lease_s=15))
+    assert await asking is None
+    asking = asyncio.create_task(setting.claims.ask(A))
+    request, answer = await setting.service.polls.get()
+    assert request.paths
+    answer.set_exception(ProblemError(status, "/problems/too-large", "the body is too long", []))
+    assert await asking is None
+    asking = asyncio.create_task(setting.claims.ask(A))
+    request, answer = await asyncio.wait_for(setting.service.polls.get(), 5)
+    assert request.paths == {}
+    give(answer, lease("job_1", A))
+    assert (got := await asking)
+    assert got.job == "job_1"
+
+
 async def test_the_next_request_says_whether_the_data_are_here_that_the_service_asks_for(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
