@@ -2,18 +2,19 @@
 
     python -m perf.searches [--task digits] [--epochs 9] [--image-size 32] [--train-images 1000]
 
-Both searches see the validation images alone. Prints what each found and the epochs that it took.
+Both searches see the validation images alone. Writes `docs/searches.md`: what each found and the epochs that it took,
+with the grid's heat map. Trials that this service has done already are taken as they are.
 """
 
 import argparse
-
-from rich.table import Table
+from pathlib import Path
 
 from service.client import Client, Dimension, RecipeChoice, StudyRequest, StudyView
-from service.client.cli.output import out
 from service.client.cli.study import watch
+from worker.study_pictures import files
 
 RECIPE, ROW = "vtab-mini", "PACE"
+PAGE, PICTURE = Path("docs/searches.md"), Path("docs/searches.svg")
 RANGES = {
     "regularizer.lambda": Dimension(loguniform=(0.02, 1.0)),
     "regularizer.sigma": Dimension(uniform=(0.1, 2.0)),
@@ -34,15 +35,39 @@ def requests(task: str, epochs: int, image_size: int, train_images: int) -> list
     return [grid, grid.model_copy(update=asha)]
 
 
-def table(studies: list[StudyView]) -> Table:
-    """Returns both side by side."""
-    shown = Table("search", "trials", "epochs together", "best on validation images", "its settings")
+def page(studies: list[StudyView], asked: argparse.Namespace) -> str:
+    """Returns the page with both side by side."""
+    images = f"{asked.train_images:,} training images, of which a fifth validates"
+    lines = [
+        "# A grid and a search, side by side",
+        "",
+        f"`python -m perf.searches --task {asked.task} --epochs {asked.epochs} --image-size {asked.image_size}",
+        f"--train-images {asked.train_images}` over a running service: row {ROW} of {RECIPE}'s recipe on {asked.task},",
+        f"{images}, at most {asked.epochs} epochs a trial. TPE draws lambda and sigma from the grid's ranges; ASHA",
+        "runs a trial's short schedules first, and the whole one only of the best. Epochs are of all trials",
+        "together.",
+        "",
+        "| search | trials | epochs | best on validation images | its settings |",
+        "|---|---:|---:|---:|---|",
+    ]
     for study in studies:
         best = study.best
-        value = "–" if best is None or best.value is None else f"{100 * best.value:.1f}"
+        value = "–" if best is None or best.value is None else f"{100 * best.value:.1f} %"
         settings = ", ".join(f"{path} {found:.3g}" for path, found in (best.config if best else {}).items())
-        shown.add_row(study.name, str(sum(study.counts.values())), f"{study.epochs_spent:,}", value, settings)
-    return shown
+        trials = sum(study.counts.values())
+        lines.append(f"| {study.name} | {trials} | {study.epochs_spent:,} | {value} | {settings} |")
+    grid, asha = studies
+    share = asha.epochs_spent / grid.epochs_spent
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"TPE under ASHA spent {share:.2f} of the grid's epochs. The grid's values, as MLflow shows them:",
+            "",
+            f"![Validation accuracy over lambda and sigma]({PICTURE.name})",
+            "",
+        ]
+    )
 
 
 def main() -> None:
@@ -56,7 +81,10 @@ def main() -> None:
         both = requests(asked.task, asked.epochs, asked.image_size, asked.train_images)
         submitted = [client.studies.submit(request) for request in both]
         ended = [watch(client, study) for study in submitted]
-        out().print(table(ended))
+        drawn = files(client.studies.report(ended[0].id), StudyRequest.model_validate(ended[0].request))
+        PICTURE.write_text(drawn["heat_map.svg"], "utf-8")
+    PAGE.write_text(page(ended, asked), "utf-8")
+    print(PAGE.read_text("utf-8"))
 
 
 if __name__ == "__main__":
