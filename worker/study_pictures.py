@@ -97,12 +97,14 @@ def _heat_map(report: StudyReport) -> Any:
     xs, ys, values = grid_of(report)
     if max(len(xs), len(ys)) <= _MOST_CELLS and len(xs) * len(ys) <= 2 * len(report.map.points):
         shown: Any = axes.imshow(values, aspect="auto", origin="lower", cmap="viridis")
+        axes.grid(visible=False)
         axes.set_xticks(range(len(xs)), [f"{x:g}" if isinstance(x, float) else str(x) for x in xs])
         axes.set_yticks(range(len(ys)), [f"{y:g}" if isinstance(y, float) else str(y) for y in ys])
         for row, line in enumerate(values):
             for column, value in enumerate(line):
                 if not math.isnan(value):
-                    axes.text(column, row, f"{value:.3g}", ha="center", va="center", color="white", fontsize=8)
+                    ink = "black" if shown.norm(value) > 0.6 else "white"  # the colours grow lighter
+                    axes.text(column, row, f"{value:#.3g}", ha="center", va="center", color=ink, fontsize=9)
     else:
         points = report.map.points
         shown = axes.scatter([p.x for p in points], [p.y for p in points], c=[p.value for p in points], cmap="viridis")
