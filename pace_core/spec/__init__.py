@@ -14,7 +14,7 @@ from pace_core.spec.benchmarks import (
 from pace_core.spec.catalogue import Catalogue, load_catalogue
 from pace_core.spec.cell import cell_hash
 from pace_core.spec.errors import Fault, Interrupted, RunError, SpecError
-from pace_core.spec.estimate import Estimate, estimate
+from pace_core.spec.estimate import Estimate, estimate, expected_images
 from pace_core.spec.events import Directive, Event, EventType, Reporter
 from pace_core.spec.lifecycle import ENDED, INFRASTRUCTURE, LEASED, MOVES, REASONS, EndReason, Move, State
 from pace_core.spec.params import ParamsModel
@@ -64,6 +64,7 @@ __all__ = [
     "Training",
     "cell_hash",
     "estimate",
+    "expected_images",
     "find_task",
     "load_benchmarks",
     "load_catalogue",

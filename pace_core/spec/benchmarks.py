@@ -27,6 +27,8 @@ class BenchmarkTask(BaseModel):
     """The task's column title in the paper."""
     images: dict[str, int] = {}
     """Split → images in the versions that published numbers come from; other numbers are reported, not refused."""
+    trained_about: int | None = None
+    """Training images, where nobody has published how many; what a run takes is estimated with them."""
     pitfall: str = ""
     """What goes wrong with its distributions."""
     measured_with: str = ""
@@ -50,6 +52,8 @@ class Benchmark(BaseModel):
     metric: str
     mean: Literal["mean_of_group_means", "mean_of_tasks"]
     over_seeds: Literal["mean", "median"] = "mean"
+    final_trains_on_val: bool = False
+    """Whether a final run trains on the validation images too."""
     draws: int = 1
     """Draws of training images (`task.draw`, from 0), each a run of its own; a table takes its mean over all."""
     protocol: str
@@ -60,6 +64,17 @@ class Benchmark(BaseModel):
     def trained(self) -> list[BenchmarkTask]:
         """The tasks that have runs of their own."""
         return [task for task in self.tasks if not task.measured_with]
+
+    def images_of(self, task: BenchmarkTask, phase: Literal["search", "final"]) -> dict[str, int]:
+        """Returns how many images a run trains on (`train`) and measures on (`val` or `test`), as far as is known."""
+        known = task.images
+        measured = "val" if phase == "search" else "test"
+        found = {measured: known[measured]} if measured in known else {}
+        train = known.get("train", task.trained_about)
+        if train is not None:
+            joined = known.get("val", 0) if phase == "final" and self.final_trains_on_val else 0
+            found["train"] = train + joined
+        return found
 
     def task(self, name: str) -> BenchmarkTask | None:
         """Returns the task of that name or alias."""

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pace_core.spec.benchmarks import find_task
 from pace_core.spec.catalogue import BackboneEntry, Catalogue
 from pace_core.spec.run_spec import RunSpec
 
@@ -22,7 +23,7 @@ _KEPT_BY_ADAPTERS = 1.6
 _EVALUATED_ROWS = 128
 _AT_ONCE = 2.4  # what a block holds at once where nothing is kept, in inputs and outputs of its largest layer
 _HELD_TO_MEASURE = 256 * _MIB  # more images than this are decoded as they are needed
-_UNKNOWN_IMAGES = {"train": 1000, "test": 1000}  # as VTAB-1K and vtab-mini have at least, where nobody has counted
+_UNKNOWN_IMAGES = 1000  # of a split, as vtab-mini has, where nobody has counted
 _VAL_SHARE = 0.25  # validation images for each training image, as in VTAB-1K
 
 
@@ -42,13 +43,14 @@ class Estimate(BaseModel):
 
 
 def estimate(
-    spec: RunSpec, catalogue: Catalogue, images: Mapping[str, int] = _UNKNOWN_IMAGES, device: Device | None = None
+    spec: RunSpec, catalogue: Catalogue, images: Mapping[str, int] | None = None, device: Device | None = None
 ) -> Estimate:
     """Counts the linear layers: 3 products a pass (forward, and two backward), and the activations that are kept.
 
-    `images`: how many there are to train on (`train`) and to measure on (`val` or `test`), where that is known.
+    `images`: how many there are to train on (`train`) and to measure on (`val` or `test`), where somebody has counted.
     `device`: where the run computes, if known; else what `resources.device` says, and for auto the larger of both.
     """
+    counted = expected_images(spec) if images is None else images
     regularizer = catalogue.regularizers[spec.regularizer.name]
     epochs = round(_epochs(spec, catalogue, regularizer.passes), 1)
     backbone = catalogue.backbones.get(spec.backbone.name)
@@ -59,11 +61,19 @@ def estimate(
     asked = device or spec.resources.device
     devices: tuple[Device, ...] = ("cpu", "cuda") if asked == "auto" else (asked,)
     return Estimate(
-        memory_bytes=max(_memory_bytes(spec, backbone, regularizer.kept, images, device) for device in devices),
+        memory_bytes=max(_memory_bytes(spec, backbone, regularizer.kept, counted, device) for device in devices),
         train_gflops_per_image=round(gflops, 3),
         cpu_seconds_per_1000_images=round(1000 * gflops / (_CPU_GFLOPS_PER_THREAD * spec.resources.threads), 1),
         epochs=epochs,
     )
+
+
+def expected_images(spec: RunSpec) -> dict[str, int]:
+    """Returns how many images the spec's benchmark has to train on and to measure on; 1,000 each where none says."""
+    measured = "val" if spec.task.phase == "search" else "test"
+    found = find_task(spec.task.name)
+    known = found[0].images_of(found[1], spec.task.phase) if found else {}
+    return {"train": _UNKNOWN_IMAGES, measured: _UNKNOWN_IMAGES} | known
 
 
 def _memory_bytes(

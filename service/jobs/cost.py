@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import Catalogue, RunSpec, estimate
+from pace_core.spec import Catalogue, RunSpec, estimate, expected_images
 
 # A run's whole time over its epochs: start, evaluations and the adapter's file are in it, as in the next run's.
 _RATES = text("""
@@ -44,5 +44,7 @@ def cost_of(spec: RunSpec, task: str, rates: Rates, catalogue: Catalogue) -> Cos
     if rate is not None:
         return Cost(rate * epochs, True)
     said = estimate(spec, catalogue)
-    an_epoch = said.cpu_seconds_per_1000_images
-    return Cost(None if an_epoch is None else an_epoch * max(said.epochs, 1), False)
+    if said.cpu_seconds_per_1000_images is None:
+        return Cost(None, False)
+    an_epoch = said.cpu_seconds_per_1000_images * expected_images(spec)["train"] / 1000
+    return Cost(an_epoch * max(said.epochs, 1), False)

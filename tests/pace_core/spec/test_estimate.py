@@ -1,6 +1,8 @@
 """What a run is told it will take, before it runs."""
 
-from pace_core.spec import estimate, load_catalogue, merged, validate
+import pytest
+
+from pace_core.spec import estimate, expected_images, load_catalogue, merged, validate
 
 SEARCHING = {"task": {"name": "vtab-mini/digits"}, "method": {"name": "noah"}, "training": {"epochs": 100}}
 
@@ -22,3 +24,24 @@ def test_a_search_counts_with_all_its_stages() -> None:
 def test_a_given_architecture_is_only_trained() -> None:
     sizes = [1] * 6
     assert epochs(architecture={"prompt": sizes, "lora": sizes, "adapter": sizes}) == 100
+
+
+@pytest.mark.parametrize(
+    ("task", "phase", "images"),
+    [
+        ("fgvc/nabirds", "final", {"train": 21_536, "test": 24_633}),
+        ("fgvc/nabirds", "search", {"train": 21_536, "val": 2393}),
+        ("fgvc-subsets/nabirds/50-percent", "final", {"train": 10_768, "test": 24_633}),
+        ("few-shot/food101/16-shot", "final", {"train": 1616, "test": 30_300}),
+        ("vtab-1k/cifar", "final", {"train": 1000, "test": 10_000}),
+        ("vtab-1k/cifar", "search", {"train": 800, "val": 200}),
+        ("vtab-mini/digits", "final", {"train": 1000, "test": 1000}),
+    ],
+)
+def test_a_benchmarks_images_are_counted_though_nobody_has_opened_its_folder(
+    task: str, phase: str, images: dict[str, int]
+) -> None:
+    spec = {"task": {"name": task, "phase": phase}, "method": {"name": "lora_add"}, "regularizer": {"name": "pace"}}
+    asked = validate(spec | {"training": {"augmentation": "crop_flip"}})
+    assert expected_images(asked) == images
+    assert estimate(asked, load_catalogue()) == estimate(asked, load_catalogue(), images)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pace_core.spec import estimate, load_catalogue, validate
 from service.client import Client, JobRequest
 from tests.service.api import Api
 from tests.service.client.commands import Pace
@@ -53,6 +55,24 @@ async def test_on_this_machines_stack_a_path_that_is_not_there_is_told_before_an
     assert f"task.path: there is no {tmp_path / 'phtoos'} on this machine" in said.told
     assert json.loads((await pace("jobs", "--json")).out) == []
     assert (await pace("submit", spec)).code == 0
+
+
+async def test_a_dry_run_counts_the_images_of_the_folder_in_its_memory(
+    pace: Pace, api: Api, base_url: str, spec: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own_stack(base_url, api.keys.user, monkeypatch, tmp_path)
+    for name in "ab":
+        folder = tmp_path / "photos" / name
+        folder.mkdir()
+        (folder / "0.png").touch()
+        for i in range(1, 6000):
+            os.link(folder / "0.png", folder / f"{i}.png")
+    said = await pace("submit", spec, "--set", "training.augmentation=crop_flip", "--dry-run")
+    asked = validate(yaml.safe_load(said.out.split("\n\n")[0]))
+    images = {"train": 9600, "test": 2400}
+    needed, of_any = ((estimate(asked, load_catalogue(), each, "cpu").memory_bytes or 0) for each in (images, None))
+    assert needed > of_any + 0.1 * 2**30
+    assert f"memory about {needed / 2**30:.1f} GiB" in said.out, said.err
 
 
 async def test_a_download_replaces_nothing_unasked_and_has_a_name(
