@@ -67,8 +67,11 @@ def with_absolute_paths(raw: Mapping[str, Any]) -> dict[str, Any]:
     return said
 
 
-def check_paths(raw: Mapping[str, Any]) -> None:
-    """Raises SpecError where a path of the task, or a file of weights, is not there on this machine."""
+def missing_paths(raw: Mapping[str, Any], at: str = "") -> list[Fault]:
+    """Returns a fault for every path of the task, and file of weights, that is not there on this machine.
+
+    `at`: pointer to the place of `raw` in what was submitted.
+    """
     found: list[tuple[str, Any]] = []
     if isinstance(raw.get("task"), Mapping):
         task = cast(Mapping[str, Any], raw["task"])
@@ -76,11 +79,11 @@ def check_paths(raw: Mapping[str, Any]) -> None:
     if isinstance(raw.get("backbone"), Mapping):
         weights = cast(Mapping[str, Any], raw["backbone"]).get("weights")
         found += [("/backbone/weights", weights)] if _is_file(weights) else []
-    missing = [(at, path) for at, path in found if isinstance(path, str) and path and not _is_there(path)]
-    if missing:
-        raise SpecError(
-            [Fault(pointer=at, code="missing", message=f"there is no {path} on this machine") for at, path in missing]
-        )
+    return [
+        Fault(pointer=at + field, code="missing", message=f"there is no {path} on this machine")
+        for field, path in found
+        if isinstance(path, str) and path and not _is_there(path)
+    ]
 
 
 def _is_there(path: str) -> bool:

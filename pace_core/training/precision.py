@@ -22,10 +22,9 @@ class Precision:
 def choose_precision(training: Training, device: torch.device) -> Precision:
     """Returns the precision that the spec asks for; `auto` is bfloat16 autocast on GPUs that have it, else float32.
 
-    On a GPU products of float32 are computed in TF32 (10 bits of mantissa), as its matrix units do.
+    On a GPU float32 has its 23 bits of mantissa in products and convolutions too. Under bfloat16 autocast, what is left
+    in float32 is multiplied in TF32 (10 bits), as its matrix units do.
     """
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
     name = training.precision
     if name == "auto":
         name = (
@@ -33,6 +32,9 @@ def choose_precision(training: Training, device: torch.device) -> Precision:
             if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
             else "float32"
         )
+    if device.type == "cuda":  # of the whole process, whatever the run before in a warm worker had
+        torch.set_float32_matmul_precision("high" if name == "bfloat16" else "highest")
+        torch.backends.cudnn.allow_tf32 = name == "bfloat16"
     if name == "bfloat16":
         return Precision(name, torch.float32, partial(torch.autocast, device.type, torch.bfloat16))
     return Precision(name, {"float32": torch.float32, "float64": torch.float64}[name], nullcontext)

@@ -14,11 +14,10 @@ from typing import Any
 
 import httpx2
 
-from pace_core.spec.recipes import merged
-from pace_core.spec.spec_file import check_paths, with_absolute_paths
 from service.client.address import reached
 from service.client.connection import PATIENCE_S, Connection
 from service.client.models import Artifact, Job, Point
+from service.client.paths import with_paths_of
 from service.events.schemas import EventView as JobEvent
 from service.events.schemas import LogLine
 from service.jobs.schemas import JobRequest, Validated
@@ -186,11 +185,7 @@ class AsyncJobs:
 
         Raises SpecError where this machine's own stack lacks one of them.
         """
-        spec = with_absolute_paths(request.spec) if request.spec is not None else None
-        asked = request.model_copy(update={"spec": spec, "overrides": with_absolute_paths(request.overrides)})
-        if self._connection.address.expected:
-            check_paths(merged(spec or {}, asked.overrides))
-        return asked.model_dump(mode="json", exclude_defaults=True)
+        return with_paths_of(request.model_dump(mode="json", exclude_defaults=True), self._connection.address)
 
     def _job(self, answer: Any) -> Job:
         found = Job.model_validate(answer)

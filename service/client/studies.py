@@ -4,9 +4,9 @@ import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from pace_core.spec.spec_file import with_absolute_paths
 from service.client.address import reached
 from service.client.connection import Connection
+from service.client.paths import with_paths_of
 from service.studies.driver_schemas import (
     DriverDirective,
     DriverEnd,
@@ -33,12 +33,12 @@ class AsyncStudies:
     async def submit(self, request: StudyRequest) -> StudyView:
         """Submits a study; sent so that it can be repeated. Raises ProblemError with every fault."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return self._study(await self._post("/v1/studies", _body(request), headers=headers))
+        return self._study(await self._post("/v1/studies", self._body(request), headers=headers))
 
     async def check(self, request: StudyRequest) -> StudyPlan:
         """Returns how much it would run and the time that takes; stores nothing."""
         answer = await self._connection.json(
-            "POST", "/v1/studies", body=_body(request), query={"validate_only": True}, safe=True, timeout_s=_SLOW_S
+            "POST", "/v1/studies", body=self._body(request), query={"validate_only": True}, safe=True, timeout_s=_SLOW_S
         )
         return StudyPlan.model_validate(answer)
 
@@ -138,14 +138,10 @@ class AsyncStudies:
     async def _post(self, path: str, body: Any = None, *, timeout_s: float = _SLOW_S, **more: Any) -> Any:
         return await self._connection.json("POST", path, body=body, safe=True, timeout_s=timeout_s, **more)
 
+    def _body(self, request: StudyRequest) -> dict[str, Any]:
+        body = request.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+        return with_paths_of(body, self._connection.address)
+
     def _study(self, answer: Any) -> StudyView:
         found = StudyView.model_validate(answer)
         return found.model_copy(update={"mlflow_url": reached(found.mlflow_url, self._connection.address.url)})
-
-
-def _body(request: StudyRequest) -> dict[str, Any]:
-    body = request.model_dump(mode="json", exclude_defaults=True, by_alias=True)
-    for name in ("spec", "overrides"):
-        if body.get(name):
-            body[name] = with_absolute_paths(body[name])
-    return body

@@ -4,9 +4,9 @@ import uuid
 from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
-from pace_core.spec.spec_file import with_absolute_paths
 from service.client.address import reached
 from service.client.connection import Connection
+from service.client.paths import with_paths_of
 from service.suites.schemas import SuiteExtension, SuitePlan, SuiteRequest, SuiteTable, SuiteView
 
 PAGE = 100
@@ -26,7 +26,7 @@ class AsyncSuites:
         """
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         answer = await self._connection.json(
-            "POST", "/v1/suites", body=_body(request), headers=headers, safe=True, timeout_s=_SUBMIT_S
+            "POST", "/v1/suites", body=self._body(request), headers=headers, safe=True, timeout_s=_SUBMIT_S
         )
         return self._suite(answer)
 
@@ -34,7 +34,7 @@ class AsyncSuites:
         """Returns the jobs that it would make, their time, and what is done already; queues nothing."""
         query = {"validate_only": True}
         answer = await self._connection.json(
-            "POST", "/v1/suites", body=_body(request), query=query, safe=True, timeout_s=_SUBMIT_S
+            "POST", "/v1/suites", body=self._body(request), query=query, safe=True, timeout_s=_SUBMIT_S
         )
         return SuitePlan.model_validate(answer)
 
@@ -76,7 +76,7 @@ class AsyncSuites:
 
     async def extend(self, suite: str, more: SuiteExtension) -> SuiteView:
         """Adds tasks, rows, backbones or seeds; what the suite has already is not run again."""
-        body = _absolute(more.model_dump(mode="json", exclude_defaults=True))
+        body = self._body(more)
         answer = await self._connection.json(
             "POST", f"/v1/suites/{suite}/extend", body=body, safe=True, timeout_s=_SUBMIT_S
         )
@@ -86,26 +86,10 @@ class AsyncSuites:
         """Says where people find the suite in the tracking's pages."""
         await self._connection.json("PUT", f"/v1/suites/{suite}/tracking", body={"url": url})
 
+    def _body(self, request: SuiteRequest | SuiteExtension) -> dict[str, Any]:
+        body = request.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+        return with_paths_of(body, self._connection.address)
+
     def _suite(self, answer: Any) -> SuiteView:
         found = SuiteView.model_validate(answer)
         return found.model_copy(update={"mlflow_url": reached(found.mlflow_url, self._connection.address.url)})
-
-
-def _body(request: SuiteRequest) -> dict[str, Any]:
-    return _absolute(request.model_dump(mode="json", exclude_defaults=True, by_alias=True))
-
-
-def _absolute(body: dict[str, Any]) -> dict[str, Any]:
-    """Returns the body with paths that count from this process's folder made absolute."""
-    found = dict(body)
-    if "overrides" in found:
-        found["overrides"] = with_absolute_paths(found["overrides"])
-    if "tasks" in found:
-        found["tasks"] = [t if isinstance(t, str) else with_absolute_paths({"task": t})["task"] for t in found["tasks"]]
-    if "rows" in found:
-        found["rows"] = [_row(row) for row in found["rows"]]
-    return found
-
-
-def _row(row: str | dict[str, Any]) -> str | dict[str, Any]:
-    return row if isinstance(row, str) else row | {"spec": with_absolute_paths(row.get("spec", {}))}

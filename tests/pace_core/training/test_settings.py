@@ -1,6 +1,6 @@
 """Settings of training as a user sees them: in the weights, and in the numbers reported."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from pace_core.backbones import vision
 from pace_core.preprocessing import Preprocessing
 from pace_core.run import run
-from pace_core.spec import Backbone, RunSpec
+from pace_core.spec import Backbone, RunSpec, Training
 from pace_core.stage import adapted
 from pace_core.training.compute import Compute
 from pace_core.training.precision import choose_precision
@@ -105,3 +105,22 @@ def test_clipping_bounds_what_the_optimizer_sees_under_every_kind_of_step(
     after = trained(spec, tmp_path / "1")
     moved = torch.stack([(after[name] - start[name]).double().square().sum() for name in after]).sum().sqrt()
     assert 0 < float(moved) <= 1.001e-3
+
+
+@pytest.fixture
+def multiplying() -> Iterator[Callable[[], tuple[str, bool]]]:
+    """How this process multiplies float32 on a GPU; as it was after the test."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    yield lambda: (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def test_float32_on_a_gpu_is_not_shortened_to_tf32(multiplying: Callable[[], tuple[str, bool]]) -> None:
+    """Published rows are of float32; what a warm worker ran before makes no difference."""
+    gpu = torch.device("cuda")
+    choose_precision(Training(epochs=1, precision="bfloat16"), gpu)
+    assert multiplying() == ("high", True)
+    for precision in ("float32", "float64"):
+        choose_precision(Training(epochs=1, precision=precision), gpu)
+        assert multiplying() == ("highest", False)

@@ -57,6 +57,39 @@ async def test_on_this_machines_stack_a_path_that_is_not_there_is_told_before_an
     assert (await pace("submit", spec)).code == 0
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sweep", "spec.yaml", "--set", "task.path=phtoos"),
+        ("sweep", "typo.yaml", "--set", "method.rank=1,2"),
+        ("study", "submit", "typo.yaml", "--trials", "2"),
+        ("study", "submit", "spec.yaml", "--set", "task.path=phtoos"),
+        ("suite", "submit", "typo.yaml", "--regularizers", "none,pace"),
+        ("suite", "submit", "spec.yaml", "--set", "task.path=phtoos"),
+        ("suite", "submit", "--task", "vtab-1k/cifar", "--rows", "Linear", "--set", "task.path=phtoos"),
+    ],
+)
+async def test_nor_is_anything_of_a_sweep_a_study_or_a_suite(
+    pace: Pace,
+    api: Api,
+    base_url: str,
+    spec: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    command: tuple[str, ...],
+) -> None:
+    own_stack(base_url, api.keys.user, monkeypatch, tmp_path)
+    raw = yaml.safe_load(spec.read_text()) | {"method": {"name": "lora_add"}}
+    spec.write_text(yaml.safe_dump(raw))
+    raw["task"]["path"] = "phtoos"
+    (tmp_path / "typo.yaml").write_text(yaml.safe_dump(raw))
+    detached = await pace(*command, "--detach")
+    assert detached.code == 1
+    assert f"path: there is no {tmp_path / 'phtoos'} on this machine" in detached.told
+    for kind in ("jobs", "suites", "studies"):
+        assert (await api.get(f"/v1/{kind}"))["data"] == []
+
+
 async def test_a_dry_run_counts_the_images_of_the_folder_in_its_memory(
     pace: Pace, api: Api, base_url: str, spec: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
