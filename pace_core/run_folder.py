@@ -6,14 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from pace_core import storage
 from pace_core.spec import RunSpec
+from pace_core.spec.decisive import decisive, decisive_of, differences
 from pace_core.spec.text import shown
 
 RESULT, SPEC, LOCK = "result.json", "spec.json", "run.lock"
-_LEFT = ("adapter.safetensors", "checkpoint.safetensors", RESULT, SPEC)
+_CHECKPOINT = "checkpoint.safetensors"
+_LEFT = ("adapter.safetensors", _CHECKPOINT, RESULT, SPEC)
 _FRESH = "name another with --folder, or --overwrite what is there"
 
 
@@ -26,7 +28,8 @@ def run_folder(path: str, spec: RunSpec, *, resume: bool, overwrite: bool) -> It
     """Makes the folder, holds it while a run trains in it, and keeps the resolved spec there.
 
     Raises FolderRefused, before anything was changed, where it cannot be written, another process trains in it, or it
-    holds a run that was not asked to be continued or overwritten. Raises RunError `disk_full` where there is no room.
+    holds a run that was not asked to be continued or overwritten, or that this spec cannot continue. Raises RunError
+    `disk_full` where there is no room.
     """
     if resume and overwrite:
         raise FolderRefused("give --resume to go on, or --overwrite to begin anew, not both")
@@ -44,6 +47,8 @@ def run_folder(path: str, spec: RunSpec, *, resume: bool, overwrite: bool) -> It
         if there and not (resume or overwrite):
             what = f"{_what(folder, spec)} ({', '.join(there)})"
             raise FolderRefused(f"{shown(str(folder), 500)} holds {what}; {_cure(folder, spec)}")
+        if resume and (why := _not_to_go_on(folder, spec, there)):
+            raise FolderRefused(f"{shown(str(folder), 500)} holds {why}; {_FRESH}")
         try:
             if overwrite:
                 for name in there:
@@ -68,6 +73,21 @@ def _hold(lock: IO[str], folder: Path) -> None:
         os.write(lock.fileno(), str(os.getpid()).encode())
 
 
+def _not_to_go_on(folder: Path, spec: RunSpec, there: list[str]) -> str | None:
+    """Says what of another run, or of a finished one, going on would overwrite; None where nothing."""
+    if SPEC in there:
+        was = _spec_of(folder)
+        if was is None:
+            return f"a {SPEC} that cannot be read, perhaps another spec's run"
+        if changed := differences(decisive_of(was), decisive(spec)):
+            return f"a run of another spec: {changed}"
+    elif there and _CHECKPOINT not in there:  # a checkpoint says itself what it is of
+        return f"a run of another spec ({', '.join(there)})"
+    if RESULT in there and _CHECKPOINT not in there:
+        return "this run, finished, without a checkpoint to go on from"
+    return None
+
+
 def _what(folder: Path, spec: RunSpec) -> str:
     if _spec_of(folder) != spec.json_dict():
         return "a run of another spec"
@@ -81,9 +101,10 @@ def _cure(folder: Path, spec: RunSpec) -> str:
 
 def _spec_of(folder: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((folder / SPEC).read_text("utf-8"))
+        said = json.loads((folder / SPEC).read_text("utf-8"))
     except (OSError, ValueError):
         return None
+    return cast(dict[str, Any], said) if isinstance(said, dict) else None
 
 
 def _why(folder: Path, error: OSError) -> str:

@@ -3,7 +3,6 @@
 Draws, crops and the data's order are functions of seed, step and epoch; of all of them the step is enough.
 """
 
-from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,14 +13,13 @@ from torch import Tensor, nn
 from pace_core import storage
 from pace_core.regularizers import Regularizer
 from pace_core.spec import RESULTS_VERSION, RunError, RunSpec
-from pace_core.spec.spec_file import is_path_field
-from pace_core.spec.text import brief, shown
+from pace_core.spec.decisive import decisive, differences
+from pace_core.spec.text import shown
 from pace_core.tensors import pack, unpack
 from pace_core.training.average import Average
 from pace_core.training.optimizer import load_optimizer_state, optimizer_state, trainable
 
 NAME = "checkpoint.safetensors"
-_NONE = object()
 _CURE = "put it back as it was, or begin anew without the checkpoint"
 
 
@@ -171,40 +169,6 @@ def read_checkpoint(spec: RunSpec, folder: str, own_folder: str) -> Checkpoint |
         raise RunError("spec_invalid", message) from error
     storage.write(storage.join(own_folder, NAME), content)
     return checkpoint
-
-
-def decisive(spec: RunSpec) -> dict[str, Any]:
-    """Returns what of a spec a run that goes on must have in common with its beginning.
-
-    Left out is what changes no result, and where data and weights lie: their hashes are compared instead.
-    """
-    said = spec.json_dict()
-    del said["resources"]
-    for key in ("checkpoint_every_steps", "diagnostics"):
-        said["training"].pop(key, None)
-    said["task"] = {key: value for key, value in said["task"].items() if not is_path_field(key)}
-    del said["backbone"]["weights"]
-    return said
-
-
-def differences(was: Any, now: Any, most: int = 5) -> str:
-    """Returns where two specs differ, such as `training.epochs was 3 and is now 5`; empty where they are equal."""
-    flat_was, flat_now = dict(_fields(was, "")), dict(_fields(now, ""))
-    names = [name for name in {**flat_was, **flat_now} if flat_was.get(name, _NONE) != flat_now.get(name, _NONE)]
-    said = [f"{n} was {_brief(flat_was, n)} and is now {_brief(flat_now, n)}" for n in names[:most]]
-    return "; ".join(said) + (f" and {len(names) - most} more fields" if len(names) > most else "")
-
-
-def _fields(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _fields(inner, f"{name}.{key}".lstrip("."))
-    else:
-        yield name, value
-
-
-def _brief(fields: Mapping[str, Any], name: str) -> str:
-    return brief(fields[name]) if name in fields else "absent"
 
 
 def _group(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:

@@ -102,6 +102,33 @@ def test_an_interrupted_run_goes_on_with_resume_alone(train: Train, pictures: Pa
     assert "no checkpoint" not in done.stdout
 
 
+@pytest.mark.parametrize("left", ["finished", "killed before the first checkpoint", "without its spec"])
+def test_resuming_overwrites_no_other_specs_run_though_there_is_no_checkpoint(
+    train: Train, tmp_path: Path, left: str
+) -> None:
+    assert train(epochs=0).exit_code == 0
+    if left != "finished":
+        (tmp_path / "out" / ("spec.json" if "spec" in left else "result.json")).unlink()
+    before = content(tmp_path / "out")
+    said = refused(train("--resume", epochs=0, batch_size=4))
+    assert "holds a run of another spec" in said
+    assert ("training.batch_size was 8 and is now 4" in said) == (left != "without its spec")
+    assert content(tmp_path / "out") == before
+    assert train("--overwrite", epochs=0, batch_size=4).exit_code == 0
+
+
+def test_a_finished_run_without_a_checkpoint_is_not_begun_anew_by_resuming(train: Train, tmp_path: Path) -> None:
+    assert train(epochs=0).exit_code == 0
+    before = content(tmp_path / "out")
+    said = refused(train("--resume", epochs=0))
+    assert "holds this run, finished, without a checkpoint to go on from; name another with --folder" in said
+    assert content(tmp_path / "out") == before
+    (tmp_path / "out" / "result.json").unlink()  # as if it had been killed
+    assert train("--resume", epochs=0).exit_code == 0
+    (tmp_path / "out" / "spec.json").write_text("[")
+    assert "cannot be read" in refused(train("--resume", epochs=0))
+
+
 @pytest.fixture
 def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Presses Ctrl-C when the run tells of the first event of that type, or stage of that name."""
@@ -208,7 +235,6 @@ def test_a_disk_that_fills_up_in_training_is_told_and_the_run_goes_on_when_there
     with small_disk(tmp_path / "disk", kilobytes=512) as disk:
         filler = fill(disk, leaving=12_288)  # for lock and spec, not for a checkpoint
         said = refused(train(folder=disk / "out"))
-        said = " ".join(said.split())
         assert re.fullmatch(r"disk_full: no room for .*/checkpoint.safetensors \(.* bytes\); free .*", said), said
         filler.unlink()
         assert "--resume goes on with it" in refused(train(folder=disk / "out"))
