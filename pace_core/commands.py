@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from pace_core import prediction, storage
 from pace_core.adapter_content import adapter_content
+from pace_core.passed_over import Passed
 from pace_core.quick_start import networks_only
 from pace_core.run_folder import RESULT, FolderRefused, run_folder
 from pace_core.spec import Directive, Interrupted, RunError, RunResult, SpecError, load_benchmarks, validate
@@ -162,8 +163,9 @@ def inspect(
     """Show what a run would find in its data, and its steps, without opening an image.
 
     With --json: {task, phase, data: {classes, images: {split: n}, from_validation, per_class: [{name, images: {split:
-    n}, passed_over}], passed_over: [{why, count, examples}], duplicates: null, rare_classes, alike}, warnings: [text],
-    steps_per_epoch, epochs, steps, memory_bytes}.
+    n}, passed_over, left_out: {split: {why: n}}}], passed_over: [{why, count, examples}], duplicates: null,
+    rare_classes, unmeasured_classes, unmeasured, alike}, warnings: [text], steps_per_epoch, epochs, steps,
+    memory_bytes}.
     """
     try:
         spec = validate(with_absolute_paths(read_spec_file(spec_file)))
@@ -249,10 +251,19 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, faults included.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a CSV table with a row a class.")] = False,
 ) -> None:
-    """Name the likeliest classes of each image. What cannot be read is named on stderr; the exit code is then 1."""
+    """Name the likeliest classes of each image.
+
+    What cannot be read is named on stderr, and the exit code is then 1. What a
+    folder holds beside images is counted there by reason: hidden files, system
+    folders, other endings.
+
+    With --json: {images: [{path, classes: [{name, percent}], error}],
+    passed_over: [{why, count, examples}]}.
+    """
     if as_json and as_csv:
         raise _failed("give --json or --csv, not both")
-    found = list(prediction.image_files(images))
+    passed = Passed()
+    found = list(prediction.image_files(images, passed))
     try:
         content = adapter_content(adapter)
         if all(isinstance(file, prediction.Answer) for file in found):
@@ -264,12 +275,14 @@ def predict(
     except RunError as error:
         raise _failed(error.message) from error
     if as_json:
-        typer.echo(prediction.as_json(answers))
+        typer.echo(prediction.as_json(answers, passed))
     elif as_csv:
         typer.echo(prediction.as_csv(answers), nl=False)
     else:
         for line in prediction.as_lines(answers):
             typer.echo(line)
+    for line in prediction.as_notes(passed):
+        typer.secho(line, fg="yellow", err=True)
     faults = [answer for answer in answers if answer.error is not None]
     for answer in faults:
         typer.secho(escaped(answer.error or ""), fg="red", err=True)

@@ -7,8 +7,11 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from pace_core.image_formats import endings
+from pace_core.image_walk import walk
+from pace_core.passed_over import Passed
+from pace_core.spec import RunError
 from pace_core.spec.text import escaped, valid_unicode
 
 
@@ -22,10 +25,11 @@ class Answer:
     error: str | None = None
 
 
-def image_files(paths: Iterable[str]) -> Iterator[str | Answer]:
+def image_files(paths: Iterable[str], passed: Passed) -> Iterator[str | Answer]:
     """Yields the files named, and those in the folders named and below that end as an image does; faults as answers.
 
-    Hidden files and folders are passed over, links are followed, a folder that a link leads back to is read once.
+    What else is in the folders is counted in `passed`. Links are followed, a folder that a link leads back to is read
+    once.
     """
     for path in paths:
         try:
@@ -34,30 +38,30 @@ def image_files(paths: Iterable[str]) -> Iterator[str | Answer]:
             yield Answer(path, error=f"{escaped(path)} cannot be opened ({getattr(error, 'strerror', None) or error})")
             continue
         if stat.S_ISDIR(mode):
-            found = False
-            for file in _below(path):
-                found = True
-                yield file
-            if not found:
-                yield Answer(path, error=f"{escaped(path)} is a folder without images; name files of other endings")
+            yield from _of_folder(path, passed)
         elif stat.S_ISREG(mode):
             yield path
         else:
             yield Answer(path, error=f"{escaped(path)} is neither a file nor a folder")
 
 
-def _below(folder: str) -> Iterator[str]:
-    seen: set[tuple[int, int]] = set()
-    for at, folders, files in os.walk(folder, followlinks=True):
-        status = os.stat(at)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in endings():
-                yield os.path.join(at, name)
+def _of_folder(folder: str, passed: Passed) -> Iterator[str | Answer]:
+    unlisted: list[RunError] = []
+    found = False
+    for file in walk(Path(folder), passed.add, unlisted):
+        found = True
+        yield str(file)
+    for error in unlisted:
+        yield Answer(folder, error=error.message)
+    if not found and not unlisted:
+        yield Answer(folder, error=f"{escaped(folder)} is a folder without images; name files of other endings")
+
+
+def as_notes(passed: Passed) -> Iterator[str]:
+    """Yields what is passed over, a line a reason."""
+    for one in passed.by_reason():
+        example = f", such as {escaped(one.examples[0])}" if one.examples else ""
+        yield f"passed over: {one.count:,} {one.why}{example}"
 
 
 def as_lines(answers: Iterable[Answer]) -> Iterator[str]:
@@ -68,9 +72,12 @@ def as_lines(answers: Iterable[Answer]) -> Iterator[str]:
             yield "\t".join([escaped(answer.path), *said])
 
 
-def as_json(answers: Sequence[Answer]) -> str:
-    r"""Returns a JSON list with an object a file; a byte of a name that is not UTF-8 is written `\udcXX`."""
-    said = [
+def as_json(answers: Sequence[Answer], passed: Passed) -> str:
+    r"""Returns {images: [{path, classes: [{name, percent}], error}], passed_over: [{why, count, examples}]} as JSON.
+
+    A byte of a name that is not UTF-8 is written `\udcXX`.
+    """
+    images = [
         {
             "path": answer.path,
             "classes": [{"name": name, "percent": round(percent(p), 2)} for name, p in answer.classes],
@@ -78,6 +85,7 @@ def as_json(answers: Sequence[Answer]) -> str:
         }
         for answer in answers
     ]
+    said = {"images": images, "passed_over": [one.model_dump() for one in passed.by_reason()]}
     return json.dumps(said, indent=1)
 
 

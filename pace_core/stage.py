@@ -140,6 +140,7 @@ def load_data(spec: RunSpec, phase: Phase, preprocessing: Preprocessing, reporte
     if len(splits.train) == 0:
         raise RunError("data_missing", f"task: {spec.task.name} has no training images")
     _check_class_names(splits.class_names)
+    data.tell(splits.report, reporter)
     return splits
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pace_core import registry
 from pace_core.data._check import Checked, check
-from pace_core.data._report import table, warnings_of
+from pace_core.data._report import table, tell, warnings_of
 from pace_core.data._source import Source
 from pace_core.data._splits import Images, ImageSet, Phase, Splits, StreamedImages, Target
 
@@ -22,6 +22,7 @@ __all__ = [
     "entries",
     "find",
     "table",
+    "tell",
     "warnings_of",
 ]
 

@@ -3,20 +3,20 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from pace_core.data._found import Passed
 from pace_core.data._listing import Listed, Listing, content_hash, cut, hashes_of, in_one_message
-from pace_core.data._report import report_of, tell
+from pace_core.data._report import report_of
 from pace_core.data._source import Source
 from pace_core.data._splits import ImageSet, Phase, Splits, StreamedImages
 from pace_core.data._threads import in_order
 from pace_core.decoding import Decoded, decode
+from pace_core.passed_over import Passed
 from pace_core.preprocessing import Preprocessing
 from pace_core.registry import P
 from pace_core.spec import ParamsModel, Reporter, RunError
@@ -26,6 +26,11 @@ HELD_BYTES = 256 * 2**20
 """Images to measure on are held in memory up to this; more are decoded again whenever they are measured on."""
 _SECONDS_BETWEEN_REPORTS = 0.5
 _DARK = 2**16 // 8
+CLOSED = "test image, kept closed in a search"
+"""Why a search passes an image over."""
+
+
+Background = Annotated[str | None, Field(pattern="^(white|black|grey|#[0-9a-fA-F]{6})$")]
 
 
 class FileParams(ParamsModel):
@@ -33,8 +38,19 @@ class FileParams(ParamsModel):
 
     exif: bool = True
     """Turn photographs upright as their EXIF orientation says; off in the papers' code."""
-    background: str = Field(default="white", pattern="^(white|black|grey|#[0-9a-fA-F]{6})$")
-    """What transparent images are laid on: white, black, grey or a colour such as #ff8000."""
+    background: Background = "white"
+    """What transparent images are laid on: white, black, grey or a colour such as #ff8000. Where null, transparency is
+    ignored, as in the papers' code."""
+
+
+class PublishedParams(FileParams):
+    """Parameters of published benchmarks, whose images are read as the code behind their rows reads them."""
+
+    exif: bool = False
+    """Turn photographs upright as their EXIF orientation says; off, as in the published rows."""
+    background: Background = None
+    """What transparent images are laid on, such as white; where null, transparency is ignored, as in the published
+    rows."""
 
 
 class UserParams(FileParams):
@@ -99,10 +115,11 @@ def of_phase(
         train, val = cut(train, params.val_fraction, params.split_seed)
     if phase == "search":
         for entry in test:
-            passed.add("test image, kept closed in a search", entry.path)
+            passed.add(CLOSED, entry.path, class_name=class_names[entry.label], split="test")
         return Listing(train, val, class_names, passed)
     for entry in val:
-        passed.add("validation image, kept out of training", entry.path, class_names[entry.label])
+        name = class_names[entry.label]
+        passed.add("validation image, kept out of training", entry.path, class_name=name, split="val")
     return Listing(train, test, class_names, passed)
 
 
@@ -122,17 +139,16 @@ def splits(
     _refuse_empty(listing.train, listing.measured, measured)
     held = len(listing.measured) * 3 * (preprocessing.resize_to or preprocessing.image_size) ** 2 <= HELD_BYTES
     reading = _Reading(preprocessing, reporter, len(listing.train) + len(listing.measured))
-    train, train_images = reading.through(listing.train, keep=True)
-    other, other_images = reading.through(listing.measured, keep=held)
+    train, train_images = reading.through(listing.train, "train", keep=True)
+    other, other_images = reading.through(listing.measured, measured, keep=held)
     reading.judge(on_unreadable)
     _refuse_empty(train, other, measured)
-    for entry, error in reading.unreadable:
+    for entry, error, split in reading.unreadable:
         why = "missing" if error.reason == "data_missing" else "unreadable"
-        listing.passed.add(why, entry.path, listing.class_names[entry.label])
+        listing.passed.add(why, entry.path, class_name=listing.class_names[entry.label], split=split)
     used = replace(listing, train=train, measured=other)
     report = report_of(used, measured, hashes=hashes_of(used))
     report = report.model_copy(update={"turned_upright": reading.turned, "laid_on_background": reading.transparent})
-    tell(report, reporter)
 
     labels = _labels(other)
     images = ImageSet(other_images, labels) if held else StreamedImages(tuple(e.path for e in other), labels)
@@ -151,7 +167,7 @@ def streamed(entries: Sequence[Listed], preprocessing: Preprocessing, reporter: 
     Raises RunError for what cannot be read.
     """
     reading = _Reading(preprocessing, reporter, len(entries))
-    reading.through(entries, keep=False)
+    reading.through(entries, "test", keep=False)
     reading.judge("fail")
     return StreamedImages(tuple(entry.path for entry in entries), _labels(entries))
 
@@ -183,13 +199,16 @@ class _Reading:
     total: int
     done: int = 0
     reported: float = 0.0
-    unreadable: list[tuple[Listed, RunError]] = field(default_factory=list)
+    unreadable: list[tuple[Listed, RunError, str]] = field(default_factory=list)
+    """With the split of each."""
     deepest: int | None = None
     """Highest value of all 16-bit images."""
     turned: int = 0
     transparent: int = 0
 
-    def through(self, listed: Sequence[Listed], *, keep: bool) -> tuple[list[Listed], Tensor | tuple[Tensor, ...]]:
+    def through(
+        self, listed: Sequence[Listed], split: str, *, keep: bool
+    ) -> tuple[list[Listed], Tensor | tuple[Tensor, ...]]:
         """Returns the entries that can be read and, where they are to be kept, their images."""
         side = self.preprocessing.resize_to or self.preprocessing.image_size
         square = self.preprocessing.resize == "squash"
@@ -197,7 +216,7 @@ class _Reading:
         readable: list[Listed] = []
         images: list[Tensor] = []
         for entry, found in zip(listed, in_order(self._read, listed), strict=True):
-            self._count(found, entry)
+            self._count(found, entry, split)
             if isinstance(found, RunError):
                 continue
             if keep and square:
@@ -213,9 +232,9 @@ class _Reading:
         except RunError as error:
             return error
 
-    def _count(self, found: Decoded | RunError, entry: Listed) -> None:
+    def _count(self, found: Decoded | RunError, entry: Listed, split: str) -> None:
         if isinstance(found, RunError):
-            self.unreadable.append((entry, found))
+            self.unreadable.append((entry, found, split))
         else:
             self.turned += found.turned
             self.transparent += found.transparent
@@ -229,8 +248,10 @@ class _Reading:
     def judge(self, on_unreadable: Literal["fail", "skip"]) -> None:
         """Raises RunError with the list of what cannot be read, unless that is skipped; warns of what looks wrong."""
         if self.unreadable and on_unreadable == "fail":
-            reason = "data_missing" if all(e.reason == "data_missing" for _, e in self.unreadable) else "data_corrupt"
-            faults = [f"{entry.origin}: {error.message}" for entry, error in self.unreadable]
+            reason = (
+                "data_missing" if all(e.reason == "data_missing" for _, e, _ in self.unreadable) else "data_corrupt"
+            )
+            faults = [f"{entry.origin}: {error.message}" for entry, error, _ in self.unreadable]
             raise RunError(reason, in_one_message(faults))
         if self.deepest is not None and self.deepest < _DARK:
             message = (

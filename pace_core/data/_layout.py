@@ -2,10 +2,11 @@
 
 import unicodedata
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from pace_core.data._found import Passed
-from pace_core.data._walk import holds_images, images_below, loose_images, subfolders
+from pace_core.image_walk import holds_images, images_below, loose_images, subfolders
+from pace_core.passed_over import UNSPLIT, Passed
 from pace_core.spec import RunError
 from pace_core.spec.text import shown
 
@@ -16,6 +17,16 @@ SPLIT_NAMES = {
 }
 _SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 _DEEPEST_WRAPPING = 5
+EMPTY_CLASS = "class folder without images"
+_CURES = {
+    "ending": "save such images as PNG or JPEG",
+    "no ending": "give image files an ending such as .png",
+    "hidden": "take the dot from the names of what is meant",
+    "system folder": "rename the folder if its images are yours",
+    "link to nothing": "copy the files that the links name",
+    "link that leads back": "name the folder itself as task.path",
+}
+"""How a reason begins → what makes such files images of a run."""
 
 
 @dataclass
@@ -61,22 +72,25 @@ def layout(root: Path, passed: Passed) -> Layout:
         beside = _some([_name(folder) for folder in others])
         cure = "it is either a class or a split: rename it, or move the others away"
         raise _unclear(root, f"{_name(train)} with folders in it beside {beside}; {cure}")
-    subfolders(root, passed)
-    for path in [*loose_images(root), *(path for other in others for path in images_below(other, Passed(), ""))]:
+    subfolders(root, passed.add)
+    for path in [*loose_images(root), *(path for other in others for path in images_below(other))]:
         passed.add("beside the split folders", path)
     return Layout(splits=splits)
 
 
-def classes_of(root: Path, passed: Passed) -> dict[str, list[Path]]:
-    """Class name → its images, for every class folder with images. Raises RunError where they seem to be no classes."""
+def classes_of(root: Path, passed: Passed, split: str = UNSPLIT) -> dict[str, list[Path]]:
+    """Returns class name → its images, for every class folder with images.
+
+    `split`: the one whose folder this is. Raises RunError where the folders seem to be no classes.
+    """
     found: dict[str, list[Path]] = {}
     for path in loose_images(root):
         passed.add("beside the class folders", path)
-    for folder in subfolders(root, passed):
+    for folder in subfolders(root, passed.add):
         name = _class_name(folder)
-        images = images_below(folder, passed, name)
+        images = images_below(folder, partial(passed.add, class_name=name, split=split))
         if not images:
-            passed.add("class folder without images", folder)
+            passed.add(EMPTY_CLASS, folder, split=split)
         elif name in found:
             message = f"two class folders whose names, {_name(folder)}, differ in their Unicode form only; merge them"
             raise RunError("data_corrupt", f"task.path: {root} holds {message}")
@@ -98,8 +112,12 @@ def refuse_no_classes(root: Path, classes: dict[str, list[Path]], passed: Passed
             f"{len(classes)} class folders with images, and {count} images beside them; "
             "put each class's images in a folder of its own",
         )
-    unread = ", ".join(f"{n:,} {why}" for why, n in passed.counts.most_common(5) if why.startswith("ending"))
-    aside = f" (passed over: {unread}; save such images as PNG or JPEG)" if unread else ""
+    reasons = [(why, n) for why, n in passed.counts.most_common() if why != EMPTY_CLASS]
+    said = ", ".join(f"{n:,} {why}" for why, n in reasons[:5])
+    cures = list(
+        dict.fromkeys(cure for why, _ in reasons[:5] for start, cure in _CURES.items() if why.startswith(start))
+    )
+    aside = f" (passed over: {said}{''.join(f'; {cure}' for cure in cures)})" if said else ""
     raise _missing(root, f"{len(classes)} class folders with images{aside}; put each class's images in its own folder")
 
 

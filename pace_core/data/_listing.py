@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from pace_core.data._found import Passed
 from pace_core.data._threads import in_order
+from pace_core.passed_over import Passed
 from pace_core.roots import data_path
 from pace_core.spec import RunError
 

@@ -4,26 +4,35 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from pace_core.data._listing import Listed, Listing
+from pace_core.passed_over import UNSPLIT
 from pace_core.spec import Reporter
-from pace_core.spec.data_report import NAMED_CLASSES, ClassImages, DataReport, Duplicates
+from pace_core.spec.data_report import NAMED_CLASSES, NAMED_REASONS, ClassImages, DataReport, Duplicates
 from pace_core.spec.text import shown
 
 _SHOWN_CLASSES = 20
 _EXAMPLES = 3
+_NAMED = 5
 _HEX = 64
 
 
 def report_of(listing: Listing, measured: str, hashes: Sequence[str] | None = None) -> DataReport:
     """Returns the report of the listed files. Equal `hashes` (first of those to train on) are duplicates."""
+    names = listing.class_names
     used = {"train": listing.train, measured: listing.measured}
     counts = {split: Counter(entry.label for entry in entries) for split, entries in used.items()}
+    unmeasured = [row for label, row in enumerate(names) if counts["train"][label] > 1 and not counts[measured][label]]
+
+    def left_out(name: str) -> dict[str, Counter[str]]:
+        return listing.passed.of_class.get(name, {})
+
     rows = [
         ClassImages(
             name=shown(name),
             images={split: counts[split][label] for split in used},
-            passed_over=listing.passed.of_class[name],
+            passed_over=sum(sum(reasons.values()) for reasons in left_out(name).values()),
+            left_out={split: dict(reasons.most_common(NAMED_REASONS)) for split, reasons in left_out(name).items()},
         )
-        for label, name in enumerate(listing.class_names)
+        for label, name in enumerate(names)
     ]
     fewest = sorted(range(len(rows)), key=lambda label: (sum(rows[label].images.values()), label))[:NAMED_CLASSES]
     return DataReport(
@@ -33,7 +42,9 @@ def report_of(listing: Listing, measured: str, hashes: Sequence[str] | None = No
         per_class=[rows[label] for label in sorted(fewest)],
         passed_over=listing.passed.by_reason(),
         duplicates=None if hashes is None else _duplicates(listing, hashes),
-        alike=_alike(listing.class_names),
+        unmeasured_classes=len(unmeasured),
+        unmeasured=[shown(name) for name in unmeasured[:_NAMED]],
+        alike=_alike(names),
         rare_classes=sum(sum(row.images.values()) < 2 for row in rows),
     )
 
@@ -54,7 +65,7 @@ def table(report: DataReport) -> str:
     shown_rows = [row for row in report.per_class if row in fewest]
     width = max((len(row.name) for row in shown_rows), default=0)
     for row in shown_rows:
-        passed = f"  ({row.passed_over:,} passed over)" if row.passed_over else ""
+        passed = f"  (passed over: {_left_out(row)})" if row.passed_over else ""
         cells = "  ".join(f"{split} {count:>6,}" for split, count in row.images.items())
         lines.append(f"  {row.name:{min(width, 40)}}  {cells}{passed}")
     if report.classes > len(shown_rows) > 0:
@@ -68,6 +79,16 @@ def table(report: DataReport) -> str:
     if report.duplicates and report.duplicates.within_split:
         lines.append(f"the same bytes as an earlier image of its split: {_images(report.duplicates.within_split)}")
     return "\n".join(lines)
+
+
+def _left_out(row: ClassImages) -> str:
+    """Says how many are passed over, and why, the most first."""
+    every = [(count, why, split) for split, reasons in row.left_out.items() for why, count in reasons.items()]
+    said = [
+        f"{count:,} {why}" + ("" if split == UNSPLIT or " image" in why else f" in {split}")
+        for count, why, split in sorted(every, key=lambda one: -one[0])[:_NAMED]
+    ]
+    return "; ".join(said) + (" and more" if len(every) > _NAMED else "")
 
 
 def warnings_of(report: DataReport) -> list[str]:
@@ -89,6 +110,10 @@ def warnings_of(report: DataReport) -> list[str]:
         names = ", ".join(rare[:5]) + (" and more" if report.rare_classes > 5 else "")
         count = f"{report.rare_classes:,} class{'es' if report.rare_classes > 1 else ''}"
         found.append(f"{count} with fewer than two images, too few to train and to measure on: {names}")
+    if report.unmeasured_classes:
+        names = ", ".join(report.unmeasured) + (" and more" if report.unmeasured_classes > _NAMED else "")
+        count = f"{report.unmeasured_classes:,} of {report.classes:,} classes"
+        found.append(f"{count} have no {measured} images, so nothing measures them: {names}")
     if report.alike:
         groups = "; ".join(" and ".join(names) for names in report.alike)
         found.append(f"classes differ in capitals or blanks only: {groups}; if they are one class, give it one name")

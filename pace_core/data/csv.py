@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pace_core.data import _files
-from pace_core.data._found import Passed
 from pace_core.data._listing import Listed, Listing, in_one_message, text
 from pace_core.data._splits import Phase
+from pace_core.passed_over import Passed
 from pace_core.spec import RunError
 from pace_core.spec.text import shown
 
@@ -64,7 +64,11 @@ def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
         rows += _rows(params, Path(params.val_path), "val_path", "val")
     if params.test_path and phase == "final":
         rows += _rows(params, Path(params.test_path), "test_path", "test")
+    passed = Passed()
     if phase == "search":
+        for row in rows:
+            if row.split == "test":
+                passed.add(_files.CLOSED, row.path, class_name=row.label, split="test")
         rows = [row for row in rows if row.split != "test"]
     elif not any(row.split == "test" for row in rows):
         raise RunError(
@@ -81,7 +85,7 @@ def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
     parts: dict[str, list[Listed]] = {"train": [], "val": [], "test": []}
     for row in rows:
         parts[row.split].append(Listed(row.path, index[row.label], row.origin))
-    return _files.of_phase(phase, parts["train"], parts["val"], parts["test"], class_names, Passed(), params)
+    return _files.of_phase(phase, parts["train"], parts["val"], parts["test"], class_names, passed, params)
 
 
 def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:

@@ -28,7 +28,7 @@ CLASSES = {"aircraft": 100, "food101": 101, "flowers102": 102, "pets": 37, "cars
 DRAWS = 3
 
 
-class Params(_files.FileParams):
+class Params(_files.PublishedParams):
     """Location of the benchmark, one of its data sets, and which images of it."""
 
     path: str | None = None
@@ -41,8 +41,6 @@ class Params(_files.FileParams):
     draw: int = Field(default=0, ge=0, lt=DRAWS)
     """Which of the three lists of training images. It is not the run's seed: published numbers are means of all
     three."""
-    exif: bool = False
-    """Turn photographs upright as their EXIF orientation says; off, as in the published rows."""
 
 
 def train_list(shots: int, draw: int) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pace_core.data import _files
-from pace_core.data._found import Passed
 from pace_core.data._listing import Listed, Listing, cut, in_one_message, text
 from pace_core.data._lists import below, first_folder
 from pace_core.data._splits import Phase
 from pace_core.data._where import home_of
+from pace_core.passed_over import Passed
 from pace_core.spec import RunError
 
 
@@ -52,7 +52,7 @@ DATA_SETS = {
 }  # fmt: skip
 
 
-class Params(_files.FileParams):
+class Params(_files.PublishedParams):
     """Location of the benchmark, one of its data sets, and how much of it to train on."""
 
     path: str | None = None
@@ -63,8 +63,6 @@ class Params(_files.FileParams):
     percent: Literal[10, 20, 50, 100] = 100
     """Share of the training images. Below 100: of train_50.json and so on where there is such a file, else as many of
     every class, drawn by the images' names."""
-    exif: bool = False
-    """Turn photographs upright as their EXIF orientation says; off, as in the published rows."""
 
 
 def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
@@ -138,7 +136,8 @@ def _part(
     kept = {entry.path for entry in part}
     for entry in train:
         if entry.path not in kept:
-            passed.add(f"training image beyond {percent} %", entry.path)
+            name = list(classes)[entry.label]
+            passed.add(f"training image beyond {percent} %", entry.path, class_name=name, split="train")
     return part
 
 

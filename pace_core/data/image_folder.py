@@ -9,7 +9,6 @@ from pathlib import Path
 from pydantic import Field
 
 from pace_core.data import _files
-from pace_core.data._found import Passed
 from pace_core.data._layout import (
     Layout,
     class_order,
@@ -21,6 +20,7 @@ from pace_core.data._layout import (
 )
 from pace_core.data._listing import Listed, Listing, cut, folder
 from pace_core.data._splits import Phase
+from pace_core.passed_over import UNSPLIT, Passed
 from pace_core.spec import RunError
 
 
@@ -38,7 +38,7 @@ def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
     root, passed = folder(params.path, "path"), Passed()
     found = layout(root, passed)
     train_root = found.whole or found.splits["train"]
-    classes = classes_of(train_root, passed)
+    classes = classes_of(train_root, passed, UNSPLIT if found.whole else "train")
     refuse_no_classes(train_root, classes, passed)
     class_names = class_order(classes)
     _files.check_num_classes(num_classes, len(class_names), params.path)
@@ -60,7 +60,7 @@ def _of_split(found: Layout, split: str, class_names: tuple[str, ...], passed: P
         return []
     root = found.splits[split]
     refuse_flat(root, split)
-    classes = classes_of(root, passed)
+    classes = classes_of(root, passed, split)
     refuse_strange(root, classes, class_names)
     return _listed(classes, class_names)
 

@@ -12,13 +12,13 @@ from typing import Literal
 from pydantic import Field
 
 from pace_core.data import _files
-from pace_core.data._found import Passed
 from pace_core.data._imagenet_subsets import IMAGENET_A, IMAGENET_R
 from pace_core.data._listing import Listed, Listing, content_hash, folder, in_one_message
 from pace_core.data._lists import read_list
 from pace_core.data._splits import Phase, Splits, Target
-from pace_core.data._walk import images_below, subfolders
 from pace_core.data._where import home_of
+from pace_core.image_walk import images_below, subfolders
+from pace_core.passed_over import Passed
 from pace_core.preprocessing import Preprocessing
 from pace_core.spec import Reporter, RunError, load_benchmarks
 
@@ -46,7 +46,7 @@ TEST_SETS = {
 }
 
 
-class Params(_files.FileParams):
+class Params(_files.PublishedParams):
     """Location of the lists and images, and how the 200-class test sets are scored."""
 
     path: str | None = None
@@ -60,8 +60,6 @@ class Params(_files.FileParams):
     logits: Literal["all", "own"] = "all"
     """Of ImageNet-A and -R, which have 200 of the 1,000 classes. all: the largest of all 1,000 logits is the answer, as
     in the paper. own: the largest of their 200 logits, as Hendrycks' evaluation and timm have it; far higher."""
-    exif: bool = False
-    """Turn photographs upright as their EXIF orientation says; off, as in the published rows."""
 
 
 def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
@@ -78,7 +76,9 @@ def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
         measured = _list(lists, VALIDATION, [images / "train"], faults)
         trained = {entry.path for entry in train}
         for entry in [entry for entry in measured if entry.path in trained]:
-            passed.add("validation image that this draw trains on", entry.path)
+            passed.add(
+                "validation image that this draw trains on", entry.path, class_name=str(entry.label), split="val"
+            )
         measured = [entry for entry in measured if entry.path not in trained]
     else:
         measured = _in_class_folders(_list(lists, "val_meta.list", [images / "val"], faults), train)
@@ -207,7 +207,7 @@ def _by_folders(home: Path, wnids: dict[str, int], faults: list[str]) -> list[Li
         if label is None:
             faults.append(f"{home.name}: folder {each.name} is neither a class of the training list nor 0 to 999")
             continue
-        entries += [Listed(path, label, f"{home.name}/{each.name}") for path in images_below(each, Passed(), each.name)]
+        entries += [Listed(path, label, f"{home.name}/{each.name}") for path in images_below(each)]
     return sorted(entries, key=lambda entry: entry.label)
 
 

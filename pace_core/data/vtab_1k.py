@@ -20,7 +20,7 @@ VALIDATION_IMAGES = 200
 """By the benchmark's protocol they join the training of a final run."""
 
 
-class Params(_files.FileParams):
+class Params(_files.PublishedParams):
     """Location of the benchmark, and one of its tasks."""
 
     path: str | None = None
@@ -28,8 +28,6 @@ class Params(_files.FileParams):
     its data lies (`pace data add`, PACE_DATA) where None."""
     task: str
     """Name of the task, such as `cifar`; the folder may bear the name or one of its aliases (`cifar100`)."""
-    exif: bool = False
-    """Turn photographs upright as their EXIF orientation says; off, as in the published rows."""
 
 
 def load(

@@ -17,6 +17,8 @@ class ClassImages(_Report):
     images: dict[str, int]
     """Split (train, and val or test) → images used."""
     passed_over: int = 0
+    left_out: dict[str, dict[str, int]] = {}
+    """Split → why → how many of the class are passed over; `all`: of a folder from which the splits are cut."""
 
 
 class PassedOver(_Report):
@@ -58,6 +60,10 @@ class DataReport(_Report):
     """None where the files were not read (a dry run) or come from no files."""
     rare_classes: int = 0
     """Classes with fewer than two images over all splits."""
+    unmeasured_classes: int = 0
+    """Classes with two images or more to train on and none to measure on."""
+    unmeasured: list[str] = []
+    """Up to five of their names."""
     alike: list[list[str]] = []
     """Up to five groups of classes whose names differ in capitals or blanks only."""
     turned_upright: int = 0

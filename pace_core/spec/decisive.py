@@ -44,7 +44,7 @@ def differences(was: Any, now: Any, most: int = 5) -> str:
 
 def _fields(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict) and value:
-        for key, inner in value.items():
+        for key, inner in cast(Mapping[str, Any], value).items():
             yield from _fields(inner, f"{name}.{key}".lstrip("."))
     else:
         yield name, value

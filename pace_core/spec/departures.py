@@ -12,6 +12,19 @@ _HARMLESS = ("checkpoint_every_steps", "diagnostics", "micro_batch", "eval_every
 """Fields that change no result except in its last bits."""
 _PLACES = ("path", "root", "folder", "file", "imagenet_path", "draw")
 """Fields that say where data lies, and which draw of it is meant; what it is, its hash says."""
+_UNSET = {
+    "backbone.image_size": "the network's own",
+    "optimizer.head_lr": "that of optimizer.lr",
+    "optimizer.clip_norm": "without clipping",
+    "training.rand_augment": "without",
+    "training.ema_decay": "without",
+    "task.num_classes": "as many as the data has",
+    "task.train_images": "all",
+    "task.background": "none, so that transparency is ignored",
+    "method.alpha": "without scaling",
+    "method.architecture": "searched",
+}
+"""What it means where a field is not set."""
 _COMPARED = ("task", "backbone", "method", "regularizer", "optimizer", "training")
 
 
@@ -25,15 +38,22 @@ def departures(spec: dict[str, Any], row: str, catalogue: Catalogue) -> list[str
     """Returns where a resolved spec departs from its benchmark's nearest recipe, a clause each.
 
     A row of a recipe is compared with that recipe, whole or as it says; a row of any other label in the `protocol` of
-    the benchmark's recipes. Empty for a task of no benchmark, or of one without a recipe.
+    the benchmark's recipes; where none of these can have the run's method, that is said. Empty for a task of no
+    benchmark, or of one without a recipe.
     """
     found = find_task(spec["task"]["name"])
     if found is None:
         return []
     recipes = recipes_of(found[0].name)
     own = [recipe for recipe in recipes if recipe.row(row)]
-    compared = [_departures(spec, recipe, row, catalogue) for recipe in own or recipes]
-    return min(compared, key=len) if compared else []
+    compared: list[list[str]] = []
+    refused: list[str] = []
+    for recipe in own or recipes:
+        try:
+            compared.append(_departures(spec, recipe, row, catalogue))
+        except SpecError as error:
+            refused.append(f"it cannot be compared with recipe {recipe.name}, which refuses it: {error.faults[0]}")
+    return min(compared, key=len) if compared else refused[:1]
 
 
 def notices(spec: dict[str, Any], row: str, catalogue: Catalogue) -> list[str]:
@@ -81,7 +101,8 @@ def _departures(spec: dict[str, Any], recipe: Recipe, row: str, catalogue: Catal
     wanted = _wanted(spec, recipe, row, catalogue)
     protocol = list(_COMPARED) if recipe.row(row) and recipe.compared == "whole" else recipe.protocol
     return [
-        f"{section}.{field} is {given!r}; recipe {recipe.name} says {wanted[section].get(field)!r}"
+        f"{section}.{field} is {_said(section, field, given)}; "
+        f"recipe {recipe.name} says {_said(section, field, wanted[section].get(field))}"
         for section in _COMPARED
         if section in wanted
         for field, given in spec[section].items()
@@ -92,6 +113,10 @@ def _departures(spec: dict[str, Any], recipe: Recipe, row: str, catalogue: Catal
     ]
 
 
+def _said(section: str, field: str, value: Any) -> str:
+    return repr(value) if value is not None else _UNSET.get(f"{section}.{field}", "not set")
+
+
 def _same(section: str, field: str, given: Any, wanted: Any) -> bool:
     if (section, field) == ("backbone", "weights"):  # where nothing ships, auto is the hub's
         return given == wanted or {given, wanted} == {"auto", "hub"}
@@ -99,17 +124,17 @@ def _same(section: str, field: str, given: Any, wanted: Any) -> bool:
 
 
 def _wanted(spec: dict[str, Any], recipe: Recipe, row: str, catalogue: Catalogue) -> dict[str, dict[str, Any]]:
-    """The recipe's spec, resolved, for the run's task: its row's, or that of a row with the run's own method."""
+    """The recipe's spec, resolved, for the run's task: its row's, or that of a row with the run's own method.
+
+    Raises SpecError where there is none.
+    """
     task = {key: value for key, value in spec["task"].items() if key in ("name", "phase", *_PLACES)}
     if recipe.row(row):
         raw = spec_of_recipe(recipe.name, row, spec["task"]["name"], {"task": task})
     else:
         sections = {"task": task, "method": spec["method"], "regularizer": spec["regularizer"]}
         raw = merged(recipe.defaults, sections)
-    try:
-        return validate_often(raw, catalogue).json_dict()
-    except SpecError:
-        return {}
+    return validate_often(raw, catalogue).json_dict()
 
 
 def _taken(spec: dict[str, Any], raw: dict[str, Any], field: str) -> bool:

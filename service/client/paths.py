@@ -38,7 +38,7 @@ def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _missing(body: Mapping[str, Any]) -> list[Fault]:
-    over = body.get("overrides") or {}
+    over: dict[str, Any] = body.get("overrides") or {}
     faults = missing_paths(merged(body.get("spec") or {}, over))
     for number, task in enumerate(body.get("tasks", ())):
         if not isinstance(task, str):

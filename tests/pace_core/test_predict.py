@@ -67,9 +67,47 @@ def test_a_folder_is_read_to_its_depth_and_the_rest_is_predicted_when_one_image_
     assert all(
         name in ("red", "green", "blue") and 33 <= float(share.removesuffix(" %")) <= 100 for _, name, share in lines
     )
-    assert len(done.stderr.splitlines()) == 2
+    faults = [line for line in done.stderr.splitlines() if not line.startswith("passed over:")]
+    assert len(faults) == 2
     assert "cut.png" in done.stderr
     assert "gone.png cannot be opened (No such file or directory)" in done.stderr
+
+
+def test_what_a_folder_holds_beside_images_is_counted_by_reason_and_never_left_out_in_silence(
+    adapter: str, photos: Path
+) -> None:
+    (photos / "@eaDir").mkdir()
+    shutil.copy(photos / "a.png", photos / "@eaDir" / "SYNOPHOTO_THUMB.png")
+    (photos / "c.heif").write_bytes(b"x")
+    done = predict(adapter, photos, "--json")
+    said = json.loads(done.stdout)
+    assert {one["why"]: one["count"] for one in said["passed_over"]} == {
+        "hidden": 1,
+        "system folder @eaDir": 1,
+        "ending .txt": 1,
+        "ending .heif": 1,
+        "link that leads back": 1,
+    }
+    assert f"passed over: 1 ending .heif, such as {photos}/c.heif" in done.stderr.splitlines()
+    assert len(predict(adapter, photos).stdout.splitlines()) == 3, "notes are no answers"
+    assert predict(adapter, photos / "deep").exit_code == 0, "what is passed over is no fault"
+
+
+def test_a_folder_that_cannot_be_listed_is_a_fault_and_the_rest_is_predicted(
+    adapter: str, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def closed(path: str) -> object:  # root, who runs tests, may list everything
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    done = predict(adapter, photos, photos / "deep")
+    assert done.exit_code == 1
+    assert len(done.stdout.splitlines()) == 2
+    assert f"the folder {photos}/deep cannot be listed (Permission denied); change its permissions" in done.stderr
 
 
 def test_a_file_is_read_whatever_its_ending(adapter: str, photos: Path) -> None:
@@ -79,7 +117,7 @@ def test_a_file_is_read_whatever_its_ending(adapter: str, photos: Path) -> None:
 
 
 def test_the_likeliest_classes_as_json_and_csv(adapter: str, photos: Path) -> None:
-    said = json.loads(predict(adapter, photos, "--top", 3, "--json").stdout)
+    said = json.loads(predict(adapter, photos, "--top", 3, "--json").stdout)["images"]
     assert [bool(answer["error"]) for answer in said] == [False, False, True, False]
     assert [len(answer["classes"]) for answer in said] == [3, 3, 0, 3]
     assert sum(one["percent"] for one in said[0]["classes"]) == pytest.approx(100, abs=0.02)
@@ -112,7 +150,7 @@ def test_the_output_survives_any_file_name(adapter: str, photos: Path, name: byt
     lines = predict(adapter, photos).stdout.splitlines()
     assert len(lines) == 4
     assert all(line.isprintable() for line in "".join(lines).split("\t"))
-    said = json.loads(predict(adapter, photos, "--json").stdout)
+    said = json.loads(predict(adapter, photos, "--json").stdout)["images"]
     assert os.fsencode(file) in [os.fsencode(answer["path"]) for answer in said]
     rows = list(csv.DictReader(io.StringIO(predict(adapter, photos, "--csv").stdout)))
     assert len(rows) == 4

@@ -1,14 +1,18 @@
 """What all sources of image files share: reading them all before training, holding few, streaming many."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+from pace_core.backbones.vision import Loaded
 from pace_core.data import ImageSet, Splits, StreamedImages, _files, image_folder
 from pace_core.preprocessing import Preprocessing
-from pace_core.spec import RunError
+from pace_core.spec import RunError, validate
+from pace_core.stage import preprocessing_of
 from tests.pace_core.data.writing import Silent, squashed, write_image
 
 CROPPED = Preprocessing.of(augmentation="crop_flip", image_size=7, mean=(0, 0, 0), std=(1, 1, 1))
@@ -122,3 +126,26 @@ def test_without_validation_images_a_final_training_may_leave_out_what_a_search_
     final, search = (load(greys, phase, final_trains_on_val=False).train for phase in ("final", "search"))
     assert torch.equal(final.images, search.images)
     assert len(final) == 16
+
+
+@pytest.mark.parametrize(
+    ("task", "read"),
+    [
+        ({"name": "vtab-1k/cifar"}, (False, None)),
+        ({"name": "fgvc/cub"}, (False, None)),
+        ({"name": "fgvc-subsets/cub/50-percent"}, (False, None)),
+        ({"name": "few-shot/pets/1-shot"}, (False, None)),
+        ({"name": "domain-adaptation/imagenet"}, (False, None)),
+        ({"name": "mine", "source": "image_folder", "path": "/photos"}, (True, "white")),
+        ({"name": "mine", "source": "csv", "path": "/photos.csv"}, (True, "white")),
+        ({"name": "mine", "source": "image_folder", "path": "/photos", "background": None}, (True, None)),
+    ],
+)
+def test_published_images_are_read_as_their_authors_code_does_and_ones_own_as_one_sees_them(
+    task: dict[str, Any], read: tuple[bool, str | None]
+) -> None:
+    """That code calls Pillow's convert("RGB"), which turns nothing and drops transparency."""
+    half = (0.5, 0.5, 0.5)
+    loaded = Loaded(nn.Identity(), mean=half, std=half, image_size=64, weights_hash="", family="vit")
+    found = preprocessing_of(validate({"task": task, "method": {"name": "linear"}}), loaded)
+    assert (found.exif, found.background) == read

@@ -57,6 +57,26 @@ def test_what_systems_leave_in_folders_is_no_image_of_a_class(tmp_path: Path) ->
     assert {row.name: row.passed_over for row in report.per_class} == {"disc": 13, "square": 0}
 
 
+def test_why_no_class_has_an_image_is_said_whatever_the_reason(tmp_path: Path) -> None:
+    write_image(tmp_path / "disc" / ".0.png", 1)
+    write_image(tmp_path / "disc" / "@eaDir" / "0.png", 1)
+    (tmp_path / "square").mkdir()
+    (tmp_path / "square" / "0.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "square" / "1.heif").touch()
+    (tmp_path / "square" / "2").touch()
+    said = refusal(tmp_path)
+    for why, cure in {
+        "1 hidden": "take the dot from the names of what is meant",
+        "1 system folder @eaDir": "rename the folder if its images are yours",
+        "1 link to nothing": "copy the files that the links name",
+        "1 ending .heif": "save such images as PNG or JPEG",
+        "1 no ending": "give image files an ending such as .png",
+    }.items():
+        assert why in said
+        assert cure in said
+    assert "without images" not in said.replace("class folders with images", "")
+
+
 def test_every_format_that_pillow_decodes_is_read_and_other_endings_are_named(tmp_path: Path) -> None:
     write(tmp_path, disc=2, square=2)
     kinds = ["JPG", "jfif", "jp2", "avif", "tga", "pcx", "ico", "qoi", "dds", "sgi", "webp", "tif", "pbm", "im"]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pace_core.data import csv, image_folder
+from pace_core.data import csv, image_folder, table, tell, warnings_of
 from pace_core.run import run
-from pace_core.spec import RunResult, RunSpec
+from pace_core.spec import RunResult, RunSpec, merged, validate
 from pace_core.spec.data_report import DataReport
 from tests.pace_core.data.writing import Silent, squashed, write_image
 from tests.pace_core.training.told import Told
@@ -28,6 +28,7 @@ def loaded(root: Path, **params) -> tuple[DataReport, str, list[str]]:
     told = Silent()
     given = image_folder.Params(path=str(root), **params)
     splits = image_folder.SOURCE.load(given, phase="final", num_classes=None, preprocessing=squashed(8), reporter=told)
+    tell(splits.report, told)
     logs = [data for kind, data in told.events if kind == "log"]
     return splits.report, logs[0]["message"], [log["message"] for log in logs if log["level"] == "warning"]
 
@@ -46,9 +47,9 @@ def test_a_run_keeps_and_logs_what_it_used(shapes: Path, make_spec: Callable[...
     report = RunResult.model_validate_json(result.model_dump_json()).data
     assert report is not None
     assert report.images == {"train": 16, "test": 7}
-    assert [(row.name, row.images, row.passed_over) for row in report.per_class] == [
-        ("disc", {"train": 8, "test": 4}, 1),
-        ("square", {"train": 8, "test": 3}, 1),
+    assert [(row.name, row.images, row.left_out) for row in report.per_class] == [
+        ("disc", {"train": 8, "test": 4}, {"train": {"ending .txt": 1}}),
+        ("square", {"train": 8, "test": 3}, {"test": {"unreadable": 1}}),
     ]
     assert {one.why: (one.count, one.examples) for one in report.passed_over} == {
         "ending .txt": (1, [str(shapes / "train" / "disc" / "notes.txt")]),
@@ -57,8 +58,8 @@ def test_a_run_keeps_and_logs_what_it_used(shapes: Path, make_spec: Callable[...
     table = next(data["message"] for data in told.of("log") if data["message"].startswith("data:"))
     assert table.splitlines() == [
         "data: 2 classes; images: 16 to train on, 7 to test on",
-        "  disc    train      8  test      4  (1 passed over)",
-        "  square  train      8  test      3  (1 passed over)",
+        "  disc    train      8  test      4  (passed over: 1 ending .txt in train)",
+        "  square  train      8  test      3  (passed over: 1 unreadable in test)",
         f"passed over: 1 ending .txt, such as {shapes}/train/disc/notes.txt",
         f"passed over: 1 unreadable, such as {shapes}/test/square/3.png",
     ]
@@ -126,9 +127,38 @@ def test_labels_that_differ_in_capitals_are_warned_of(tmp_path: Path) -> None:
     (tmp_path / "all.csv").write_text("\n".join(["path,label", *rows]))
     told = Silent()
     params = csv.Params(path=str(tmp_path / "all.csv"))
-    csv.SOURCE.load(params, phase="search", num_classes=None, preprocessing=squashed(8), reporter=told)
-    said = [data["message"] for kind, data in told.events if kind == "log" and data["level"] == "warning"]
-    assert said == ["classes differ in capitals or blanks only: DISC and disc; if they are one class, give it one name"]
+    report = csv.SOURCE.load(params, phase="search", num_classes=None, preprocessing=squashed(8), reporter=told).report
+    assert warnings_of(report) == [
+        "classes differ in capitals or blanks only: DISC and disc; if they are one class, give it one name"
+    ]
+
+
+def test_the_rows_that_a_search_may_not_open_are_counted(tmp_path: Path) -> None:
+    rows = [f"{i}.png,{'ab'[i % 2]},{split}" for i, split in enumerate(["train"] * 8 + ["val"] * 4 + ["test"] * 6)]
+    (tmp_path / "all.csv").write_text("\n".join(["path,label,split", *rows]))
+    params = csv.Params(path=str(tmp_path / "all.csv"), split_column="split")
+    report = csv.SOURCE.survey(params, phase="search", num_classes=None)
+    assert [row.left_out for row in report.per_class] == 2 * [{"test": {"test image, kept closed in a search": 3}}]
+    final = csv.SOURCE.survey(params.model_copy(update={"final_trains_on_val": False}), phase="final", num_classes=None)
+    assert [row.left_out for row in final.per_class] == 2 * [{"val": {"validation image, kept out of training": 2}}]
+    assert "a  train      4  test      3  (passed over: 2 validation image, kept out of training)" in table(final)
+
+
+def test_a_class_that_is_trained_and_never_measured_is_warned_of(shapes: Path) -> None:
+    for i in range(8):
+        write_image(shapes / "train" / "star" / f"{i}.png", 40 + i)
+    report, _, warnings = loaded(shapes)
+    assert (report.unmeasured_classes, report.unmeasured) == (1, ["star"])
+    assert warnings == ["1 of 3 classes have no test images, so nothing measures them: star"]
+
+
+def test_every_source_logs_what_it_used_once(make_spec: Callable[..., RunSpec], tmp_path: Path) -> None:
+    task = {"name": "vtab-mini/digits", "source": "vtab_mini", "train_images": 20, "phase": "search"}
+    spec = validate(merged({"method": {"name": "linear"}, "training": {"epochs": 0}}, {"task": task}))
+    told = Told()
+    run(spec, told, str(tmp_path))
+    said = [line["message"] for line in told.of("log") if line["message"].startswith("data:")]
+    assert said == ["data: 10 classes; images: 20 to train on, 200 to choose settings by"]
 
 
 def test_a_thousand_classes_make_no_long_result(tmp_path: Path) -> None:

@@ -41,6 +41,24 @@ def test_another_normalisation_network_or_augmentation_is_said_of_every_row(
     assert said in clause
 
 
+def test_what_is_not_set_is_said_in_words() -> None:
+    small = validate(spec_of_recipe("vtab-mini", "PACE", "digits", {"backbone": {"image_size": 32}})).json_dict()
+    (clause,) = departures(small, "PACE", load_catalogue())
+    assert clause == "backbone.image_size is 32; recipe vtab-mini says the network's own"
+    run = of_recipe("PACE", "cifar", optimizer={"clip_norm": 1.0, "head_lr": 0.1}, training={"ema_decay": 0.9})
+    assert departures(run, "PACE", load_catalogue()) == [
+        "optimizer.head_lr is 0.1; recipe vtab-1k says that of optimizer.lr",
+        "optimizer.clip_norm is 1.0; recipe vtab-1k says without clipping",
+        "training.ema_decay is 0.9; recipe vtab-1k says without",
+    ]
+
+
+def test_a_run_that_no_recipe_can_have_is_not_passed_off_as_one_that_departs_nowhere() -> None:
+    wide = {"backbone": {"name": "vit_large_patch16_224.orig_in21k"}, "method": {"name": "lora_add", "rank": 1000}}
+    (clause,) = departures(of_recipe("PACE", "cifar", **wide), "my own row", load_catalogue())
+    assert clause.startswith("it cannot be compared with recipe vtab-1k, which refuses it: method.rank: 1000 is wider")
+
+
 @pytest.mark.parametrize("row", ["PACE", "my own row", "Linear"])
 def test_scoring_by_the_two_hundred_own_classes_is_said_of_every_row(row: str) -> None:
     raw = spec_of_recipe("domain-adaptation", "PACE", "imagenet", {"task": {"logits": "own"}})

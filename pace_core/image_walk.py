@@ -1,12 +1,15 @@
-"""The image files of a folder: what Pillow can read, links followed once, what operating systems leave behind not."""
+"""The image files of a folder: what Pillow can read, links followed once, what operating systems leave behind not.
+
+Loads no torch.
+"""
 
 import os
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from pace_core.data._found import Passed
 from pace_core.image_formats import endings
+from pace_core.passed_over import Tally
 from pace_core.roots import data_path
 from pace_core.spec import RunError
 from pace_core.spec.text import shown
@@ -20,14 +23,14 @@ SYSTEM_FOLDERS = frozenset(
 )  # fmt: skip
 
 
-def subfolders(folder: Path, passed: Passed | None = None) -> list[Path]:
+def subfolders(folder: Path, tally: Tally | None = None) -> list[Path]:
     """Its visible folders, links to folders too, by name; links that lead back up are passed over."""
-    above = _identities_above(folder)
+    above, tally = _identities_above(folder), tally or _untold
     found: list[Path] = []
     for entry in _entries(folder):
-        if _is_folder(entry) and not _unused(entry, passed or Passed()):
+        if _is_folder(entry) and not _unused(entry, tally):
             if _identity(entry.path) in above:
-                (passed or Passed()).add("link that leads back", entry.path)
+                tally("link that leads back", entry.path)
             else:
                 found.append(Path(entry.path))
     return found
@@ -35,41 +38,55 @@ def subfolders(folder: Path, passed: Passed | None = None) -> list[Path]:
 
 def loose_images(folder: Path) -> list[Path]:
     """Returns the image files directly in the folder."""
-    none = Passed()
     return [
         Path(entry.path)
         for entry in _entries(folder)
-        if not _is_folder(entry) and not _unused(entry, none) and _is_image(entry, none, None)
+        if not _is_folder(entry) and not _unused(entry, _untold) and _is_image(entry, _untold)
     ]
 
 
 def holds_images(folder: Path) -> bool:
     """Tells whether there is an image in the folder or below."""
-    return next(_walk(folder, Passed(), None), None) is not None
+    return next(walk(folder, _untold), None) is not None
 
 
-def images_below(folder: Path, passed: Passed, class_name: str) -> list[Path]:
+def images_below(folder: Path, tally: Tally | None = None) -> list[Path]:
     """Returns every image file in the folder and below, in the order of their paths."""
-    return sorted(_walk(folder, passed, class_name), key=lambda path: path.parts)
+    return sorted(walk(folder, tally or _untold), key=lambda path: path.parts)
 
 
-def _walk(folder: Path, passed: Passed, class_name: str | None) -> Iterator[Path]:
+def walk(folder: Path, tally: Tally, unlisted: list[RunError] | None = None) -> Iterator[Path]:
+    """Yields every image file in the folder and below.
+
+    Raises RunError for a folder that cannot be listed, or adds that to `unlisted` where the caller gives it.
+    """
     above, read = _identities_above(folder.parent), set[tuple[int, int]]()
     folders, links = deque([str(folder)]), deque[str]()
     while folders or links:
         current = folders.popleft() if folders else links.popleft()  # what a link repeats, the folder itself has shown
         identity = _identity(current)
         if identity in above or identity in read:
-            passed.add("link that leads back", current, class_name)
+            tally("link that leads back", current)
             continue
         read.add(identity)
-        for entry in _entries(current):
-            if _unused(entry, passed, class_name):
+        try:
+            entries = _entries(current)
+        except RunError as error:
+            if unlisted is None:
+                raise
+            unlisted.append(error)
+            continue
+        for entry in entries:
+            if _unused(entry, tally):
                 continue
             if _is_folder(entry):
                 (links if entry.is_symlink() else folders).append(entry.path)
-            elif _is_image(entry, passed, class_name):
+            elif _is_image(entry, tally):
                 yield Path(entry.path)
+
+
+def _untold(why: str, path: Path | str, *, count: int = 1) -> None:
+    """Counts nothing: what is passed over is told by another walk, or is not of the run."""
 
 
 def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
@@ -83,7 +100,7 @@ def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
         raise RunError("data_corrupt", message) from None
 
 
-def _unused(entry: os.DirEntry[str], passed: Passed, class_name: str | None = None) -> bool:
+def _unused(entry: os.DirEntry[str], tally: Tally) -> bool:
     """Whether the name alone says that this is no image of the user's."""
     if entry.name.startswith("."):
         why = "hidden"
@@ -92,11 +109,11 @@ def _unused(entry: os.DirEntry[str], passed: Passed, class_name: str | None = No
     else:
         return False
     inside = entry.is_dir(follow_symlinks=False)
-    passed.add(why, entry.path, class_name, _files_below(entry.path) if inside else 1)
+    tally(why, entry.path, count=_files_below(entry.path) if inside else 1)
     return True
 
 
-def _is_image(entry: os.DirEntry[str], passed: Passed, class_name: str | None) -> bool:
+def _is_image(entry: os.DirEntry[str], tally: Tally) -> bool:
     ending = os.path.splitext(entry.name)[1].lower()
     if not entry.is_file(follow_symlinks=False) and not os.path.isfile(entry.path):
         why = "link to nothing" if entry.is_symlink() and not os.path.exists(entry.path) else "pipe, socket or device"
@@ -104,7 +121,7 @@ def _is_image(entry: os.DirEntry[str], passed: Passed, class_name: str | None) -
         why = f"ending {shown(ending, 20)}" if ending else "no ending"
     else:
         return True
-    passed.add(why, entry.path, class_name)
+    tally(why, entry.path)
     return False
 
 

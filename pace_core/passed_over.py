@@ -1,8 +1,9 @@
-"""What a walk through folders passes over, counted by reason."""
+"""What of a user's files is passed over, counted by reason. Loads no torch."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from pace_core.spec.data_report import NAMED_REASONS, PassedOver
 from pace_core.spec.text import shown
@@ -11,21 +12,34 @@ _EXAMPLES = 3
 _LONGEST_PATH = 500
 
 
+UNSPLIT = "all"
+"""The split of files that are passed over before there are splits."""
+
+
+class Tally(Protocol):
+    """A function that counts what lies at a path as passed over."""
+
+    def __call__(self, why: str, path: Path | str, *, count: int = 1) -> None: ...
+
+
 @dataclass
 class Passed:
-    """Tally of what is passed over, by reason with a few examples of each, and by class."""
+    """Tally of what is passed over, by reason with a few examples of each, and by class and split."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
-    of_class: Counter[str] = field(default_factory=Counter)
+    of_class: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
+    """Class → split → reason → number."""
 
-    def add(self, why: str, path: Path | str, class_name: str | None = None, count: int = 1) -> None:
+    def add(
+        self, why: str, path: Path | str, *, class_name: str | None = None, split: str = UNSPLIT, count: int = 1
+    ) -> None:
         """Counts what lies at the path; nothing where `count` is 0."""
         if count == 0:
             return
         self.counts[why] += count
         if class_name is not None:
-            self.of_class[class_name] += count
+            self.of_class.setdefault(class_name, {}).setdefault(split, Counter())[why] += count
         examples = self.examples.setdefault(why, [])
         if len(examples) < _EXAMPLES:
             examples.append(shown(str(path), _LONGEST_PATH))
