@@ -159,6 +159,7 @@ def _how_to_go_on(bars: Bars, resume: bool) -> str:
 def inspect(
     spec_file: Annotated[Path, typer.Argument(help="YAML or JSON file with a run spec.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print an object for programs.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a CSV table with a row a class.")] = False,
 ) -> None:
     """Show what a run would find in its data, and its steps, without opening an image.
 
@@ -167,6 +168,7 @@ def inspect(
     rare_classes, unmeasured_classes, unmeasured, alike}, warnings: [text], steps_per_epoch, epochs, steps,
     memory_bytes}.
     """
+    _one_form(as_json, as_csv)
     try:
         spec = validate(with_absolute_paths(read_spec_file(spec_file)))
     except SpecError as error:
@@ -179,6 +181,8 @@ def inspect(
         raise _failed(f"{error.reason}: {error.message}") from error
     if as_json:
         typer.echo(found.model_dump_json())
+    elif as_csv:
+        typer.echo(inspection.as_csv(found), nl=False)
     else:
         typer.echo(inspection.as_text(found))
 
@@ -193,12 +197,14 @@ def data_check(
     root: Annotated[str | None, typer.Option(help="Its folder; where None, where this machine says it lies.")] = None,
     sample: Annotated[int, typer.Option(min=0, help="How many images of each split to decode.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object for programs.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a CSV table with a row a task and split.")] = False,
 ) -> None:
     """Say of each task what is missing, misnamed, of another number, or broken. Exit code 1 where a run would fail.
 
     Lists are read whole, every file is looked for, and a sample of each split is decoded. Tasks whose data is not there
     are named; the others can be run without them.
     """
+    _one_form(as_json, as_csv)
     from_ = load_benchmarks()
     if benchmark not in from_:
         raise _failed(f"there is no benchmark {benchmark!r}{did_you_mean(benchmark, from_)}")
@@ -208,6 +214,8 @@ def data_check(
     found = list(data.check(from_[benchmark], data.find, path, sample))
     if as_json:
         typer.echo(json.dumps([vars(each) for each in found], indent=2))
+    elif as_csv:
+        typer.echo(data.as_csv(found), nl=False)
     else:
         for each in found:
             counts = ", ".join(f"{split} {count:,}" for split, count in each.images.items())
@@ -260,8 +268,7 @@ def predict(
     With --json: {images: [{path, classes: [{name, percent}], error}],
     passed_over: [{why, count, examples}]}.
     """
-    if as_json and as_csv:
-        raise _failed("give --json or --csv, not both")
+    _one_form(as_json, as_csv)
     passed = Passed()
     found = list(prediction.image_files(images, passed))
     try:
@@ -288,6 +295,11 @@ def predict(
         typer.secho(escaped(answer.error or ""), fg="red", err=True)
     if faults:
         raise typer.Exit(1)
+
+
+def _one_form(as_json: bool, as_csv: bool) -> None:
+    if as_json and as_csv:
+        raise _failed("give --json or --csv, not both")
 
 
 def _table(result: RunResult) -> Table:

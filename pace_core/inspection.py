@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from pace_core.csv_text import csv_text
 from pace_core.data import table, warnings_of
 from pace_core.spec import RunSpec, estimate, load_catalogue
 from pace_core.spec.data_report import DataReport
@@ -58,3 +59,17 @@ def as_text(found: Inspection) -> str:
     memory = "" if found.memory_bytes is None else f", about {found.memory_bytes / 2**30:.1f} GiB of memory"
     steps = f"{found.steps_per_epoch:,} steps an epoch, {found.epochs:,} epochs, {found.steps:,} steps{memory}"
     return "\n".join([table(found.data), *(f"warning: {warning}" for warning in found.warnings), steps])
+
+
+def as_csv(found: Inspection) -> str:
+    """Returns a row a class: its images of each split, and what is passed over of it, by split and reason."""
+    splits = list(found.data.images)
+    rows = [
+        (
+            one.name,
+            *(one.images.get(split, 0) for split in splits),
+            "; ".join(f"{n} {why} ({split})" for split, whys in one.left_out.items() for why, n in whys.items()),
+        )
+        for one in found.data.per_class
+    ]
+    return csv_text(("class", *splits, "passed_over"), rows)

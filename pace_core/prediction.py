@@ -1,7 +1,5 @@
 """What `predict` is asked for and how it answers: files and folders in, lines, JSON or CSV out. Loads no torch."""
 
-import csv
-import io
 import json
 import os
 import stat
@@ -9,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pace_core.csv_text import csv_text
 from pace_core.image_walk import walk
 from pace_core.passed_over import Passed
 from pace_core.spec import RunError
@@ -91,13 +90,12 @@ def as_json(answers: Sequence[Answer], passed: Passed) -> str:
 
 def as_csv(answers: Iterable[Answer]) -> str:
     r"""Returns a CSV table with a row an image and class; a byte of a name that is not UTF-8 is written `\xXX`."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("path", "place", "class", "percent"))
-    for answer in answers:
-        for place, (name, probability) in enumerate(answer.classes, start=1):
-            table.writerow((valid_unicode(answer.path), place, valid_unicode(name), f"{percent(probability):.2f}"))
-    return text.getvalue()
+    rows = (
+        (valid_unicode(answer.path), place, valid_unicode(name), f"{percent(probability):.2f}")
+        for answer in answers
+        for place, (name, probability) in enumerate(answer.classes, start=1)
+    )
+    return csv_text(("path", "place", "class", "percent"), rows)
 
 
 def percent(probability: float) -> float:

@@ -68,7 +68,7 @@ def _resolved(path: Path, field: str, reason: str, setting: str, allowed: tuple[
     except (OSError, ValueError):  # a NUL in it
         return path  # whoever opens it says what is wrong
     if _below(real, _NO_FILES) and not _below(real, (_SHARED_MEMORY,)):
-        raise RunError(reason, f"{where}{path} leads to a file that the system makes up, not to one on a disk")
+        raise RunError(reason, f"{where}{path} is a virtual system file, not a file on disk")
     if allowed is not None and not _open(real, allowed):
         message = (
             f"{where}{path} lies outside the folders that this worker reads for others "

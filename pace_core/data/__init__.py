@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from pace_core import registry
-from pace_core.data._check import Checked, check
+from pace_core.data._check import Checked, as_csv, check
 from pace_core.data._report import table, tell, warnings_of
 from pace_core.data._source import Source
 from pace_core.data._splits import Images, ImageSet, Phase, Splits, StreamedImages, Target
@@ -18,6 +18,7 @@ __all__ = [
     "Splits",
     "StreamedImages",
     "Target",
+    "as_csv",
     "check",
     "entries",
     "find",

@@ -1,9 +1,10 @@
 """What a machine has of a benchmark: per task what is missing, misnamed, of another number, or cannot be decoded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pace_core.csv_text import csv_text
 from pace_core.data._listing import Listed, Listing
 from pace_core.data._source import Source
 from pace_core.data._threads import in_order
@@ -114,3 +115,13 @@ def _undecodable(entry: Listed) -> str | None:
     except RunError as error:
         return f"{entry.origin}: {error.message}"
     return None
+
+
+def as_csv(found: Sequence[Checked]) -> str:
+    """Returns a row a task and split, with the task's faults and warnings."""
+    rows = [
+        (one.task, split, count, "; ".join(one.faults), "; ".join(one.warnings))
+        for one in found
+        for split, count in (one.images or {"": ""}).items()
+    ]
+    return csv_text(("task", "split", "images", "faults", "warnings"), rows)

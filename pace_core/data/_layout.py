@@ -135,8 +135,9 @@ def refuse_strange(root: Path, found: dict[str, list[Path]], class_names: tuple[
     alike = {name.casefold(): name for name in class_names}
     hints = [f"{shown(name)}" for name in (alike.get(odd.casefold()) for odd in strange) if name]
     hint = f"; did you mean {', '.join(hints[:5])}" if hints else ""
-    names = ", ".join(shown(name) for name in strange[:5])
-    raise RunError("data_corrupt", f"{root}: {names} is not a class of the training folder{hint}")
+    names = _and([shown(name) for name in strange[:5]], len(strange))
+    are = "is not a class" if len(strange) == 1 else "are not classes"
+    raise RunError("data_corrupt", f"{root}: {names} {are} in the training folder{hint}")
 
 
 def refuse_flat(root: Path, split: str) -> None:
@@ -144,7 +145,11 @@ def refuse_flat(root: Path, split: str) -> None:
     if any(holds_images(folder) for folder in subfolders(root)):
         return
     if count := len(loose_images(root)):
-        cure = "or run phase search and predict them" if split == "test" else "or remove it, and a part of train serves"
+        cure = (
+            "or run phase search and predict them"
+            if split == "test"
+            else "or remove it; part of train is then used instead"
+        )
         message = f"{count} images but no class folders, so their classes are unknown; sort them into class folders"
         raise _missing(root, f"{message}, {cure}")
 
@@ -166,6 +171,12 @@ def _refuse_same_subfolders(root: Path) -> None:
             "these seem to be the classes: choose one folder as task.path, name the folders train, val and test, "
             "or list the images in a CSV",
         )
+
+
+def _and(names: list[str], count: int) -> str:
+    """Joins the first of so many names: `a and b`, `a, b and 3 more`."""
+    *first, last = [*names, *([f"{count - len(names)} more"] if count > len(names) else [])]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _some(names: list[str]) -> str:

@@ -79,11 +79,11 @@ class Optimizer(ParamsModel):
     """Longest gradient: where the Euclidean norm over all trained parameters is above it, the gradient is shortened to
     it. None clips nothing."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Of sgd."""
+    """Used by SGD only."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
-    """Of adamw."""
+    """Used by AdamW only."""
     beta2: float = Field(default=0.999, ge=0, lt=1)
-    """Of adamw."""
+    """Used by AdamW only."""
 
 
 class Training(ParamsModel):

@@ -75,7 +75,7 @@ class Checkpoint:
         gone = [shown(name, 50) for name in was.class_names if name not in now.class_names]
         changes = (("new classes:", came), ("gone:", gone))
         what = "; ".join(f"{change} {', '.join(names[:5])}" for change, names in changes if names)
-        what = what or "the classes are the same, but the images, labels or splits are not"
+        what = what or "the classes are unchanged, but images, labels or splits differ"
         raise RunError("data_changed", f"task: the data set changed since the checkpoint ({what}); {_CURE}")
 
 

@@ -1,5 +1,7 @@
 """What a dry run says of the data."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -25,6 +27,10 @@ def test_classes_images_and_steps_are_shown_before_a_run(pictures: Path, tmp_pat
     assert [row["name"] for row in found["data"]["per_class"]] == ["blue", "green", "red"]
     assert [row["images"] for row in found["data"]["per_class"]] == [{"train": 11, "test": 5}] * 3
     assert (found["steps_per_epoch"], found["epochs"], found["steps"]) == (5, 3, 15)
+    rows = list(csv.DictReader(io.StringIO(core("inspect", str(spec), "--csv").stdout)))
+    assert [(row["class"], int(row["train"])) for row in rows] == [
+        (one["name"], one["images"]["train"]) for one in found["data"]["per_class"]
+    ]
     text = core("inspect", str(spec)).stdout
     assert "3 classes; images: 33 to train on, 15 to test on (12 of them validation images)" in text
     assert "5 steps an epoch, 3 epochs, 15 steps" in text

@@ -44,13 +44,13 @@ async def rung(api: Api, lease: dict[str, Any], config: dict[str, Any], number: 
     return await say(api, lease, "rungs", config=config, rung=number, wait_s=0)
 
 
-async def finish(api: Api, *values: float) -> str:
+async def finish(api: Api, *values: float, metric: str = "val/accuracy") -> str:
     """Runs the waiting job; it evaluates so many times on validation images."""
     job, attempt = await api.take()
     said = current(values[-1])
     said["metrics"][0]["split"] = "val"
     evaluations = [
-        ("metrics", {"epoch": epoch, "step": epoch, "values": {"val/accuracy": value}})
+        ("metrics", {"epoch": epoch, "step": epoch, "values": {metric: value}})
         for epoch, value in enumerate(values, start=1)
     ]
     await api.report(job, attempt, *evaluations)

@@ -148,7 +148,7 @@ def revoke(
     for key in revoked:
         out().print(f"{key}  revoked")
     if not revoked:
-        out().print("that owner has no key that works")
+        out().print("that owner has no active keys")
 
 
 def rotate(

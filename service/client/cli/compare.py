@@ -99,7 +99,8 @@ def _footnotes(found: Comparison) -> list[str]:
     if any(row.n < 2 for row in found.rows):
         lines.append("one run says nothing about its spread: run more seeds")
     if found.phase == "search":
-        lines.append("chosen on these images, so the best of many is flattered: test it once with task.phase=final")
+        why = "chosen on these images, so the best of many rows looks better than it is"
+        lines.append(f"{why}: test it once with task.phase=final")
     return [*lines, *found.notes]
 
 

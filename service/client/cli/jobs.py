@@ -206,11 +206,12 @@ def standing(job: Job) -> str:
 
 
 def accuracy(result: RunResult | None) -> str:
-    """Returns the test accuracy in percent, else that of validation."""
+    """Returns the test accuracy in percent, else that of validation, with the number of images behind it."""
     for split in ("test", "val"):
-        value = result.value(split) if result else None
-        if value is not None:
-            return f"{100 * value:.1f} %" + (" (val)" if split == "val" else "")
+        for one in result.metrics if result else ():
+            if (one.split, one.metric) == (split, "accuracy"):
+                count = "" if one.samples is None else f" of {one.samples:,}"
+                return f"{100 * one.value:.1f} %{count}" + (" (val)" if split == "val" else "")
     return ""
 
 

@@ -66,7 +66,7 @@ def up(
         str | None, typer.Option(help="Where the API listens: 0.0.0.0 lets other machines in, each with a key.")
     ] = None,
     share_mlflow: Annotated[
-        bool, typer.Option("--share-mlflow", help="MLflow listens there too; it asks nobody for a key.")
+        bool, typer.Option("--share-mlflow", help="Open MLflow to the network too; it has no access control.")
     ] = False,
 ) -> None:
     """Start the service on this machine: Postgres, API, Ray, dispatcher, tracking, MLflow."""
@@ -88,7 +88,8 @@ def up(
     if record:
         out().print("the stack runs already")
         if fresh := not_taken(record.settings):
-            print_text(f"it does not take {', '.join(fresh)}: `pace down` and `pace up` start it with that")
+            names = ", ".join(fresh)
+            print_text(f"the running stack ignores {names}; run `pace down`, then `pace up`, to apply it")
     else:
         _require("uvicorn", "ray", "mlflow", "torch", extra="all")
         # here and not above: it needs the service's packages, which a client has not

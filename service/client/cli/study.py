@@ -9,6 +9,7 @@ import yaml
 
 from pace_core.spec.spec_file import parse_yaml, read_spec_file
 from service.client import Client, StudyExtension, StudyRequest, StudyView
+from service.client.cli.jobs import standing
 from service.client.cli.output import (
     AsCsv,
     AsJson,
@@ -25,7 +26,7 @@ from service.client.cli.output import (
     table,
 )
 from service.client.cli.seeds import seeds_of
-from service.client.cli.study_report import print_study, print_study_plan
+from service.client.cli.study_report import print_study, print_study_plan, said
 from service.client.cli.submit import chosen_recipe, pair, parse_overrides
 from service.client.cli.suite import parsed
 from service.client.cli.waiting import Standing, wait_with_bar
@@ -245,14 +246,26 @@ def watch(client: Client, study: StudyView) -> StudyView:
         lambda: client.studies.get(study.id),
         lambda found: found.state in ("queued", "running"),
         _standing,
+        lambda: _under_way(client, study.id),
         unit="trials",
         goes_on=f"the study goes on without you: pace study show {study.id} --wait",
     )
 
 
 def _standing(study: StudyView) -> Standing:
-    best = f"best {100 * study.best.value:.1f}" if study.best and study.best.value is not None else ""
+    metric = study.request.get("metric") or "accuracy"
+    best = f"best {said(study.best.value, metric)}" if study.best and study.best.value is not None else ""
     return Standing(_done(study), study.trials, best)
+
+
+def _under_way(client: Client, study: str) -> str:
+    """Says which trial runs, and how far its job is."""
+    running = [trial for trial in client.studies.trials(study) if trial.state == "running"]
+    jobs = [rung.job for trial in running for rung in trial.rungs[-1:] if rung.job]
+    if not jobs:
+        return ""
+    settings = ", ".join(f"{path} {value}" for path, value in running[0].config.items())
+    return f"trial {running[0].number} ({settings}) {standing(client.jobs.get(jobs[0]))}".rstrip()
 
 
 def _act(action: Callable[[Client], StudyView]) -> None:

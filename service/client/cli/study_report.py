@@ -26,7 +26,10 @@ def print_study_plan(plan: StudyPlan, request: StudyRequest) -> None:
 
 
 def print_study(client: Client, study: StudyView) -> None:
-    """Prints the best trials with their curves, how sure that is, what matters, the map, and the table of the best."""
+    """Prints the best trials with their curves, the interval, what matters, the map, and the table of the best.
+
+    Accuracies are in percent, values of other metrics as they are.
+    """
     counts = ", ".join(f"{count} {state}" for state, count in sorted(study.counts.items()))
     out().print(f"{study.id}  {cell(study.name)}  {shown_state(study.state)}  {counts}; {study.epochs_spent:,} epochs")
     if study.message:
@@ -44,7 +47,9 @@ def print_study(client: Client, study: StudyView) -> None:
     for trial in measured[:_SHOWN]:
         values = (_value(trial.config.get(path)) for path in paths)
         curve = _curve(curves.get(trial.number, []))
-        shown.add_row(str(trial.number), *values, str(trial.epochs), _said(trial.value), curve, trial.state)
+        shown.add_row(
+            str(trial.number), *values, str(trial.epochs), said(trial.value, report.metric), curve, trial.state
+        )
     print_table(shown)
     if len(measured) > _SHOWN:
         print_text(f"  and {len(measured) - _SHOWN} more: pace study show {study.id} --csv")
@@ -53,7 +58,7 @@ def print_study(client: Client, study: StudyView) -> None:
     _print_confidence(report)
     if report.importance:
         shares = ", ".join(f"{cell(path)} {100 * share:.0f} %" for path, share in report.importance.items())
-        out().print(f"  of the variance explained by: {shares}")
+        out().print(f"  share of the variance explained by each field: {shares}")
     _print_map(report)
     if study.mlflow_url:
         out().print(f"  pictures, in MLflow: {plain(study.mlflow_url)}")
@@ -67,10 +72,8 @@ def _print_confidence(report: StudyReport) -> None:
         return
     others = f"{len(report.alike)} other{'' if len(report.alike) == 1 else 's'} of as many epochs"
     told = f"{others} lie{'s' if len(report.alike) == 1 else ''} within" if report.alike else "no other lies within"
-    print_text(
-        f"  best {_said(report.best.value)}, on {report.samples:,} images: 95 % interval {_said(report.low)} to "
-        f"{_said(report.high)}; {told}"
-    )
+    best, low, high = (said(value, report.metric) for value in (report.best.value, report.low, report.high))
+    print_text(f"  best {best}, on {report.samples:,} images: 95 % interval {low} to {high}; {told}")
 
 
 def _curve(values: Sequence[float]) -> str:
@@ -92,15 +95,15 @@ def _print_map(report: StudyReport) -> None:
     shown = table(f"{cell(report.map.y)} \\ {cell(report.map.x)}", *(f">{_value(x)}" for x in xs))
     for y in ys:
         found = [[point.value for point in points if (point.x, point.y) == (x, y)] for x in xs]
-        shown.add_row(_value(y), *(_said(better(values)) if values else "–" for values in found))
+        shown.add_row(_value(y), *(said(better(values), report.metric) if values else "–" for values in found))
     print_table(shown)
 
 
-def _said(value: float | None) -> str:
-    """A share in percent, any other number as it is."""
+def said(value: float | None, metric: str) -> str:
+    """Returns an accuracy in percent, a value of any other metric as it is."""
     if value is None:
         return "–"
-    return f"{100 * value:.1f}" if 0 <= value <= 1 else f"{value:.4g}"
+    return f"{100 * value:.1f}" if metric.rpartition("/")[2].startswith("accuracy") else f"{value:.4g}"
 
 
 def _value(value: Any) -> str:

@@ -33,7 +33,13 @@ def submit(
     again: Annotated[bool, typer.Option("--again", help="Also where an equal job is done already.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Only check; show the resolved spec.")] = False,
 ) -> None:
-    """Submit a job: `pace submit spec.yaml`, or `pace submit --recipe vtab-mini --row PACE --task digits`."""
+    """Submit a job: `pace submit spec.yaml`, or `pace submit --recipe vtab-mini --row PACE --task digits`.
+
+    task.phase says what is measured. final (the default): the test images,
+    once, to report. search: validation images, to choose settings by; the test
+    images stay closed. `--set task.phase=search` asks for it. Settings that are
+    chosen by test results look better than they are.
+    """
     overrides = parse_overrides(set)
     tags = dict(pair(text, "--tag") for text in tag)
     chosen = chosen_recipe(spec, recipe, row, task)

@@ -11,6 +11,7 @@ from pace_core.spec.errors import Fault, SpecError
 from pace_core.spec.recipes import merged
 from pace_core.spec.spec_file import read_spec_file
 from service.client import Client, SuiteExtension, SuiteRequest, SuiteView
+from service.client.cli import jobs
 from service.client.cli.output import (
     AsCsv,
     AsJson,
@@ -212,6 +213,7 @@ def watch(client: Client, suite: SuiteView) -> SuiteView:
         lambda: client.suites.get(suite.id),
         lambda found: found.state in ("queued", "running", "paused"),
         _standing,
+        lambda: _under_way(client, suite.id),
         unit="runs",
         goes_on=f"the suite goes on without you: pace suite show {suite.id} --wait",
     )
@@ -219,7 +221,13 @@ def watch(client: Client, suite: SuiteView) -> SuiteView:
 
 def _standing(suite: SuiteView) -> Standing:
     left = "" if suite.minutes_left is None else f"{duration(60 * suite.minutes_left)} of one slot left"
-    return Standing(_ended(suite) + suite.trials_ended, suite.runs + suite.trials, left)
+    return Standing(_ended(suite) + suite.trials_ended, suite.runs + suite.trials, left, timed=bool(left))
+
+
+def _under_way(client: Client, suite: str) -> str:
+    """Says which of the suite's jobs runs, and how far it is."""
+    found = list(client.jobs.list(limit=1, suite=suite, state="running"))
+    return " ".join(f"{job.row} on {job.task}, seed {job.seed}: {jobs.standing(job)}".rstrip(": ") for job in found)
 
 
 def of_spec(spec: dict[str, Any], regularizers: list[str]) -> dict[str, Any]:

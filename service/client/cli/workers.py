@@ -1,12 +1,27 @@
 """Commands on workers: what runs where, and what takes no jobs."""
 
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from service.client.cli.admin import admin
-from service.client.cli.output import AsJson, ago, cell, failed, out, plain, print_json, print_table, table
+from service.client.cli.output import (
+    AsCsv,
+    AsJson,
+    Form,
+    ago,
+    cell,
+    failed,
+    form,
+    out,
+    plain,
+    print_csv,
+    print_json,
+    print_table,
+    table,
+)
 from service.clusters.schemas import ClosureView, ClusterView, SlotView
 
 _LOOK_S = 1.0
@@ -25,14 +40,17 @@ def install(app: typer.Typer) -> None:
     app.add_typer(workers, name="workers")
 
 
-def list_workers(context: typer.Context, as_json: AsJson = False) -> None:
+def list_workers(context: typer.Context, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """List every place that runs jobs: what it runs, what it offers, and why one takes nothing."""
     if context.invoked_subcommand:
         return
+    shape = form(as_json, as_csv)
     with admin() as client:
         clusters = client.clusters.list()
-    if as_json:
+    if shape is Form.JSON:
         return print_json([cluster.model_dump(mode="json") for cluster in clusters])
+    if shape is Form.CSV:
+        return print_csv(_records(clusters), _COLUMNS)
     if not clusters:
         out().print("no worker has connected yet; start one with `pace up` or `python -m worker dispatch`")
     for cluster in clusters:
@@ -47,6 +65,30 @@ def list_workers(context: typer.Context, as_json: AsJson = False) -> None:
             why = _why(slot.closed) if slot.closed else slot.trouble
             shown.add_row(cell(slot.name), cell(slot.node), slot.device, free, cell(labels), slot.job or "", cell(why))
         print_table(shown)
+
+
+_PLACE = ("place", "node", "device", "memory_bytes", "labels", "job", "takes_nothing_because")
+_COLUMNS = ("cluster", "there", "seen_at", *_PLACE)
+"""Of a place in CSV."""
+
+
+def _records(clusters: Sequence[ClusterView]) -> list[dict[str, object]]:
+    return [
+        {
+            "cluster": cluster.name,
+            "there": cluster.there,
+            "seen_at": cluster.seen_at.isoformat(),
+            "place": slot.name,
+            "node": slot.node,
+            "device": slot.device,
+            "memory_bytes": slot.memory_bytes,
+            "labels": " ".join(f"{label}={value}" for label, value in sorted(slot.labels.items())),
+            "job": slot.job,
+            "takes_nothing_because": _why(slot.closed) if slot.closed else slot.trouble,
+        }
+        for cluster in clusters
+        for slot in cluster.slots
+    ]
 
 
 def drain(

@@ -1,5 +1,7 @@
 """`python -m pace_core data check` and `data add`: what a machine has of a benchmark, told once."""
 
+import csv
+import io
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,10 @@ def test_a_part_of_a_benchmark_is_told_apart_from_what_is_missing(tmp_path: Path
     assert "test: 4 images, the published numbers are of 711" in answer.output
     assert "has no folder cifar or cifar100" in " ".join(answer.output.split())
     assert "1 of 19 tasks can be run; the mean of the benchmark needs all" in answer.output
+    rows = list(csv.DictReader(io.StringIO(said("check", "vtab-1k", "--root", str(tmp_path), "--csv").output)))
+    of_kitti = [(row["split"], row["images"]) for row in rows if row["task"] == "kitti"]
+    assert of_kitti == [("train", "4"), ("val", "2"), ("train+val", "6"), ("test", "4")]
+    assert all("has no folder" in row["faults"] for row in rows if row["task"] == "cifar")
 
 
 def test_missing_and_broken_files_and_missing_classes_are_named(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_final_run_without_a_test_folder_says_what_to_add(tmp_path: Path) -> N
 def test_labels_come_from_train_and_a_class_only_others_have_is_named(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", {"a": 20, "b": 120})
     write_classes(tmp_path / "val", {"b": 120, "c": 220})
-    with pytest.raises(RunError, match="c is not a class of the training folder") as refused:
+    with pytest.raises(RunError, match="c is not a class in the training folder") as refused:
         load(tmp_path)
     assert refused.value.reason == "data_corrupt"
 

@@ -229,7 +229,7 @@ def test_file_names_need_not_be_utf_8_but_class_names_do(tmp_path: Path) -> None
 def test_a_class_in_other_capitals_is_asked_about(tmp_path: Path) -> None:
     write(tmp_path / "train", disc=4, square=4)
     write(tmp_path / "test", Disc=2, square=2)
-    assert "Disc is not a class of the training folder; did you mean disc" in refusal(tmp_path)
+    assert "Disc is not a class in the training folder; did you mean disc" in refusal(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -29,8 +29,8 @@ def test_what_cannot_be_read_is_a_fault_that_names_the_file(tmp_path: Path, text
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("seed: 1\nseed: 2\n", "'seed' appears twice"),
-        ("task: {name: a, name: b}", "'name' appears twice"),
+        ("seed: 1\nseed: 2\n", "the key 'seed' appears twice"),
+        ("task: {name: a, name: b}", "the key 'name' appears twice"),
         ("seed: " + "9" * 5000, "not YAML"),
         ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
         ("a: 2024-13-45", "not YAML"),

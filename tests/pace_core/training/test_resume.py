@@ -156,7 +156,7 @@ def test_data_that_changed_since_the_checkpoint_is_refused_with_what_changed(
     refusal = refused(spec, tmp_path)
     assert refusal.reason == "data_changed"
     assert not REASONS[refusal.reason].retryable
-    assert "the classes are the same" in refusal.message
+    assert "the classes are unchanged" in refusal.message
 
     for split in ("train", "val", "test"):
         (data / split / "blue").rename(data / split / "indigo")  # the number of classes is what it was

@@ -73,6 +73,16 @@ async def test_a_list_is_narrowed(pace: Pace, api: Api, wanted: tuple[str, ...],
     assert (await pace("jobs", *other)).out == "no jobs like that; `pace jobs` lists all\n"
 
 
+async def test_an_accuracy_stands_with_the_number_of_images_behind_it(pace: Pace, api: Api) -> None:
+    await api.submit()
+    job, attempt = await api.take()
+    measured = result(0.85)
+    measured["metrics"][0] |= {"split": "val", "samples": 1060}
+    await api.end(job, attempt, "succeeded", result=measured)
+    assert "succeeded 85.0 % of 1,060 (val)" in (await pace("jobs")).out
+    assert "85.0 % of 1,060 (val)" in (await pace("watch", job)).out
+
+
 async def test_a_job_that_waits_says_for_what(pace: Pace, api: Api) -> None:
     await api.submit()
     assert "queued waits for a worker" in (await pace("jobs")).out

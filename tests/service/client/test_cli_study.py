@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from service.client.cli.study_report import said
 from tests.service.api import Api
 from tests.service.client.commands import Pace
 from tests.service.studies import driver, finish, rung, say
@@ -48,7 +49,7 @@ async def test_a_study_prints_its_plan_and_ends_with_its_best(pace: Pace, api: A
     said = await running
     assert said.out.startswith("4 trials by grid, scheduler none: 2 epochs on validation images"), said.err
     assert any(line.split()[:5] == ["3", "0.5", "0.1", "2", "60.0"] for line in said.out.splitlines()), said.out
-    assert "of the variance explained by: regularizer.sigma 96 %" in said.out
+    assert "share of the variance explained by each field: regularizer.sigma 96 %" in said.out
 
 
 async def test_its_trials_come_as_csv_and_json(pace: Pace, api: Api, file: Path) -> None:
@@ -116,6 +117,23 @@ async def test_budget_metric_and_rungs_are_options_and_a_dry_run_submits_nothing
     assert asked["budget"] == {"epochs": 5, "hours": 0.5}
     more = await pace("study", "extend", study["id"], "--max-epochs", "50")
     assert more.code == 0, more.err
+
+
+async def test_a_loss_is_no_percentage_though_it_lies_between_0_and_1(pace: Pace, api: Api, file: Path) -> None:
+    await pace("study", "submit", file, *SPACE, "--metric", "val/loss", "--mode", "min", "--detach")
+    (study,) = (await api.get("/v1/studies"))["data"]
+    lease = await driver(api)
+    assert lease is not None
+    for sigma, loss in ((0.1, 0.25), (0.5, 1.5)):
+        config: dict[str, Any] = {"regularizer.sigma": sigma, "regularizer.lambda": 0.02}
+        await rung(api, lease, config)
+        await finish(api, loss, metric="val/loss")
+        await rung(api, lease, config)
+    shown = (await pace("study", "show", study["id"])).out
+    values = [line.split()[4] for line in shown.splitlines() if line.split()[1:2] in (["0.1"], ["0.5"])]
+    assert values == ["0.25", "1.5"], shown
+    assert said(0.25, "val/loss") == "0.25"
+    assert said(0.25, "val/accuracy") == "25.0"
 
 
 async def test_an_extension_by_nothing_is_refused(pace: Pace) -> None:

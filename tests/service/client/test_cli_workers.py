@@ -1,6 +1,8 @@
 """`pace workers` against a real API."""
 
 import asyncio
+import csv
+import io
 import json
 
 from tests.service.api import CPU, Api
@@ -19,6 +21,12 @@ async def test_places_are_listed_with_what_they_run_and_why_one_takes_nothing(pa
         assert part in said, part
     listed = json.loads((await pace("workers", "--json")).out)
     assert [slot["job"] for slot in listed[0]["slots"]] == [job, None]
+    rows = list(csv.DictReader(io.StringIO((await pace("workers", "--csv")).out)))
+    assert [(row["cluster"], row["place"], row["labels"], row["job"]) for row in rows] == [
+        ("local", "cpu-0", "gpu=H100 room=3", job),
+        ("local", "cpu-1", "", ""),
+    ]
+    assert "its disk is full" in rows[1]["takes_nothing_because"]
 
 
 async def test_a_place_is_drained_and_opened_by_its_name(pace: Pace, api: Api) -> None:
