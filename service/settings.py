@@ -24,6 +24,8 @@ class Settings(BaseSettings):
     believed. From anybody else it is passed over."""
     mlflow_url: str | None = None
     """Where people find the MLflow UI, for links."""
+    share_mlflow: bool = False
+    """Whether the stack's own MLflow listens for other machines too."""
     lease_s: float = Field(default=60.0, gt=0)
     """An attempt whose worker says nothing for this long is lost; longer than a dispatcher's restart."""
     reap_every_s: float = Field(default=2.0, gt=0)

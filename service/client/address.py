@@ -113,6 +113,13 @@ def reached(link: str | None, url: str) -> str | None:
     return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
 
 
+def how_to_open(link: str, url: str) -> str:
+    """Returns the link, and what one must know where it leads into the machine of a service that is another's."""
+    if not is_loopback(link) or is_loopback(url):
+        return link
+    return f"{link} (open it on the service's machine, or through a tunnel)"
+
+
 def is_loopback(url: str) -> bool:
     """Tells whether the URL is of this machine, so that no proxy of the environment can know it."""
     return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")

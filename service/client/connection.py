@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import stamina
 
-from service.client.address import Address, NoService, is_loopback
+from service.client.address import Address, NoService, is_loopback, reached
 from service.client.problems import problem_of
 
 _BUSY = frozenset({429, 502, 503, 504})
@@ -22,6 +22,7 @@ class Connection:
     def __init__(self, address: Address, transport: httpx2.AsyncBaseTransport | None = None) -> None:
         self.address = address
         self._answered = False
+        self._mlflow_shared: bool | None = None
         self._http = httpx2.AsyncClient(
             base_url=address.url,
             headers={"Authorization": f"Bearer {address.key}"},
@@ -84,6 +85,18 @@ class Connection:
                 await response.aread()
                 raise problem_of(response)
             yield response
+
+    async def link_from_here(self, link: str | None) -> str | None:
+        """Returns a link to MLflow as it works from here.
+
+        One into the service's own machine gets the host by which the service is reached, where MLflow listens there
+        too; else it is left as it is, since it opens on that machine alone, or through a tunnel.
+        """
+        if link is None or not is_loopback(link) or is_loopback(self.address.url):
+            return link
+        if self._mlflow_shared is None:
+            self._mlflow_shared = bool((await self.json("GET", "/readyz")).get("mlflow_shared"))
+        return reached(link, self.address.url) if self._mlflow_shared else link
 
     def _worth_retrying(self, error: Exception, safe: bool) -> bool:
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):

@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx2
 
-from service.client.address import reached
 from service.client.connection import PATIENCE_S, Connection
 from service.client.models import Artifact, Job, Point
 from service.client.paths import with_paths_of
@@ -44,7 +43,7 @@ class AsyncJobs:
         Raises ProblemError with every fault of the spec.
         """
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return self._job(
+        return await self._job(
             await self._connection.json("POST", "/v1/jobs", body=self._json(request), headers=headers, safe=True)
         )
 
@@ -56,7 +55,7 @@ class AsyncJobs:
 
     async def get(self, job: str) -> Job:
         """Returns the job as it is now."""
-        return self._job(await self._connection.json("GET", f"/v1/jobs/{job}"))
+        return await self._job(await self._connection.json("GET", f"/v1/jobs/{job}"))
 
     async def wait(self, job: str, timeout_s: float | None = None) -> Job:
         """Waits until the job has ended, and returns it. Raises TimeoutError."""
@@ -65,7 +64,7 @@ class AsyncJobs:
             left = _WAIT_S if deadline is None else min(_WAIT_S, max(0.0, deadline - time.monotonic()))
             query = {"wait": left}
             answer = await self._connection.json("GET", f"/v1/jobs/{job}", query=query, timeout_s=left + 15.0)
-            found = self._job(answer)
+            found = await self._job(answer)
             if found.state.ended:
                 return found
             if deadline is not None and time.monotonic() >= deadline:
@@ -77,7 +76,7 @@ class AsyncJobs:
         """Changes what is given; `tags` replaces all tags."""
         body = {"name": name, "priority": priority, "tags": tags}
         given = {key: value for key, value in body.items() if value is not None}
-        return self._job(await self._connection.json("PATCH", f"/v1/jobs/{job}", body=given, safe=True))
+        return await self._job(await self._connection.json("PATCH", f"/v1/jobs/{job}", body=given, safe=True))
 
     async def cancel(self, job: str) -> Job:
         """Asks the job to end; a running one stops after its step."""
@@ -187,13 +186,13 @@ class AsyncJobs:
         """
         return with_paths_of(request.model_dump(mode="json", exclude_defaults=True), self._connection.address)
 
-    def _job(self, answer: Any) -> Job:
+    async def _job(self, answer: Any) -> Job:
         found = Job.model_validate(answer)
-        return found.model_copy(update={"mlflow_url": reached(found.mlflow_url, self._connection.address.url)})
+        return found.model_copy(update={"mlflow_url": await self._connection.link_from_here(found.mlflow_url)})
 
     async def _act(self, job: str, verb: str) -> Job:
         # asking for what is so already changes nothing
-        return self._job(await self._connection.json("POST", f"/v1/jobs/{job}/{verb}", safe=True))
+        return await self._job(await self._connection.json("POST", f"/v1/jobs/{job}/{verb}", safe=True))
 
     async def _stored_events(self, job: str, after: int) -> AsyncGenerator[JobEvent]:
         while True:
@@ -229,7 +228,7 @@ class AsyncJobs:
             query = {**filters, "after": after, "limit": PAGE if left is None else min(left, PAGE)}
             page = await self._connection.json("GET", "/v1/jobs", query=query)
             for job in page["data"]:
-                yield self._job(job)
+                yield await self._job(job)
             left = None if left is None else left - len(page["data"])
             after = page["next_cursor"]
             if not page["has_more"]:

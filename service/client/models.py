@@ -104,4 +104,6 @@ class Readiness(_Read):
     """Whether jobs are taken."""
     complete: bool
     """Whether every part is ok."""
+    mlflow_shared: bool = False
+    """Whether MLflow listens where the API does, for other machines too."""
     parts: dict[str, PartState]

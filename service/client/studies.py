@@ -4,7 +4,6 @@ import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from service.client.address import reached
 from service.client.connection import Connection
 from service.client.paths import with_paths_of
 from service.studies.driver_schemas import (
@@ -33,7 +32,7 @@ class AsyncStudies:
     async def submit(self, request: StudyRequest) -> StudyView:
         """Submits a study; sent so that it can be repeated. Raises ProblemError with every fault."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return self._study(await self._post("/v1/studies", self._body(request), headers=headers))
+        return await self._study(await self._post("/v1/studies", self._body(request), headers=headers))
 
     async def check(self, request: StudyRequest) -> StudyPlan:
         """Returns how much it would run and the time that takes; stores nothing."""
@@ -44,7 +43,7 @@ class AsyncStudies:
 
     async def get(self, study: str) -> StudyView:
         """Returns the study as it is now."""
-        return self._study(await self._connection.json("GET", f"/v1/studies/{study}"))
+        return await self._study(await self._connection.json("GET", f"/v1/studies/{study}"))
 
     async def list(self, limit: int | None = None) -> AsyncGenerator[StudyView]:
         """Studies, newest first, page after page as they are asked for."""
@@ -54,7 +53,7 @@ class AsyncStudies:
             query = {"after": after, "limit": PAGE if left is None else min(left, PAGE)}
             page = await self._connection.json("GET", "/v1/studies", query=query)
             for study in page["data"]:
-                yield self._study(study)
+                yield await self._study(study)
             left = None if left is None else left - len(page["data"])
             after = page["next_cursor"]
             if not page["has_more"]:
@@ -72,7 +71,7 @@ class AsyncStudies:
     async def untracked(self) -> "list[StudyView]":
         """Returns studies that have ended and that the tracking does not show yet."""
         answer = await self._connection.json("GET", "/v1/studies", query={"untracked": True, "limit": PAGE})
-        return [self._study(study) for study in answer["data"]]
+        return [await self._study(study) for study in answer["data"]]
 
     async def set_tracking(self, study: str, url: str) -> None:
         """Says where people find the study in the tracking's pages."""
@@ -80,26 +79,26 @@ class AsyncStudies:
 
     async def pause(self, study: str) -> StudyView:
         """Begins no more trials; what runs goes on to its end."""
-        return self._study(await self._post(f"/v1/studies/{study}/pause"))
+        return await self._study(await self._post(f"/v1/studies/{study}/pause"))
 
     async def resume(self, study: str) -> StudyView:
         """Lets the study go on."""
-        return self._study(await self._post(f"/v1/studies/{study}/resume"))
+        return await self._study(await self._post(f"/v1/studies/{study}/resume"))
 
     async def cancel(self, study: str) -> StudyView:
         """Ends its trials and final runs."""
-        return self._study(await self._post(f"/v1/studies/{study}/cancel"))
+        return await self._study(await self._post(f"/v1/studies/{study}/cancel"))
 
     async def retry(self, study: str) -> StudyView:
         """Runs its failed trials again."""
-        return self._study(await self._post(f"/v1/studies/{study}/retry"))
+        return await self._study(await self._post(f"/v1/studies/{study}/retry"))
 
     async def extend(self, study: str, more: StudyExtension) -> StudyView:
         """Searches more; no trial is run again."""
         body = more.model_dump(mode="json", exclude_defaults=True, by_alias=True)
         # sent twice it would add twice
         answer = await self._connection.json("POST", f"/v1/studies/{study}/extend", body=body, timeout_s=_SLOW_S)
-        return self._study(answer)
+        return await self._study(answer)
 
     async def lease(self, holding: "list[str]") -> StudyLease | None:
         """Asks for a study to drive."""
@@ -142,6 +141,6 @@ class AsyncStudies:
         body = request.model_dump(mode="json", exclude_defaults=True, by_alias=True)
         return with_paths_of(body, self._connection.address)
 
-    def _study(self, answer: Any) -> StudyView:
+    async def _study(self, answer: Any) -> StudyView:
         found = StudyView.model_validate(answer)
-        return found.model_copy(update={"mlflow_url": reached(found.mlflow_url, self._connection.address.url)})
+        return found.model_copy(update={"mlflow_url": await self._connection.link_from_here(found.mlflow_url)})

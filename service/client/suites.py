@@ -4,7 +4,6 @@ import uuid
 from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
-from service.client.address import reached
 from service.client.connection import Connection
 from service.client.paths import with_paths_of
 from service.suites.schemas import SuiteExtension, SuitePlan, SuiteRequest, SuiteTable, SuiteView
@@ -28,7 +27,7 @@ class AsyncSuites:
         answer = await self._connection.json(
             "POST", "/v1/suites", body=self._body(request), headers=headers, safe=True, timeout_s=_SUBMIT_S
         )
-        return self._suite(answer)
+        return await self._suite(answer)
 
     async def check(self, request: SuiteRequest) -> SuitePlan:
         """Returns the jobs that it would make, their time, and what is done already; queues nothing."""
@@ -40,7 +39,7 @@ class AsyncSuites:
 
     async def get(self, suite: str) -> SuiteView:
         """Returns the suite as it is now."""
-        return self._suite(await self._connection.json("GET", f"/v1/suites/{suite}"))
+        return await self._suite(await self._connection.json("GET", f"/v1/suites/{suite}"))
 
     async def list(self, limit: int | None = None, job: str | None = None) -> AsyncGenerator[SuiteView]:
         """Yields suites, newest first, page after page as they are asked for; with `job` those that have it."""
@@ -50,7 +49,7 @@ class AsyncSuites:
             query = {"job": job, "after": after, "limit": PAGE if left is None else min(left, PAGE)}
             page = await self._connection.json("GET", "/v1/suites", query=query)
             for suite in page["data"]:
-                yield self._suite(suite)
+                yield await self._suite(suite)
             left = None if left is None else left - len(page["data"])
             after = page["next_cursor"]
             if not page["has_more"]:
@@ -67,12 +66,12 @@ class AsyncSuites:
 
     async def cancel(self, suite: str) -> SuiteView:
         """Ends the jobs that the suite has submitted."""
-        return self._suite(await self._connection.json("POST", f"/v1/suites/{suite}/cancel", safe=True))
+        return await self._suite(await self._connection.json("POST", f"/v1/suites/{suite}/cancel", safe=True))
 
     async def retry(self, suite: str) -> SuiteView:
         """Runs again what failed, was cancelled or was deleted."""
         answer = await self._connection.json("POST", f"/v1/suites/{suite}/retry", safe=True, timeout_s=_SUBMIT_S)
-        return self._suite(answer)
+        return await self._suite(answer)
 
     async def extend(self, suite: str, more: SuiteExtension) -> SuiteView:
         """Adds tasks, rows, backbones or seeds; what the suite has already is not run again."""
@@ -80,7 +79,7 @@ class AsyncSuites:
         answer = await self._connection.json(
             "POST", f"/v1/suites/{suite}/extend", body=body, safe=True, timeout_s=_SUBMIT_S
         )
-        return self._suite(answer)
+        return await self._suite(answer)
 
     async def set_tracking(self, suite: str, url: str) -> None:
         """Says where people find the suite in the tracking's pages."""
@@ -90,6 +89,6 @@ class AsyncSuites:
         body = request.model_dump(mode="json", exclude_defaults=True, by_alias=True)
         return with_paths_of(body, self._connection.address)
 
-    def _suite(self, answer: Any) -> SuiteView:
+    async def _suite(self, answer: Any) -> SuiteView:
         found = SuiteView.model_validate(answer)
-        return found.model_copy(update={"mlflow_url": reached(found.mlflow_url, self._connection.address.url)})
+        return found.model_copy(update={"mlflow_url": await self._connection.link_from_here(found.mlflow_url)})

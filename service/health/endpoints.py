@@ -44,6 +44,8 @@ class Readiness(BaseModel):
     """Whether jobs are taken: the database answers. The other parts may come later."""
     complete: bool
     """Whether every part is ok."""
+    mlflow_shared: bool = False
+    """Whether MLflow listens where the API does, so that links to it work from other machines too."""
     parts: dict[str, Part]
 
 
@@ -80,7 +82,8 @@ async def readyz(request: Request, response: Response, known: MaybeCaller) -> Re
         said = {beat.cluster: _part(beat, now, settings.part_silent_s) for beat in heartbeats if beat.part == name}
         parts[name] = _together(said)
     complete = all(part.status == "ok" for part in parts.values())
-    return Readiness(ready=True, complete=complete, parts=parts if known else {})
+    shared = bool(known) and settings.share_mlflow
+    return Readiness(ready=True, complete=complete, mlflow_shared=shared, parts=parts if known else {})
 
 
 def _together(clusters: dict[str, Part]) -> Part:

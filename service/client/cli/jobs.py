@@ -11,6 +11,7 @@ from pace_core.spec.lifecycle import State
 from pace_core.spec.result import RunResult
 from pace_core.spec.run_spec import RunSpec
 from service.client import Client, Job
+from service.client.address import how_to_open
 from service.client.cli import filters
 from service.client.cli.output import (
     AsCsv,
@@ -109,6 +110,7 @@ def show(job: _Id, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     with Client() as client:
         found = client.jobs.get(job)
         files = client.jobs.artifacts(job) if found.state.ended else []
+        mlflow = how_to_open(found.mlflow_url, client.address.url) if found.mlflow_url else ""
     if shape is Form.JSON:
         return print_json(found.model_dump(mode="json") | {"files": [file.model_dump(mode="json") for file in files]})
     if shape is Form.CSV:
@@ -128,7 +130,7 @@ def show(job: _Id, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
         else "",
         "message": found.message or "",
         "retry of": found.retry_of or "",
-        "MLflow": found.mlflow_url or "",
+        "MLflow": mlflow,
     }
     for name, value in lines.items():
         if value:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.client import Client, StudyReport, StudyRequest, StudyView
+from service.client.address import how_to_open
 from service.client.cli.leaderboard import print_leaderboard
 from service.client.cli.output import cell, out, plain, print_table, print_text, shown_state, table
 from service.client.cli.plan_cost import count, print_cost
@@ -61,7 +62,7 @@ def print_study(client: Client, study: StudyView) -> None:
         out().print(f"  share of the variance explained by each field: {shares}")
     _print_map(report)
     if study.mlflow_url:
-        out().print(f"  pictures, in MLflow: {plain(study.mlflow_url)}")
+        out().print(f"  pictures, in MLflow: {plain(how_to_open(study.mlflow_url, client.address.url))}")
     if study.suite:
         out().print()
         print_leaderboard(client.suites.table(study.suite))

@@ -162,7 +162,7 @@ def show(
             board = client.suites.table(suite)
             print_json({"suite": found.model_dump(mode="json"), "table": board.model_dump(mode="json")})
         else:
-            print_suite(found, client.suites.table(suite))
+            print_suite(found, client.suites.table(suite), client.address.url)
 
 
 def cancel(suite: _Id) -> None:
@@ -201,7 +201,7 @@ def extend(
 
 def _to_the_table(client: Client, suite: SuiteView) -> None:
     ended = watch(client, suite)
-    print_suite(ended, client.suites.table(suite.id))
+    print_suite(ended, client.suites.table(suite.id), client.address.url)
     if ended.state != "succeeded":
         raise failed(f"not every job succeeded; `pace suite retry {suite.id}` runs those again that did not")
 

@@ -1,6 +1,7 @@
 """What a suite would run, and its table, as people read them."""
 
 from service.client import SuitePlan, SuiteTable, SuiteView
+from service.client.address import how_to_open
 from service.client.cli.leaderboard import print_leaderboard
 from service.client.cli.output import cell, out, plain, print_table, print_text, shown_state, table
 from service.client.cli.plan_cost import count, print_cost, print_waiting
@@ -39,8 +40,8 @@ def print_plan(plan: SuitePlan) -> None:
         print_text(f"  and {len(refused) - _SHOWN} more; the table names all")
 
 
-def print_suite(suite: SuiteView, board: SuiteTable) -> None:
-    """Prints how far it is, the table, what was found for it, and what its rows differ by."""
+def print_suite(suite: SuiteView, board: SuiteTable, url: str) -> None:
+    """Prints how far it is, the table, what was found for it, and what its rows differ by; `url`: of the service."""
     counts = ", ".join(f"{count} {state}" for state, count in sorted(suite.counts.items()))
     out().print(f"{suite.id}  {cell(suite.name)}  {shown_state(suite.state)}  {counts}")
     print_leaderboard(board)
@@ -48,7 +49,7 @@ def print_suite(suite: SuiteView, board: SuiteTable) -> None:
     for line in said_of(board):
         print_text(f"  {line}")
     if suite.mlflow_url:
-        out().print(f"  in MLflow: {plain(suite.mlflow_url)}")
+        out().print(f"  in MLflow: {plain(how_to_open(suite.mlflow_url, url))}")
 
 
 def _print_searches(board: SuiteTable) -> None:

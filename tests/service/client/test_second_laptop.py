@@ -4,20 +4,24 @@ import asyncio
 import fcntl
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from service.client.address import NoService, find_address, find_admin_key, find_stack, reached
 from service.local import known
 from service.local.identity import identify
 from service.local.record import Folder, Record
 from service.local.started_with import not_taken, settings_now
+from service.settings import Settings
 from tests.service.api import SPEC, Api
 from tests.service.client.commands import Pace
 
@@ -129,6 +133,41 @@ def test_links_lead_to_the_machine_by_the_name_that_was_used() -> None:
     assert reached(link, "http://localhost:9") == link
     assert reached("https://mlflow.test/#/a", "http://gpu-box.test") == "https://mlflow.test/#/a"
     assert reached(None, "http://gpu-box.test") is None
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_link_is_one_that_works_from_here_or_says_where_it_does(
+    pace: Pace,
+    api: Api,
+    app: FastAPI,
+    base_url: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    shared: bool,
+) -> None:
+    """gpu-box.test is this machine by another name."""
+    asked = socket.getaddrinfo
+
+    def found(host: str | None, *arguments: Any, **more: Any) -> Any:
+        return asked("127.0.0.1" if host in ("gpu-box.test", b"gpu-box.test") else host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    monkeypatch.setenv("NO_PROXY", "gpu-box.test")
+    monkeypatch.setenv("PACE_URL", base_url.replace("127.0.0.1", "gpu-box.test"))
+    job = await api.submit()
+    await api.call(
+        "PUT", f"/v1/jobs/{job}/tracking", json={"url": "http://127.0.0.1:8322/#/runs/a"}, key=api.keys.tracking
+    )
+    app.state.settings = settings.model_copy(update={"share_mlflow": shared})
+    try:
+        said = await pace("show", job)
+    finally:
+        app.state.settings = settings
+    assert said.code == 0, said.err
+    link = "http://gpu-box.test:8322/#/runs/a" if shared else "http://127.0.0.1:8322/#/runs/a"
+    (line,) = [line for line in said.out.splitlines() if line.strip().startswith("MLflow")]
+    assert link in line
+    assert ("open it on the service's machine, or through a tunnel" in line) == (not shared)
 
 
 async def test_a_teammate_connects_by_one_file_and_submits(pace: Pace, api: Api, base_url: str, tmp_path: Path) -> None:
