@@ -43,8 +43,10 @@ class Settings(BaseSettings):
         return found
 
     def roots(self, storage: str) -> dict[str, list[str]]:
-        """For `pace_core.roots.roots`, as plain data. `storage`: where the service says that it keeps files of jobs,
-        which are of all projects."""
+        """Returns what `pace_core.roots.roots` takes, as plain data.
+
+        `storage`: where the service says that it keeps files of jobs, which are of all projects.
+        """
         data = _split(self.data_roots)
         folders = [str(self.state_dir) if self.state_dir else "", _folder(self.storage), _folder(storage)]
         closed = list(dict.fromkeys(os.path.abspath(folder) for folder in folders if folder))

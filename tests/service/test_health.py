@@ -37,7 +37,10 @@ async def test_strangers_are_told_only_whether_it_is_ready(api: Api) -> None:
     await api.call("POST", "/v1/heartbeats", json=beat, key=api.keys.tracking)
     for headers in ({}, {"Authorization": "Bearer pace_wrong"}):
         said = await api.http.get("/readyz", headers=headers)
-        assert (said.status_code, said.json()) == (200, {"ready": True, "complete": False, "mlflow_shared": False, "parts": {}})
+        assert (said.status_code, said.json()) == (
+            200,
+            {"ready": True, "complete": False, "mlflow_shared": False, "parts": {}},
+        )
     assert "10.0.0.7" in (await api.call("GET", "/readyz", key=api.keys.reader)).text
 
 

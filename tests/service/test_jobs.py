@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.service.api import SPEC, Api, log, result
+from tests.service.api import CPU, SPEC, Api, log, result
 
 
 async def test_jobs_are_listed_newest_first_in_pages_that_miss_nothing(api: Api) -> None:
@@ -207,3 +207,13 @@ async def test_many_submissions_at_once_are_all_taken(api: Api) -> None:
     answers = await asyncio.gather(*(api.call("POST", "/v1/jobs", json={"spec": SPEC}) for _ in range(40)))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 40
+
+
+async def test_a_job_whose_data_changed_fails_once_and_is_not_tried_again(api: Api) -> None:
+    job = await api.submit()
+    _, attempt = await api.take()
+    await api.end(job, attempt, "data_changed", message="task: the data set changed since the checkpoint")
+    found = await api.job(job)
+    assert (found["state"], found["reason"], found["attempt"]) == ("failed", "data_changed", 1)
+    assert "changed since the checkpoint" in found["message"]
+    assert (await api.lease([CPU]))["leases"] == [], "nobody is given it again"

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from pace_core.spec import Interrupted, Provenance, Reporter, RunError, RunResult
+from pace_core.spec import Directive, Interrupted, Provenance, Reporter, RunError, RunResult, validate
 from pace_core.spec.leases import Lease
+from tests.pace_core.data.writing import write_image
 from worker.attempt import Attempt, newest_checkpoint
 
 SPEC = {"task": {"name": "mine", "source": "image_folder"}, "method": {"name": "linear"}}
@@ -119,6 +120,42 @@ def test_a_later_attempt_goes_on_from_the_newest_folder_that_has_a_checkpoint(tm
     assert newest_checkpoint([str(folder) for folder in folders]) == str(folders[1])
     assert newest_checkpoint([folders[1].as_uri()]) == folders[1].as_uri()
     assert newest_checkpoint([str(folders[0])]) is None
+
+
+def test_a_paused_job_whose_data_changed_meanwhile_ends_with_that_and_trains_no_further(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for label, name in enumerate(("disc", "square")):
+            for i in range(8):
+                write_image(tmp_path / "data" / split / name / f"{i}.png", 100 * label + i + 20 * (split == "val"))
+    spec = {
+        "task": {"name": "mine", "source": "image_folder", "path": str(tmp_path / "data"), "phase": "search"},
+        "backbone": {"name": "pace_vit_mini", "image_size": 16},
+        "method": {"name": "linear"},
+        "training": {"epochs": 2, "batch_size": 4},
+    }
+
+    def tried(number: int, directive: Directive) -> dict[str, Any]:
+        folder, before = (str(tmp_path / "job" / str(n)) for n in (number, number - 1))
+        lease = Lease(
+            job="job_1",
+            attempt=number,
+            slot="s",
+            token="t",
+            spec=validate(spec).json_dict(),
+            folder=folder,
+            resume_from=[before],
+            max_runtime_s=None,
+        )
+        it = Attempt(lease, "hello", "cpu")
+        it.ask(directive)
+        return events_of(it)[-1]
+
+    assert tried(1, "pause")["reason"] == "paused"
+    write_image(tmp_path / "data" / "train" / "disc" / "0.png", 250)
+    end = tried(2, "continue")
+    assert (end["reason"], end["result"]) == ("data_changed", None)
+    assert "the classes are unchanged, but images, labels or splits differ" in end["message"]
+    assert not (tmp_path / "job" / "2" / "adapter.safetensors").exists()
 
 
 class Mute(Exception):
