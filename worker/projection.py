@@ -78,8 +78,9 @@ def metrics_of(event: JobEvent) -> list[Metric]:
     """Returns what a metrics event measured, at its own time; the step is the epoch."""
     if event.type != EventType.METRICS:
         return []
-    at, epoch = _ms(event.at), event.data["epoch"]
-    return [Metric(slug_key(k), v, at, epoch) for k, v in event.data["values"].items() if v is not None]
+    at, epoch = _ms(event.at), event.data.get("epoch") or 0
+    values = event.data["values"].items()
+    return [Metric(slug_key(key), value, at, epoch) for key, value in values if isinstance(value, int | float)]
 
 
 def slug_key(key: str) -> str:

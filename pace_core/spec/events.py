@@ -23,58 +23,65 @@ class EventType(StrEnum):
     """{move, state, attempt, reason?, message?}: written by the service, never by a run."""
 
 
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
+_Short = Annotated[str, Field(max_length=200)]
+_Text = Annotated[str, Field(max_length=100_000)]
+"""The worker cuts what it says to a tenth of that."""
+
+
 class _Data(BaseModel):
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+    # strict: what is stored is what was sent, and readers compute with it
+    model_config = ConfigDict(extra="allow", strict=True, use_attribute_docstrings=True)
 
 
 class Log(_Data):
     """A line for people."""
 
     level: Literal["info", "warning", "error"]
-    message: str
+    message: _Text
 
 
 class Stage(_Data):
     """The stage that a run enters."""
 
-    name: str
+    name: _Short
     """data, backbone, supernet, search, train, evaluate or adapter."""
 
 
 class Progress(_Data):
     """Progress of a run: in steps of training, or in parts (`done` of `total`) of another stage."""
 
-    stage: str | None = None
-    epoch: int | None = None
-    epochs: int | None = None
-    step: int | None = None
-    steps: int | None = None
+    stage: _Short | None = None
+    epoch: _Count | None = None
+    epochs: _Count | None = None
+    step: _Count | None = None
+    steps: _Count | None = None
     images_per_s: float | None = None
-    done: int | None = None
-    total: int | None = None
+    done: _Count | None = None
+    total: _Count | None = None
 
 
 class Metrics(_Data):
     """Numbers measured at one place of the run."""
 
-    epoch: int | None = None
-    step: int | None = None
-    values: dict[str, float | None]
-    """By their keys, such as `train/loss` or `val/accuracy`."""
+    epoch: _Count
+    step: _Count | None = None
+    values: dict[_Short, float | None] = Field(max_length=1_000)
+    """By their keys, such as `train/loss` or `val/accuracy`; null where the number was not finite."""
 
 
 class CheckpointWritten(_Data):
     """A checkpoint that was written."""
 
-    epoch: int | None = None
-    step: int | None = None
+    epoch: _Count | None = None
+    step: _Count | None = None
 
 
 class Ended(_Data):
     """End of an attempt."""
 
-    reason: str
-    message: str | None = None
+    reason: _Short
+    message: _Text | None = None
     result: dict[str, Any] | None = None
     """A RunResult where it succeeded."""
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pace_core.spec.data_report import DataReport
 
@@ -40,7 +40,7 @@ class Adapter(_Result):
     """The file with what was trained."""
 
     uri: str
-    sha256: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Provenance(_Result):

@@ -175,7 +175,7 @@ async def note(session: AsyncSession, rung: Rung, job: Job, request: StudyReques
     by_epoch: dict[int, float] = {}
     for event in await of_job(session, job.id, types=[EventType.METRICS]):
         value, epoch = event.data.get("values", {}).get(key), event.data.get("epoch") or 0
-        if value is not None and (request.rungs == "schedules" or epoch <= rung.epochs):
+        if isinstance(value, int | float) and (request.rungs == "schedules" or epoch <= rung.epochs):
             by_epoch[epoch] = value
     if request.rungs == "one_run" and rung.epochs not in by_epoch:
         return

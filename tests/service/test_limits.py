@@ -40,8 +40,8 @@ async def test_a_body_that_is_too_long_is_refused_whether_or_not_it_says_so(api:
 async def test_a_report_may_be_longer_than_a_submission(api: Api) -> None:
     await api.submit()
     job, attempt = await api.take()
-    await api.report(job, attempt, log(BIG))
-    refused = await api.send(job, attempt, [event(2, "log", {"level": "info", "message": 8 * BIG})])
+    await api.report(job, attempt, *[log("x" * 100_000)] * 11)
+    refused = await api.send(job, attempt, [event(12, "log", {"level": "info", "message": 8 * BIG})])
     assert (refused.status_code, "8,000,000 bytes" in refused.json()["detail"]) == (413, True)
 
 
