@@ -39,6 +39,8 @@ async def drain(request: Request, caller: Admin, name: _Name, body: Drain) -> Cl
     """Drains a place: what runs there comes to its end; with `now` it stops at a checkpoint and goes on elsewhere."""
     database: Database = request.app.state.database
     async with database.transaction() as session:
+        # claims hold this row: those under way come to their end, later ones see the place closed
+        await session.execute(select(Cluster.name).where(Cluster.name == name).with_for_update(key_share=True))
         place = await _place(session, name, body)
         await close(session, place, ClosureKind.DRAINED, body.reason, owner=caller.owner)
         said = body.model_dump(exclude_defaults=True)

@@ -14,7 +14,7 @@ from service.jobs.submission import again
 from service.jobs.tables import Job
 from service.jobs.views import view
 from service.keys.auth import User
-from service.limits.queries import check_room
+from service.limits.queries import check_room, highest_priority
 from service.problems import Conflict
 from service.projects.queries import open_project
 from service.suites.tables import SuiteRun
@@ -68,7 +68,10 @@ async def resume(request: Request, session: Transaction, caller: User, job_id: s
 
 @router.post("/retry", status_code=202, summary="Run an ended job again, as a new job")
 async def retry(request: Request, session: Transaction, caller: User, response: Response, job_id: str) -> JobView:
-    """Makes a new job that names the old one in `retry_of`. Until it has ended, retrying again answers the same."""
+    """Makes a new job that names the old one in `retry_of`. Until it has ended, retrying again answers the same.
+
+    A priority above what the caller may ask for, as an admin may have given it, is cut to that.
+    """
     old = await find(session, job_id, caller, lock=True)
     if not State(old.state).ended:
         raise Conflict(f"the job is {old.state}; it can be retried when it has ended")
@@ -77,9 +80,9 @@ async def retry(request: Request, session: Transaction, caller: User, response: 
     )
     job = found.scalar_one_or_none()
     if job is None:
-        job = again(old, request.app.state.catalogue())
-        await open_project(session, job.project, "/project")
-        await check_room(session, request.app.state.settings, job.project)
+        await open_project(session, old.project, "/project")
+        limits = await check_room(session, request.app.state.settings, old.project)
+        job = again(old, request.app.state.catalogue(), highest_priority(limits, caller))
         await ledger.submit(session, job)
         await session.execute(update(SuiteRun).where(SuiteRun.job == old.id).values(job=job.id))
         log.record(session, request, caller, "job.submit", job.id, job.project, retry_of=old.id, priority=job.priority)

@@ -154,11 +154,12 @@ def new_job(spec: RunSpec, catalogue: Catalogue, limited: str = "") -> Job:
     )
 
 
-def again(old: Job, catalogue: Catalogue) -> Job:
-    """Makes a job that runs an ended one anew and names it."""
+def again(old: Job, catalogue: Catalogue, most: int) -> Job:
+    """Makes a job that runs an ended one anew and names it, of its priority but at `most` of that one."""
     job = new_job(RunSpec.model_validate(old.spec), catalogue, Needs.of_lane(old.lane).suite)
     for name in _ASKED:
         setattr(job, name, getattr(old, name))
+    job.priority = min(old.priority, most)
     job.retry_of = old.id
     return job
 

@@ -1,16 +1,17 @@
 """Chooses queued jobs for free slots: by priority, then the owner with the fewest running, then age.
 
-The queue is read lane by lane (jobs of equal needs and owner), of each only its head: what a look costs depends on the
-number of lanes, not on that of jobs.
+The queue is read lane by lane (jobs of equal needs and owner), of each only its head, and of each owner so many lanes
+only: what a look costs depends neither on the number of jobs nor on how many needs somebody makes up.
 """
 
 import math
+import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec.leases import Slot
@@ -18,7 +19,8 @@ from service.clusters.closures import closures
 from service.clusters.fit import open_slots
 from service.clusters.placement import Placement
 from service.jobs.needs import Needs
-from service.jobs.tables import INFRASTRUCTURE_ENDS, Job
+from service.jobs.tables import Job
+from service.leases.statements import AT_WORK, HEADS, LANES
 from service.settings import Settings
 from service.suites.tables import Suite
 
@@ -28,61 +30,9 @@ _A_DAY_COUNTS = 10
 _AVOIDED_S = 600.0
 """For so long after a job broke on a node it is left to other nodes that could take it, busy as they may be."""
 
-# A loose index scan: from each lane straight to the next one, over ix_jobs_lanes.
-_LANES = text("""
-    WITH RECURSIVE lanes AS (
-        (SELECT lane, project, owner FROM jobs WHERE state = 'queued' AND not_before IS NULL
-         ORDER BY lane, project, owner LIMIT 1)
-        UNION ALL
-        SELECT next.* FROM lanes, LATERAL (
-            SELECT lane, project, owner FROM jobs
-            WHERE state = 'queued' AND not_before IS NULL
-              AND (lane, project, owner) > (lanes.lane, lanes.project, lanes.owner)
-            ORDER BY lane, project, owner LIMIT 1
-        ) AS next
-    )
-    SELECT lane, project, owner FROM lanes
-""")
-# The first of each lane, and the oldest that have gained priority by waiting.
-_HEADS = text("""
-    SELECT id, head.lane, head.project, head.owner, priority, memory_bytes,
-           CAST(greatest(extract(day FROM now() - created_at), 0) AS integer)
-    FROM unnest(CAST(:lanes AS text[]), CAST(:projects AS text[]), CAST(:owners AS text[]))
-        AS wanted (lane, project, owner),
-    LATERAL (
-        (SELECT id, lane, project, owner, priority, memory_bytes, created_at FROM jobs
-         WHERE state = 'queued' AND not_before IS NULL
-           AND lane = wanted.lane AND project = wanted.project AND owner = wanted.owner
-         ORDER BY priority DESC, id LIMIT :count)
-        UNION
-        (SELECT id, lane, project, owner, priority, memory_bytes, created_at FROM jobs
-         WHERE state = 'queued' AND not_before IS NULL
-           AND lane = wanted.lane AND project = wanted.project AND owner = wanted.owner
-           AND created_at < now() - interval '1 day'
-         ORDER BY created_at LIMIT :count)
-    ) AS head
-""")
-
-# What runs now, by project and owner, and is promised on the cluster's nodes; where queued jobs of it broke lately.
-_AT_WORK = text(f"""
-    SELECT
-        (SELECT coalesce(json_object_agg(name, coalesce(max_running, CAST(:max_running AS integer))), '{{}}')
-         FROM projects),
-        (SELECT coalesce(json_agg(json_build_array(project, owner, count)), '[]') FROM (
-            SELECT project, owner, count(*) AS count FROM jobs WHERE lease_expires_at IS NOT NULL
-            GROUP BY project, owner) AS counted),
-        (SELECT coalesce(json_agg(json_build_array(node, bytes)), '[]') FROM (
-            SELECT node, sum(coalesce(memory_bytes, 0)) AS bytes
-            FROM jobs JOIN attempts ON job = jobs.id AND number = jobs.attempt
-            WHERE lease_expires_at IS NOT NULL AND cluster = :cluster AND attempts.device = 'cpu'
-            GROUP BY node) AS promised),
-        (SELECT coalesce(json_agg(json_build_array(job, cluster, node)), '[]') FROM attempts
-         WHERE {INFRASTRUCTURE_ENDS} AND ended_at > now() - make_interval(secs => :avoided_s) AND job IN (
-            SELECT job FROM attempts JOIN jobs ON jobs.id = job
-            WHERE cluster = :cluster AND attempts.{INFRASTRUCTURE_ENDS}
-              AND attempts.ended_at > now() - make_interval(secs => :avoided_s)
-              AND state = 'queued' AND not_before IS NULL))
-""")
+_LANES_AT_ONCE = 512
+"""So many lanes a claim looks at, of each owner an equal part; more only where there are more owners than that."""
+_LEAST_OF_AN_OWNER = 8
 
 
 class _Line(NamedTuple):
@@ -105,6 +55,7 @@ class Waiting:
     ):
         self.id = id
         self.line = _Line(lane, project, owner)
+        self.of = project, owner
         self.memory_bytes = memory_bytes or 0
         self.aged = priority + _A_DAY_COUNTS * days
         """Priority with what the waiting adds."""
@@ -157,7 +108,7 @@ async def look_at_queue(
     if not free:
         return Queue([], _Load.of(all_slots, {}, [], []), _Broke(cluster, {}, []), placed)
     values = {"cluster": cluster, "max_running": settings.max_running, "avoided_s": _AVOIDED_S}
-    most, running, promised, broke = (await session.execute(_AT_WORK, values)).one()
+    most, running, promised, broke = (await session.execute(AT_WORK, values)).one()
     nodes: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     for job, of_cluster, node in broke:
         nodes[job].add((of_cluster, node))
@@ -207,7 +158,7 @@ class _Load:
 
     def take(self, job: Waiting, slot: Slot, count: int = 1) -> None:
         """Counts the job as running in the slot."""
-        self.running[job.line.project, job.line.owner] += count
+        self.running[job.of] += count
         self.room[job.line.project] -= count
         self.room_in_suite[job.line.needs.suite] -= count
         if slot.device == "cpu":
@@ -226,41 +177,58 @@ async def _propose(
     placed: Placement,
     without: Set[str],
 ) -> dict[str, tuple[Waiting, Slot]]:
-    lines = [_Line(*row) for row in await session.execute(_LANES)]
+    some = {"start": secrets.token_hex(16), "lanes": _LANES_AT_ONCE, "least": _LEAST_OF_AN_OWNER}
+    lines = [_Line(*row) for row in await session.execute(LANES, some)]
     suites = {line.needs.suite for line in lines if line.needs.suite} - load.room_in_suite.keys()
     if suites:
         load.room_in_suite.update(await _room_in_suites(session, suites))
+    kinds = {(slot.device, slot.memory_bytes, *sorted(slot.labels.items())): slot for slot in slots}.values()
     fitting = [
         line
         for line in lines
         if load.room_in_suite[line.needs.suite] > 0
-        and any(line.needs.fit(slot) for slot in slots)
+        and any(line.needs.fit(slot) for slot in kinds)
         and placed.takes(line.needs.data)
     ]
     if not fitting:
         return {}
     columns = dict(zip(("lanes", "projects", "owners"), map(list, zip(*fitting, strict=True)), strict=True))
     # so many that enough are left without those that are passed over
-    found = await session.execute(_HEADS, {**columns, "count": len(slots) + len(without) + len(broke.nodes)})
-    waiting: defaultdict[_Line, dict[str, Waiting]] = defaultdict(dict)
-    for job in (Waiting(*row) for row in found):
-        if job.id not in without:
-            waiting[job.line][job.id] = job
-    heads = {line: sorted(jobs.values(), key=lambda job: (-job.aged, job.id)) for line, jobs in waiting.items()}
+    found = await session.execute(HEADS, {**columns, "count": len(slots) + len(without) + len(broke.nodes)})
+    jobs = {job.id: job for job in (Waiting(*row) for row in found) if job.id not in without}
+    levels: defaultdict[int, defaultdict[tuple[str, str], list[Waiting]]] = defaultdict(lambda: defaultdict(list))
+    for _, job in sorted(jobs.items()):
+        levels[job.aged][job.of].append(job)
     proposed: dict[str, tuple[Waiting, Slot]] = {}
+
+    def due(slot: Slot) -> Waiting | None:
+        """The job of the highest level that the slot can take: of owners with the fewest running the oldest."""
+        memory = load.memory(slot)
+        for _, owners in sorted(levels.items(), reverse=True):
+            best: Waiting | None = None
+            for owner, waiting in owners.items():
+                if best is None or load.running[owner] <= load.running[best.of]:
+                    first = next((job for job in waiting if able(job, slot, memory)), None)
+                    best = min(
+                        filter(None, (best, first)), key=lambda job: (load.running[job.of], job.id), default=None
+                    )
+            if best:
+                return best
+        return None
+
+    def able(job: Waiting, slot: Slot, memory: int) -> bool:
+        needs = job.line.needs
+        return (
+            job.id not in proposed
+            and load.room[job.line.project] > 0
+            and load.room_in_suite[needs.suite] > 0
+            and needs.fit(slot, memory)
+            and not broke.bars(job, slot, placed)
+        )
+
     for slot in slots:
-        due = [
-            next((job for job in jobs if not broke.bars(job, slot, placed)), None)
-            for line, jobs in heads.items()
-            if load.room[line.project] > 0
-            and load.room_in_suite[line.needs.suite] > 0
-            and line.needs.fit(slot, load.memory(slot))
-        ]
-        able = [job for job in due if job]
-        if able:
-            best = min(able, key=lambda job: (-job.aged, load.running[job.line.project, job.line.owner], job.id))
+        if best := due(slot):
             proposed[best.id] = best, slot
-            heads[best.line].remove(best)
             load.take(best, slot)
     return proposed
 

@@ -119,10 +119,15 @@ async def _queued(session: AsyncSession, name: str, most: int) -> int:
     return (await session.execute(select(func.count()).select_from(waiting.subquery()))).scalar_one()
 
 
+def highest_priority(limits: Limits, caller: Caller) -> int:
+    """Returns the highest priority that the caller may give a job."""
+    return 100 if caller.role is Role.ADMIN else limits.highest_priority
+
+
 def check_priority(limits: Limits, caller: Caller, priority: int | None) -> None:
     """Raises Invalid for a priority above the project's highest; admins may go up to 100."""
-    if priority is not None and priority > limits.highest_priority and caller.role is not Role.ADMIN:
-        message = f"at most {limits.highest_priority} in this project, not {priority}; more takes an admin"
+    if priority is not None and priority > (most := highest_priority(limits, caller)):
+        message = f"at most {most} in this project, not {priority}; more takes an admin"
         raise Invalid("the request has faults", [Fault(pointer="/priority", code="out_of_range", message=message)])
 
 

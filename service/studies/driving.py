@@ -22,7 +22,7 @@ from service.settings import Settings
 from service.studies.driver_schemas import RungAnswer
 from service.studies.queries import best_of, epochs_of, metric_of, request_of, trials
 from service.studies.schemas import StudyRequest
-from service.studies.space import key_of, laid_over, reduced, rungs_of, spec_of
+from service.studies.space import key_of, laid_over, reduced, rungs_of, spec_of, trials_of
 from service.studies.tables import Rung, Study, Trial
 from service.suites import submission as suites
 from service.suites.plan import plan
@@ -108,6 +108,8 @@ async def rung_of(
             waits_for = (await session.execute(running)).scalar_one_or_none()
             number = trial.number if trial else 0
             return _answer(number, ended=waits_for is None, over=waits_for is None), waits_for
+        if trial is None and (why := await _unasked(session, study, point, request)):
+            return _answer(0, ended=True, failed=why), None
         trial = trial or await _add(session, study, point)
         if not trial.refused:
             found = await _begin(session, study, trial, rung, catalogue, settings)
@@ -142,6 +144,18 @@ def _answer(
 
 def _why(job: Job) -> str:
     return f"{job.reason}: {job.message}"
+
+
+async def _unasked(session: AsyncSession, study: Study, point: dict[str, Any], request: StudyRequest) -> str | None:
+    """Why the study was not submitted to have such a trial; None where it was. What drivers make up runs nowhere."""
+    outside = sorted(path for path in point if path not in request.space)
+    outside += sorted(path for path in point.keys() - set(outside) if not request.space[path].holds(point[path]))
+    if outside:
+        return f"{', '.join(outside)}: not in the study's space, or has another value than that"
+    count = await session.execute(select(func.count()).where(Trial.study == study.id))
+    if count.scalar_one() >= trials_of(request):
+        return f"the study has all of its {trials_of(request):,} trials; `pace study extend` gives it more"
+    return None
 
 
 async def _within_budget(session: AsyncSession, study: Study, request: StudyRequest) -> bool:

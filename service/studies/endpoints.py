@@ -159,7 +159,7 @@ async def retry(request: Request, session: Transaction, caller: User, study_id: 
     """Keeps all that was learnt; the search goes on with them, and ends with the final runs of what is best then."""
     state = request.app.state
     study = await _open(session, caller, study_id)
-    jobs = await steering.retry(session, study, state.catalogue(), state.settings)
+    jobs = await steering.retry(session, study, caller, state.catalogue(), state.settings)
     if jobs:
         await steering.mark(session, study, **steering.ANEW)
     log.record(session, request, caller, "study.retry", study.id, study.project, jobs=jobs)

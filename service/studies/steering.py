@@ -9,7 +9,8 @@ from pace_core.spec import Catalogue, State
 from service.jobs import ledger
 from service.jobs.submission import again
 from service.jobs.tables import Job
-from service.limits.queries import check_room
+from service.keys.auth import Caller
+from service.limits.queries import check_room, highest_priority
 from service.settings import Settings
 from service.studies.tables import Rung, Study
 
@@ -33,7 +34,7 @@ async def cancel(session: AsyncSession, study: Study) -> None:
     await mark(session, study, cancelled_at=func.coalesce(Study.cancelled_at, func.now()), token_hash=None)
 
 
-async def retry(session: AsyncSession, study: Study, catalogue: Catalogue, settings: Settings) -> int:
+async def retry(session: AsyncSession, study: Study, caller: Caller, catalogue: Catalogue, settings: Settings) -> int:
     """Queues a new job for each of its trials that failed, for the search to go on with; how many there are."""
     failed = await session.execute(
         select(Job)
@@ -42,9 +43,9 @@ async def retry(session: AsyncSession, study: Study, catalogue: Catalogue, setti
         .order_by(Job.id)
     )
     old = failed.scalars().unique().all()
-    await check_room(session, settings, study.project, len(old))
+    limits = await check_room(session, settings, study.project, len(old))
     for job in old:
-        new = again(job, catalogue)
+        new = again(job, catalogue, highest_priority(limits, caller))
         await ledger.submit(session, new)
         await session.execute(
             update(Rung).where(Rung.study == study.id, Rung.job == job.id, Rung.value.is_(None)).values(job=new.id)

@@ -116,7 +116,7 @@ async def retry(request: Request, session: Transaction, caller: User, suite_id: 
     state = request.app.state
     suite = await find(session, suite_id, caller, lock=True)
     whole = await _plan(submission.request_of(suite), state.catalogue())
-    jobs = await submission.retry(session, suite, state.catalogue(), state.settings)
+    jobs = await submission.retry(session, suite, caller, state.catalogue(), state.settings)
     jobs += await submission.fill(session, suite, whole, caller, state.catalogue(), state.settings)
     await submission.mark(session, suite, stopped=None, cancel_requested_at=None, counted_from=func.now())
     log.record(session, request, caller, "suite.retry", suite.id, suite.project, jobs=jobs)

@@ -18,7 +18,7 @@ from service.jobs.schemas import JobRequest
 from service.jobs.submission import again, new_job, project_of, start_of
 from service.jobs.tables import Job
 from service.keys.auth import Caller
-from service.limits.queries import check_priority, check_room, check_tags
+from service.limits.queries import check_priority, check_room, check_tags, highest_priority
 from service.problems import Conflict
 from service.projects.queries import open_project
 from service.settings import Settings
@@ -213,14 +213,14 @@ async def _starts(
     return {source: await start_of(session, asked, spec, caller) for source, spec in by_source.items()}
 
 
-async def retry(session: AsyncSession, suite: Suite, catalogue: Catalogue, settings: Settings) -> int:
+async def retry(session: AsyncSession, suite: Suite, caller: Caller, catalogue: Catalogue, settings: Settings) -> int:
     """Queues a new job for each run whose job failed or was cancelled, and lets the searches go on that have ended
     without settings for their runs; how many jobs there are."""
     again_searched = 0
     without = select(SuiteRun.study).where(SuiteRun.suite == suite.id, SuiteRun.job.is_(None))
     broken = select(Study).where(Study.id.in_(without), or_(Study.failed.is_not(None), Study.cancelled_at.is_not(None)))
     for study in (await session.execute(broken.with_for_update())).scalars().all():
-        again_searched += await steering.retry(session, study, catalogue, settings)
+        again_searched += await steering.retry(session, study, caller, catalogue, settings)
         await steering.mark(session, study, cancelled_at=None, **steering.ANEW)
     ended = await session.execute(
         select(Job)
@@ -232,10 +232,10 @@ async def retry(session: AsyncSession, suite: Suite, catalogue: Catalogue, setti
     if not old:
         return again_searched
     await open_project(session, suite.project, "/project")
-    await check_room(session, settings, suite.project, len(old))
+    limits = await check_room(session, settings, suite.project, len(old))
     jobs: list[Job] = []
     for job, id in zip(old, new_ids("job", len(old)), strict=True):
-        new = again(job, catalogue)
+        new = again(job, catalogue, highest_priority(limits, caller))
         new.id, new.suite = id, suite.id
         new.lane = Needs.of_lane(new.lane)._replace(suite=suite.id if suite.max_parallel else "").lane
         jobs.append(new)

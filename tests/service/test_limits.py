@@ -159,6 +159,24 @@ async def test_users_cannot_pass_everybody_by_priority(api: Api) -> None:
     assert (await api.call("PATCH", f"/v1/jobs/{job}", **change)).json()["priority"] == 100
 
 
+@pytest.mark.parametrize("by", ["job", "suite"])
+async def test_a_user_who_runs_a_job_again_does_not_inherit_what_an_admin_gave_it(api: Api, by: str) -> None:
+    if by == "job":
+        job = (await submit(api)).json()["id"]
+        again = f"/v1/jobs/{job}/retry"
+    else:
+        asked = {"benchmark": "vtab-mini", "tasks": ["digits"], "rows": ["PACE"], "seeds": [0]}
+        answer = await api.call("POST", "/v1/suites", json=asked, key=api.keys.user)
+        assert answer.status_code == 202, answer.text
+        suite = answer.json()["id"]
+        ((job,),) = await api.sql("SELECT id FROM jobs")
+        again = f"/v1/suites/{suite}/retry"
+    await api.call("PATCH", f"/v1/jobs/{job}", json={"priority": 100})
+    await api.act(job, "cancel")
+    assert (await api.call("POST", again, key=api.keys.user)).status_code == 202
+    assert await api.sql("SELECT priority FROM jobs WHERE retry_of = %s", job) == [(80,)]
+
+
 async def test_a_job_that_does_not_say_for_how_long_gets_the_projects_longest(api: Api) -> None:
     assert (await submit(api)).json()["max_runtime_s"] == 7 * 86_400
     await limit(api, default_max_runtime_s=3600)

@@ -9,6 +9,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from service.leases.reaper import reap_one
+from service.retention import forget, forget_events
 from tests.service.api import CPU, Api
 
 JOBS = 100_000
@@ -99,6 +100,17 @@ LISTS = (
     "?search=nothing of the kind",
     "?benchmark=vtab-1k",
     "?task=my-own",
+    "?since=2999-01-01T00:00:00Z",
+    "?since=1999-01-01T00:00:00Z&limit=200",
+)
+OTHERS = (
+    "/v1/suites",
+    "/v1/suites?state=running",
+    "/v1/studies",
+    "/v1/audit",
+    "/v1/limits",
+    "/v1/clusters",
+    "/v1/deletions",
 )
 
 
@@ -133,4 +145,8 @@ async def test_no_request_reads_all_jobs_and_claims_and_tables_are_right(large: 
     await large.act(retried.json()["id"], "cancel")
     await large.call("DELETE", f"/v1/jobs/{job}")
     await reap_one(large.database)
+    for path in OTHERS:
+        await large.get(path, key=large.keys.tracking if path == "/v1/deletions" else None)
+    await forget(large.database, 1e9)
+    assert await forget_events(large.database, 86_400.0) == 0
     assert "\n\n".join(dict.fromkeys(scanned)) == ""

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 import service.health.endpoints
+import service.keys.endpoints
 import service.leases.reaper
 import service.leases.reports
 from service.db import Database
@@ -42,7 +43,7 @@ class Behind(datetime):
 
 @pytest.fixture
 def wrong_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (service.leases.reports, service.health.endpoints):
+    for module in (service.leases.reports, service.health.endpoints, service.keys.endpoints):
         monkeypatch.setattr(module, "datetime", Behind)
 
 
@@ -61,6 +62,16 @@ async def test_a_wrong_clock_of_the_api_neither_loses_a_job_nor_hides_a_worker(a
     waiting = await api.submit()
     await api.sql("UPDATE clusters SET seen_at = now() - interval '10 minutes'")
     assert "none was heard of since" in (await api.job(waiting))["waiting_for"]
+
+
+@pytest.mark.usefixtures("wrong_clock")
+async def test_a_wrong_clock_of_the_api_neither_shortens_nor_lengthens_the_life_of_a_key(api: Api) -> None:
+    made = await api.call("POST", "/v1/keys", json={"name": "laptop", "expires_in_s": 600})
+    rotated = await api.call("POST", f"/v1/keys/{made.json()['id']}/rotate", json={"expires_in_s": 600})
+    for answer in (made, rotated):
+        id = answer.json()["id"]
+        left = await api.sql("SELECT extract(epoch FROM expires_at - now()) FROM api_keys WHERE id = %s", id)
+        assert 500 < left[0][0] <= 600
 
 
 async def test_workers_have_time_to_be_heard_after_the_service_was_suspended(

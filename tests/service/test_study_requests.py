@@ -8,6 +8,35 @@ from tests.service.api import Api
 from tests.service.studies import SPACE, SPEC, driver, finish, rung, say, submitted
 
 
+async def test_a_driver_gets_no_jobs_for_what_the_study_was_not_submitted_to_try(api: Api) -> None:
+    await submitted(api)
+    lease = await driver(api)
+    assert lease
+    first = {"regularizer.sigma": 0.1, "regularizer.lambda": 0.02}
+    for odd, why in (
+        ({"training.epochs": 9_000}, "training.epochs"),
+        ({"task.path": "/etc"}, "task.path"),
+        ({"regularizer.sigma": 7.0}, "regularizer.sigma"),
+        ({"regularizer.sigma": "0.1"}, "regularizer.sigma"),
+    ):
+        answer = await rung(api, lease, first | odd)
+        assert answer["ended"]
+        assert f"{why}: not in the study's space" in answer["failed"]
+    assert await api.sql("SELECT count(*) FROM jobs") == [(0,)]
+    assert not (await rung(api, lease, first))["ended"]
+    assert await api.sql("SELECT count(*) FROM jobs") == [(1,)]
+
+
+async def test_a_driver_begins_no_more_trials_than_the_study_has(api: Api) -> None:
+    wide = {"regularizer.sigma": {"uniform": [0.1, 2.0]}}
+    await submitted(api, space=wide, search="random", trials=2)
+    lease = await driver(api)
+    assert lease
+    answers = [await rung(api, lease, {"regularizer.sigma": sigma}) for sigma in (0.2, 0.3, 0.4, 0.3)]
+    assert [answer["ended"] for answer in answers] == [False, False, True, False]
+    assert "all of its 2 trials" in answers[2]["failed"]
+
+
 async def test_a_wider_space_keeps_what_was_tried(api: Api) -> None:
     study = await submitted(api, seeds=[])
     lease = await driver(api)

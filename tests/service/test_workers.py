@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
+import service.leases.claim
 from service.jobs.ledger import End
 from service.jobs.tables import Job
 from service.leases.settle import settle
@@ -70,6 +71,31 @@ async def test_what_runs_in_a_drained_place_ends_there_or_goes_on_elsewhere(api:
     assert await leased(api, [A]) == []
     assert await leased(api, [B]) == [job]
     assert (await api.report(job, 2, log()))["directive"] == "continue"
+
+
+async def test_a_claim_that_a_drain_overtakes_is_stopped_by_it_too(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await api.submit()
+    looked, go_on = asyncio.Event(), asyncio.Event()
+    real = service.leases.claim.look_at_queue
+
+    async def slow(*given: Any) -> Any:
+        queue = await real(*given)
+        looked.set()
+        await go_on.wait()
+        return queue
+
+    monkeypatch.setattr(service.leases.claim, "look_at_queue", slow)
+    claiming = asyncio.create_task(leased(api, [A]))
+    await looked.wait()
+    draining = asyncio.create_task(drain(api, now=True))
+    async with asyncio.timeout(10):
+        waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%clusters%%'"
+        while not (draining.done() or await api.sql(waits)):
+            await asyncio.sleep(0.01)
+    go_on.set()
+    assert await claiming == [job]
+    await draining
+    assert (await api.report(job, 1, log()))["directive"] == "pause"
 
 
 async def test_only_admins_drain_and_only_what_there_is(api: Api) -> None:
