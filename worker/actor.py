@@ -16,7 +16,7 @@ from pace_core.spec import Directive, RunError
 from pace_core.spec.leases import Lease
 from worker.code_version import code_version
 from worker.environment import strip
-from worker.memory import free_memory
+from worker.memory import free_memory, own_memory
 from worker.process_lock import hold
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class SlotActor:
         # here and not above: the dispatcher imports this module too, and has no use for torch
         self._attempts = importlib.import_module("worker.attempt")
         importlib.import_module("worker.warm").warm_up(device)
+        self._idle_bytes = own_memory()
         self._seen = time.monotonic()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
@@ -89,6 +90,7 @@ class SlotActor:
             "code_version": code_version(),
             "device": self._device,
             "memory_bytes": free_memory(self._device),
+            "run_bytes": max(0, own_memory() - self._idle_bytes) if busy else 0,
             "pid": os.getpid(),
         }
 

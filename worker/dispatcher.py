@@ -182,14 +182,22 @@ class Dispatcher:
             self._announce(place, f"its GPU has {free / 2**30:.1f} GiB free: somebody else is at work on it", free)
             await asyncio.sleep(AGAIN_S)
             return None
-        return await self._claims.ask(self._slot(place, free))
+        beside = [actor for other, actor in self._actors.values() if other.node == place.node and self._runs(other)]
+        whole = None
+        if place.device == "cpu":
+            whole = free + sum(await asyncio.gather(*(slots.run_memory(actor) for actor in beside)))
+        return await self._claims.ask(self._slot(place, free, node_bytes=whole))
 
-    def _slot(self, place: Place, memory_bytes: int, trouble: str = "") -> Slot:
+    def _runs(self, place: Place) -> bool:
+        return place.name in self._relays
+
+    def _slot(self, place: Place, memory_bytes: int, trouble: str = "", node_bytes: int | None = None) -> Slot:
         labels = dict(list({**place.labels, **self._labels}.items())[:50])
         return Slot(
             name=place.name,
             device=place.device,
             memory_bytes=memory_bytes,
+            node_bytes=node_bytes,
             node=place.node,
             labels=labels,
             trouble=" ".join(trouble.split())[:1000],

@@ -21,6 +21,7 @@ SHARE = 0.9  # of a node's CPUs; the rest is for the drivers of studies, which c
 _ACCELERATOR = "accelerator_type:"
 WARM_UP_S = 300.0
 ANSWER_S = 30.0
+SOON_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -167,6 +168,14 @@ def discard(actor: ActorHandle | None) -> None:
 async def memory(actor: ActorHandle) -> int:
     """Returns the bytes free for a job in the actor's slot. Raises RayActorError or TimeoutError where it is gone."""
     return (await asyncio.wait_for(_current(actor), ANSWER_S))["memory_bytes"]
+
+
+async def run_memory(actor: ActorHandle) -> int:
+    """Returns the bytes that the run in the actor holds; 0 where it does not say so soon."""
+    try:
+        return (await asyncio.wait_for(_current(actor), SOON_S)).get("run_bytes", 0)
+    except (RayError, TimeoutError):
+        return 0
 
 
 async def _current(actor: ActorHandle) -> dict[str, Any]:

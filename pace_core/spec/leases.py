@@ -29,6 +29,8 @@ class Slot(BaseModel):
     device: Literal["cpu", "cuda"]
     memory_bytes: int = Field(ge=0, lt=2**63, strict=True)
     """Memory free for a job now: the GPU's, or the node's for a CPU slot."""
+    node_bytes: int | None = Field(default=None, ge=0, lt=2**63, strict=True)
+    """Of a CPU slot: what would be free on its node without the runs of this cluster; None where it is not known."""
     node: Name = ""
     labels: dict[Name, Name] = Field(default={}, max_length=50)
     """What a job can require: of the node, such as `gpu`, and of the whole cluster."""

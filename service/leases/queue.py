@@ -146,14 +146,18 @@ class _Load:
         memory: defaultdict[str, int] = defaultdict(int)
         for slot in all_slots:
             if slot.device == "cpu":
-                memory[slot.node] = max(memory[slot.node], slot.memory_bytes)
+                whole = slot.memory_bytes if slot.node_bytes is None else slot.node_bytes
+                memory[slot.node] = max(memory[slot.node], whole)
         for node, used in promised:
             memory[node] -= int(used)
         counts = Counter({(project, owner): count for project, owner, count in running})
         return cls(counts, room, defaultdict(lambda: math.inf), memory)
 
     def memory(self, slot: Slot) -> int:
-        """Returns the bytes for a job in that slot; a node's CPU slots share its memory."""
+        """Returns the bytes for a job in that slot; a node's CPU slots share its memory.
+
+        A run may use more than it was promised, or not have come to use it yet: the less of both is there for another.
+        """
         return min(slot.memory_bytes, self.node_memory[slot.node]) if slot.device == "cpu" else slot.memory_bytes
 
     def take(self, job: Waiting, slot: Slot, count: int = 1) -> None:

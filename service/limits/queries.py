@@ -42,12 +42,10 @@ def limits_of(project: Project | None, settings: Settings) -> Limits:
 
 async def used(session: AsyncSession, name: str) -> tuple[int, int]:
     """Returns how many jobs of the project are queued, and how many are running."""
-    counted = await session.execute(
-        select(
-            func.count().filter(Job.state == State.QUEUED), func.count().filter(Job.lease_expires_at.is_not(None))
-        ).where(Job.project == name, Job.ended_at.is_(None))
-    )
-    return tuple(counted.one())  # pyright: ignore[reportReturnType]
+    count = select(func.count()).where(Job.project == name)
+    queued = (await session.execute(count.where(Job.state == State.QUEUED))).scalar_one()
+    running = (await session.execute(count.where(Job.lease_expires_at.is_not(None)))).scalar_one()
+    return queued, running
 
 
 async def full_projects(session: AsyncSession, settings: Settings) -> dict[str, int]:

@@ -46,6 +46,41 @@ async def test_the_cpu_slots_of_a_node_share_its_memory(api: Api) -> None:
     assert len((await api.lease(shared))["leases"]) == 1
 
 
+async def test_what_a_node_has_promised_is_counted_once_however_much_of_it_is_used_already(api: Api) -> None:
+    for _ in range(9):
+        await api.submit(overrides={"resources": {"memory_gib": 8}})
+    whole = 65 << 30
+    running: list[dict[str, Any]] = []
+    for used_gib in (0, 2, 8, 8, 8, 8, 8, 8):  # by each of the runs before
+        free = {"memory_bytes": whole - len(running) * (used_gib << 30), "node_bytes": whole}
+        slot = {**CPU, "name": f"cpu-{len(running)}", **free}
+        everything = [{**slot, "name": f"cpu-{n}"} for n in range(9)]
+        (lease,) = (await api.lease([slot], all_slots=everything, holding=running))["leases"]
+        running.append({name: lease[name] for name in ("job", "attempt", "slot")})
+    ninth = {**CPU, "name": "cpu-8", "memory_bytes": 9 << 30, "node_bytes": whole}
+    everything = [{**ninth, "name": f"cpu-{n}"} for n in range(9)]
+    assert (await api.lease([ninth], all_slots=everything, holding=running))["leases"] == [], "64 of 65 are promised"
+
+
+async def test_what_is_promised_holds_from_one_request_to_the_next(api: Api) -> None:
+    for _ in range(2):
+        await api.submit(overrides={"resources": {"memory_gib": 5}})
+    both = [{**CPU, "name": name} for name in ("cpu-0", "cpu-1")]
+    (lease,) = (await api.lease(both[:1], all_slots=both))["leases"]
+    running = [{name: lease[name] for name in ("job", "attempt", "slot")}]
+    assert (await api.lease(both[1:], all_slots=both, holding=running))["leases"] == []
+
+
+async def test_what_a_run_holds_beyond_its_promise_is_not_given_again(api: Api) -> None:
+    for asked in (1, 5):
+        await api.submit(overrides={"resources": {"memory_gib": asked}})
+    both = [{**CPU, "name": name, "node_bytes": 8 << 30} for name in ("cpu-0", "cpu-1")]
+    (lease,) = (await api.lease(both[:1], all_slots=both))["leases"]
+    running = [{name: lease[name] for name in ("job", "attempt", "slot")}]
+    left = [{**slot, "memory_bytes": 4 << 30} for slot in both]
+    assert (await api.lease(left[1:], all_slots=left, holding=running))["leases"] == []
+
+
 async def test_a_request_without_work_is_answered_as_soon_as_a_job_comes(api: Api) -> None:
     waiting = asyncio.create_task(api.lease(wait_s=20))
     await asyncio.sleep(0.2)  # let it wait; were it not waiting yet, the test would pass all the same
