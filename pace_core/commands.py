@@ -1,4 +1,4 @@
-"""What `python -m pace_core` can do: train one spec here, and predict with an adapter."""
+"""Commands of `python -m pace_core`: train one spec here, and predict with an adapter."""
 
 import importlib
 import io

@@ -1,4 +1,4 @@
-"""What the theory speaks of, measured on held-out data over the merged weights of the adapted layers.
+"""Measurements of what the theory speaks of, on held-out data over the merged weights of the adapted layers.
 
 Gradient norms (PACE, Theorem 2) and the distance of the fine-tuned outputs to the pretrained ones (Theorem 3).
 """

@@ -1,4 +1,4 @@
-"""What a safetensors file of ours says of itself, read from its header alone; loads no torch."""
+"""Metadata of our safetensors files, read from its header alone; loads no torch."""
 
 import json
 from typing import Any

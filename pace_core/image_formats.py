@@ -1,4 +1,4 @@
-"""Which files are images: what Pillow can decode here, by the endings of their names. Loads no torch."""
+"""Endings of image files: what Pillow can decode here, by the endings of their names. Loads no torch."""
 
 import shutil
 from functools import cache

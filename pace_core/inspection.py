@@ -1,4 +1,4 @@
-"""What a run would find in its data and how many steps it would take, without opening an image or a network."""
+"""Preview of a run's data and number of steps, without opening an image or a network."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What of a user's files is passed over, counted by reason. Loads no torch."""
+"""Tally of a user's files that are passed over, by reason. Loads no torch."""
 
 from collections import Counter
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What `predict` is asked for and how it answers: files and folders in, lines, JSON or CSV out. Loads no torch."""
+"""Requests and answers of `predict`: files and folders in, lines, JSON or CSV out. Loads no torch."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""From an image's pixels to the network's input: the one transform of training, evaluation and prediction."""
+"""Preprocessing from pixels to the network's input: the one transform of training, evaluation and prediction."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a number depends on besides its spec, and what a run used."""
+"""Provenance of a number: what it depends on besides its spec, and what a run used."""
 
 import ctypes
 import gc

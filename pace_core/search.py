@@ -1,4 +1,4 @@
-"""Where a method's architecture comes from, if the spec leaves it open: a supernet is trained, then searched.
+"""Search for a method's architecture where the spec leaves it open: a supernet is trained, then searched.
 
 Both stages see the training and validation split alone, whatever the phase of the run.
 """

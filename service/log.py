@@ -1,4 +1,4 @@
-"""How the service logs: one JSON object a line on standard error."""
+"""Logging of the service: one JSON object a line on standard error."""
 
 import io
 import logging

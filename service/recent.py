@@ -1,4 +1,4 @@
-"""What was read from the database a moment ago, so that not every request reads it again.
+"""Recent answers of the database, so that not every request reads it again.
 
 An entry lives for a second at most, and goes at once where this process or another says that it changed: the kinds of
 entries are topics of `service.wake`, or their first words.

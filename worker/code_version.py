@@ -1,4 +1,4 @@
-"""Which code this process runs."""
+"""Version of the code that this process runs."""
 
 import hashlib
 from functools import cache

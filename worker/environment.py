@@ -1,4 +1,4 @@
-"""What an actor keeps of the environment that its node was started with: nothing secret."""
+"""Environment of an actor: what it keeps of its node's, nothing secret."""
 
 import os
 from collections.abc import MutableMapping

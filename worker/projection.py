@@ -1,4 +1,4 @@
-"""What of a job and its events MLflow shows: plain functions, no connection."""
+"""Projection of a job and its events onto MLflow: plain functions, no connection."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the worker's processes read from their environment."""
+"""Settings of the worker's processes, from their environment."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an actor does before its first job, so that no job need wait for it."""
+"""Warming up of an actor before its first job, so that no job need wait for it."""
 
 import torch
 

@@ -1,1 +1,1 @@
-"""What can be named in a spec, as JSON that loads without torch; `python -m pace_core.catalogue` writes it."""
+"""Names that a spec can use, as JSON that loads without torch; `python -m pace_core.catalogue` writes it."""

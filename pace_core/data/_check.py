@@ -1,4 +1,4 @@
-"""What a machine has of a benchmark: per task what is missing, misnamed, of another number, or cannot be decoded."""
+"""Check of a machine's part of a benchmark: per task what is missing, misnamed, of another number, or unreadable."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""From lists of image files to a phase's splits: what all sources that read files share."""
+"""A phase's splits out of lists of image files, as all sources that read files make them."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""How a folder of images is laid out: class folders, or split folders of such; what is neither is refused as seen."""
+"""Layout of a folder of images: class folders, or split folders of such; what is neither is refused as seen."""
 
 import unicodedata
 from dataclasses import dataclass, field

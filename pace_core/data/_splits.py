@@ -1,4 +1,4 @@
-"""What a data source gives."""
+"""Images and labels as data sources give them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where benchmarks' data lies on this machine: told once, for every spec that names no path."""
+"""Folders of benchmarks on this machine: told once, for every spec that names no path."""
 
 import json
 import os

@@ -1,1 +1,1 @@
-"""What every method and regularizer builds on: a network's parts by name, the residual form, the pretrained network."""
+"""Foundations of every method and regularizer: a network's parts by name, the residual form, the pretrained network."""

@@ -1,4 +1,4 @@
-"""What a method that searches for its architecture declares: the architectures, and how a supernet becomes one.
+"""Declaration of a method that searches for its architecture: the architectures, and how a supernet becomes one.
 
 Its declaration has `search` among its stages and a `space`, and its parameters have a field `architecture` (None: to be
 searched). A model that is adapted without an architecture is the supernet. A trained tensor of an architecture is the

@@ -1,4 +1,4 @@
-"""How far the fine-tuned outputs lie from the pretrained ones."""
+"""The distance of fine-tuned outputs from the pretrained ones."""
 
 from torch import Tensor
 

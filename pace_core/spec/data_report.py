@@ -1,4 +1,4 @@
-"""What a run found in its data: used, passed over and why, twice there. Small, whatever the size of the data set."""
+"""Report of a run's data: used, passed over and why, twice there. Small, whatever the size of the data set."""
 
 from pydantic import BaseModel, ConfigDict
 

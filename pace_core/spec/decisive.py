@@ -1,4 +1,4 @@
-"""Whether two specs are of one run: what of them decides its result, and where they differ."""
+"""Comparison of two specs by what decides a run's result."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, cast

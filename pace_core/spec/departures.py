@@ -1,4 +1,4 @@
-"""Whether a run is made as its benchmark's recipe says, and what a reader of its number must know if not."""
+"""Departures of a run from its benchmark's recipe, as a reader of its number must know them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a run says while it goes on."""
+"""Events, by which a run tells how it goes."""
 
 from datetime import datetime
 from enum import StrEnum

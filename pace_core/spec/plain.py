@@ -1,4 +1,4 @@
-"""What a spec may be made of: text, finite numbers, lists and objects, none of them without bounds."""
+"""Plain data, of which specs are made: text, finite numbers, lists and objects, none of them without bounds."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a finished run leaves behind."""
+"""The result of a finished run."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is done to training samples at random, by timm's own code; its draws are keyed by (seed, step)."""
+"""Random changes of training samples by timm's own code; its draws are keyed by (seed, step)."""
 
 import random
 from collections.abc import Callable, Iterator

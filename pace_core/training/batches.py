@@ -1,4 +1,4 @@
-"""From uint8 images to batches: order by (seed, epoch), crops by (seed, step), nothing to remember between steps."""
+"""Batches of uint8 images: order by (seed, epoch), crops by (seed, step), nothing to remember between steps."""
 
 from collections.abc import Sequence
 

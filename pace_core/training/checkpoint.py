@@ -1,4 +1,4 @@
-"""What a run needs to go on where it was: one safetensors file, replaced in one move.
+"""Checkpoints, from which a run goes on where it was: one safetensors file, replaced in one move.
 
 Draws, crops and the data's order are functions of seed, step and epoch; of all of them the step is enough.
 """

@@ -1,4 +1,4 @@
-"""What the passes of a run compute with."""
+"""Device, precision and preprocessing of a run's passes."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""In which number format a run computes."""
+"""Number formats that a run computes in."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

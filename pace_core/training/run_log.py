@@ -1,4 +1,4 @@
-"""What a run says to people: the sentences of its log. Accuracies are in percent, with the number of images behind."""
+"""Sentences of a run's log. Accuracies are in percent, with the number of images behind."""
 
 import math
 from collections.abc import Iterator, Sequence

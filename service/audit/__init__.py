@@ -1,1 +1,1 @@
-"""Who changed what, when, and from where."""
+"""The audit: who changed what, when, and from where."""

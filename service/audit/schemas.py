@@ -1,4 +1,4 @@
-"""What admins read of the audit."""
+"""Entries of the audit as admins read them."""
 
 from datetime import datetime
 from typing import Any

@@ -1,1 +1,1 @@
-"""What a spec can name."""
+"""The catalogue of what a spec can name."""

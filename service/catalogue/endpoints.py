@@ -1,4 +1,4 @@
-"""What a spec can name, with JSON Schemas, and the tables behind it."""
+"""Endpoints of what a spec can name, with JSON Schemas, and of the tables behind it."""
 
 from typing import Any
 

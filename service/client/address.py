@@ -1,4 +1,4 @@
-"""Where the service is and who asks: from the environment, else from the stack that runs here."""
+"""Address of the service and key of who asks: from the environment, else from the stack that runs here."""
 
 import os
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the service answers, read tolerantly: a newer one may say more than this client knows.
+"""Answers of the service, read tolerantly: a newer one may say more than this client knows.
 
 What needs no reading of its own is the service's schema itself, such as JobRequest and Leaderboard.
 """

@@ -1,4 +1,4 @@
-"""What the service refused, as exceptions (RFC 9457 problem documents)."""
+"""Refusals of the service as exceptions (RFC 9457 problem documents)."""
 
 import httpx2
 from pydantic import BaseModel, ValidationError

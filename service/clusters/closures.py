@@ -1,4 +1,4 @@
-"""What takes no jobs for now: drained by an operator, or in quarantine."""
+"""Closures of what takes no jobs for now: drained by an operator, or in quarantine."""
 
 from collections.abc import Iterable
 

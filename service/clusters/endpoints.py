@@ -1,4 +1,4 @@
-"""Which clusters there are, what runs there, how they are drained, and how one that is gone is forgotten."""
+"""Endpoints of clusters: listed with what runs there, drained, and forgotten when they are gone."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Why a queued job waits: whether any cluster that is there could run it at all."""
+"""Reasons why a queued job waits: whether any cluster that is there could run it at all."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Which clusters have the data of a job."""
+"""Placement of jobs on clusters that have their data."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What clients send and get about clusters."""
+"""Requests and answers about clusters."""
 
 from datetime import datetime
 from enum import StrEnum

@@ -1,1 +1,1 @@
-"""What jobs say, in order."""
+"""Events of jobs, in order."""

@@ -1,4 +1,4 @@
-"""What clients get of events."""
+"""Events as clients get them."""
 
 from datetime import datetime
 from typing import Any

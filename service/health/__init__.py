@@ -1,1 +1,1 @@
-"""How the parts of the stack are."""
+"""Health of the parts of the stack."""

@@ -1,4 +1,4 @@
-"""Whether the service lives, and how each part of the stack is."""
+"""Endpoints of the service's health and that of each part of the stack."""
 
 from datetime import UTC, datetime
 from typing import Literal, get_args

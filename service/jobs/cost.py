@@ -1,4 +1,4 @@
-"""What runs take, from the measured time of runs like them."""
+"""Cost of runs, from the measured time of runs like them."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What a job said: events, their stream, logs, metrics."""
+"""History of a job: events, their stream, logs, metrics."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What a job needs of a slot, as the text that queued jobs are grouped by."""
+"""Needs of a job of its slot, as the text that queued jobs are grouped by."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What clients send and get about jobs."""
+"""Requests and answers about jobs."""
 
 from datetime import datetime
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""From a JobRequest to a queued job."""
+"""Submission of a JobRequest as a queued job."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""From rows to what clients see."""
+"""Views of rows as clients see them."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

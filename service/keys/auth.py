@@ -1,4 +1,4 @@
-"""Who asks, and whether they may."""
+"""Authentication of who asks, and whether they may."""
 
 import math
 import time

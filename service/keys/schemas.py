@@ -1,4 +1,4 @@
-"""What clients send and get about keys."""
+"""Requests and answers about keys."""
 
 from datetime import datetime
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What clients get of a table of results. Numbers are fractions; a table that prints percent multiplies."""
+"""Tables of results as clients get them. Numbers are fractions; a table that prints percent multiplies."""
 
 from typing import Literal
 

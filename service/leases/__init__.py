@@ -1,1 +1,1 @@
-"""Where workers take jobs and report on them."""
+"""Leases, by which workers take jobs and report on them."""

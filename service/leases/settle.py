@@ -1,4 +1,4 @@
-"""What becomes of a job when its attempt has ended."""
+"""Settling of a job whose attempt has ended."""
 
 from typing import Any
 

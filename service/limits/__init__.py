@@ -1,1 +1,1 @@
-"""How much of everything a caller may ask for."""
+"""Limits of what a caller may ask for."""

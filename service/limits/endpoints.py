@@ -1,4 +1,4 @@
-"""What is allowed, so that nobody finds out by being refused."""
+"""Endpoint of the limits, so that nobody finds out by being refused."""
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict

@@ -1,4 +1,4 @@
-"""Which process is meant: a process id alone may belong to another process tomorrow."""
+"""Identity of a process: a process id alone may belong to another process tomorrow."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a user's own folder keeps: the stacks that run for them, and the service that they use without one."""
+"""Contents of a user's own folder: the stacks that run for them, and the service that they use without one."""
 
 import hashlib
 import os

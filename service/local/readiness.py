@@ -1,4 +1,4 @@
-"""Whether the parts of the stack are there yet."""
+"""Readiness of the parts of the stack."""
 
 import time
 from collections.abc import Callable

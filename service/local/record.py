@@ -1,4 +1,4 @@
-"""What the local stack keeps in its state folder."""
+"""Records that the local stack keeps in its state folder."""
 
 import fcntl
 import hashlib

@@ -1,4 +1,4 @@
-"""What clients send and get about projects."""
+"""Requests and answers about projects."""
 
 from datetime import datetime
 

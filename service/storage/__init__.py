@@ -1,1 +1,1 @@
-"""What the service does with the storage root beyond a job's own files: checks, measures and tidies it."""
+"""Care of the storage root beyond a job's own files: it is checked, measured and tidied."""

@@ -1,4 +1,4 @@
-"""What the drivers of studies send and get."""
+"""Requests and answers of the drivers of studies."""
 
 from typing import Annotated, Any, Literal
 

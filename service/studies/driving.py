@@ -1,4 +1,4 @@
-"""What a study's driver asks for: a study, its trials' rungs, and its end."""
+"""Requests of a study's driver: a study, its trials' rungs, and its end."""
 
 from typing import Any
 

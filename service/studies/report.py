@@ -1,4 +1,4 @@
-"""What a study found out: its best with its confidence, what matters, and what its pictures are drawn of."""
+"""Findings of a study: its best with its confidence, what matters, and what its pictures are drawn of."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What clients get of what a study found out. Values are those of the metric, accuracies as fractions."""
+"""Findings of a study as clients get them. Values are those of the metric, accuracies as fractions."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,4 +1,4 @@
-"""What clients send and get about studies. Numbers are fractions."""
+"""Requests and answers about studies. Numbers are fractions."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self

@@ -1,4 +1,4 @@
-"""From a StudyRequest to a study that waits for a driver."""
+"""Submission of a StudyRequest as a study that waits for a driver."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

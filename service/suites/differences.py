@@ -1,4 +1,4 @@
-"""What a suite's rows differ by: to the same method without a regularizer, and to the published row."""
+"""Differences of a suite's rows: to the same method without a regularizer, and to the published row."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence

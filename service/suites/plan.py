@@ -1,4 +1,4 @@
-"""From a SuiteRequest to its runs: which spec each has, or why the row cannot run on the task."""
+"""The runs of a SuiteRequest: which spec each has, or why the row cannot run on the task."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a suite would run, and what that takes."""
+"""Plan of a suite's runs, and its cost."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What clients send and get about suites. Numbers are fractions, times seconds unless a name says otherwise."""
+"""Requests and answers about suites. Numbers are fractions, times seconds unless a name says otherwise."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal

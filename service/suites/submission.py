@@ -1,4 +1,4 @@
-"""From a plan to queued jobs: all of them in one transaction."""
+"""Submission of a plan as queued jobs: all of them in one transaction."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which jobs a command means: the options that all lists share."""
+"""Filters of jobs: the options that all lists share."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a run would find in its data: asked of the core, where the data lie on this machine."""
+"""Preview of a run's data: asked of the core, where the data lie on this machine."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""How commands speak: tables for people, JSON and CSV for programs, colour only on a terminal."""
+"""Output of commands: tables for people, JSON and CSV for programs, colour only on a terminal."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What a plan takes, as people read it."""
+"""Cost of a plan, as people read it."""
 
 from service.client import SuitePlan
 from service.client.cli.output import duration, out, plain, print_text

@@ -1,4 +1,4 @@
-"""What a study would run, and what it found out, as people read it."""
+"""Plan and findings of a study, as people read them."""
 
 from collections.abc import Sequence
 from typing import Any

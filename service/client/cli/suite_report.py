@@ -1,4 +1,4 @@
-"""What a suite would run, and its table, as people read them."""
+"""Plan and table of a suite, as people read them."""
 
 from service.client import SuitePlan, SuiteTable, SuiteView
 from service.client.address import how_to_open
