@@ -118,7 +118,7 @@ def _require_same_meaning(method: str, made: int, uri: str) -> None:
         raise RunError("weights_missing", f"{message}, so it would compute something else; train it again")
 
 
-def adapt(model: nn.Module, spec: RunSpec, rng: torch.Generator) -> None:
+def adapt_model(model: nn.Module, spec: RunSpec, rng: torch.Generator) -> None:
     """Puts the spec's method into the model, in place. Raises RunError `spec_invalid` where the two do not fit.
 
     The catalogue refuses what it knows at submission; it does not know the family and widths of every network of timm.
@@ -184,7 +184,7 @@ class Predictor:
             message = f"backbone.weights: the adapter was trained on other weights of {spec.backbone.name} than these"
             raise RunError("weights_missing", message)
         try:
-            adapt(loaded.model, spec, torch.Generator().manual_seed(0))
+            adapt_model(loaded.model, spec, torch.Generator().manual_seed(0))
         except (KeyError, ValidationError) as error:
             why = "this version does not know the method or its parameters"
             raise RunError("weights_missing", f"{spec.method.name}: {why} ({shown(str(error))})") from error

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pace_core import data, methods, regularizers
-from pace_core.adapters import adapt
+from pace_core.adapters import adapt_model
 from pace_core.backbones.vision import Loaded
 from pace_core.data import Phase, Source, Splits
 from pace_core.evaluation import Evaluation
@@ -175,7 +175,7 @@ def source_of(spec: RunSpec) -> tuple[Source[Any], Any]:
 def adapted(spec: RunSpec, model: nn.Module, num_classes: int, compute: Compute) -> nn.Module:
     """Adapts a pretrained model with the spec's method and gives it a new head; returns it in training mode."""
     model.reset_classifier(num_classes)
-    adapt(model, spec, torch.Generator().manual_seed(keyed_seed(spec.seed, "init")))
+    adapt_model(model, spec, torch.Generator().manual_seed(keyed_seed(spec.seed, "init")))
     start_head(model, spec.training.head_init, torch.Generator().manual_seed(keyed_seed(spec.seed, "head")))
     return model.to(compute.device, compute.precision.dtype).train()
 

@@ -36,7 +36,7 @@ def regularizers() -> list[RegularizerEntry]:
             needs=sorted(regularizer.needs),
             reasons=dict(regularizer.reasons),
             passes=regularizer.passes,
-            kept=regularizer.kept,
+            activation_factor=regularizer.activation_factor,
             mixes=regularizer.mixes,
         )
         for regularizer in _sorted(pace_core.regularizers.entries())

@@ -41,7 +41,7 @@ class AddedLayer(ResidualLinear):
         return F.linear(x, lowered(self.weight), self.merged_bias()) + self.low_rank.product(self.dropout(x))
 
     def noised(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" or x.dim() < 3 or not self.low_rank.whole:
+        if x.device.type == "cpu" or x.dim() < 3 or not self.low_rank.single_pair:
             return super().noised(x)
         # One batched product onto the base: each row has its own z ⊙ B, and beside it z ⊙ db for an input of one.
         z = self.output_noise(x).flatten(1)

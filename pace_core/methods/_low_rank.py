@@ -31,20 +31,20 @@ class LowRank(nn.Module):
         return self._placed(products, dim=-1)
 
     @property
-    def whole(self) -> bool:
+    def single_pair(self) -> bool:
         """Whether the matrix is of one A and one B."""
         return self.parts == [(0, self.out)]
 
     def pair(self) -> tuple[Tensor, Tensor]:
         """Returns A (rank, in) and scale · B (out, rank), where they are the whole matrix."""
-        assert self.whole, "a matrix of several parts"
+        assert self.single_pair, "a matrix of several parts"
         return self.A[0], self._scaled(self.B[0])
 
     def _scaled(self, b: Tensor) -> Tensor:
         return b if self.scale == 1 else b * self.scale  # scaling B costs less than scaling the product
 
     def _placed(self, pieces: list[Tensor], dim: int) -> Tensor:
-        if self.whole:
+        if self.single_pair:
             return pieces[0]
         shape = list(pieces[0].shape)
         shape[dim] = self.out

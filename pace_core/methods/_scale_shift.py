@@ -17,7 +17,7 @@ class ScaleShift(Residual):
     def __init__(self, op: nn.LayerNorm | nn.Conv2d, name: str, rng: torch.Generator) -> None:
         super().__init__(name)
         self.op = op
-        self.scale, self.shift = start(op.weight.shape[0], rng)
+        self.scale, self.shift = initial_scale_shift(op.weight.shape[0], rng)
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         u = self.op(x)
@@ -49,7 +49,7 @@ class ScaleShift(Residual):
         return self.scale, self.shift
 
 
-def start(channels: int, rng: torch.Generator) -> tuple[nn.Parameter, nn.Parameter]:
+def initial_scale_shift(channels: int, rng: torch.Generator) -> tuple[nn.Parameter, nn.Parameter]:
     """Returns scale and shift drawn from N(0, 0.02²), as in the authors' code: not the pretrained network."""
     scale, shift = (nn.Parameter(torch.empty(channels).normal_(0.0, 0.02, generator=rng)) for _ in range(2))
     return scale, shift

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from pace_core.methods._inject import freeze
 from pace_core.methods._method import Method
-from pace_core.methods._scale_shift import ScaleShift, start
+from pace_core.methods._scale_shift import ScaleShift, initial_scale_shift
 from pace_core.network.parts import takes_tokens
 from pace_core.network.residual import ResidualLinear
 from pace_core.spec import ParamsModel
@@ -28,7 +28,7 @@ class Layer(ResidualLinear):
 
     def __init__(self, base: nn.Linear, name: str, rng: torch.Generator) -> None:
         super().__init__(base, name)
-        self.scale, self.shift = start(self.out_features, rng)
+        self.scale, self.shift = initial_scale_shift(self.out_features, rng)
 
     def delta_weight(self) -> Tensor:
         return self.scale[:, None] * self.weight

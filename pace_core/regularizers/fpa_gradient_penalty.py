@@ -43,7 +43,7 @@ REGULARIZER = Declaration(
     doc=__doc__,
     params=Params,
     paper="PACE, NeurIPS 2024, Table 8",
-    kept=3.1,
+    activation_factor=3.1,
     passes=4.1,
     make=Regularizer,
 )

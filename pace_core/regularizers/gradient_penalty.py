@@ -39,7 +39,7 @@ REGULARIZER = Declaration(
     params=Params,
     paper="Barrett & Dherin: Implicit Gradient Regularization, ICLR 2021, arXiv 2009.11162 (explicit form); "
     "PACE, Table 8",
-    kept=3.1,
+    activation_factor=3.1,
     passes=3.8,  # the second derivative costs nearly three passes
     make=Regularizer,
 )

@@ -37,7 +37,7 @@ REGULARIZER = Declaration(
     paper="Ni, Zhang, Koniusz: PACE, NeurIPS 2024, arXiv 2409.17137, eq. 12",
     needs=NOISE_NEEDS,
     reasons=NOISE_REASONS,
-    kept=1.8,  # two networks' at once, whose frozen parts are the same
+    activation_factor=1.8,  # two networks' at once, whose frozen parts are the same
     passes=3.2,  # of two networks; 1.6 for each
     make=Regularizer,
 )

@@ -44,7 +44,7 @@ class RegularizerEntry(Entry):
     """For each of `needs`: a clause that says why, such as `it multiplies the adapter's output by noise`."""
     passes: float = 1.0
     """Forward-backward passes of a sample per step, for estimates of time."""
-    kept: float = 1.0
+    activation_factor: float = 1.0
     """What a step keeps for its backward pass, in units of a plain step's, for estimates of memory."""
     mixes: bool = True
     """Whether its samples may be mixtures of images (mixup, CutMix)."""

@@ -61,7 +61,9 @@ def estimate(
     asked = device or spec.resources.device
     devices: tuple[Device, ...] = ("cpu", "cuda") if asked == "auto" else (asked,)
     return Estimate(
-        memory_bytes=max(_memory_bytes(spec, backbone, regularizer.kept, counted, device) for device in devices),
+        memory_bytes=max(
+            _memory_bytes(spec, backbone, regularizer.activation_factor, counted, device) for device in devices
+        ),
         train_gflops_per_image=round(gflops, 3),
         cpu_seconds_per_1000_images=round(1000 * gflops / (_CPU_GFLOPS_PER_THREAD * spec.resources.threads), 1),
         epochs=epochs,
@@ -77,7 +79,7 @@ def expected_images(spec: RunSpec) -> dict[str, int]:
 
 
 def _memory_bytes(
-    spec: RunSpec, backbone: BackboneEntry, kept: float, images: Mapping[str, int], device: Device
+    spec: RunSpec, backbone: BackboneEntry, activation_factor: float, images: Mapping[str, int], device: Device
 ) -> int:
     """On a CPU the process, its images, the network, and the larger of a training step and an evaluation; on a GPU the
     same without the process, whose memory is the host's."""
@@ -95,7 +97,13 @@ def _memory_bytes(
     if linear:
         step = forward * rows
     else:
-        step = number * sum(_numbers_a_row(backbone)) * rows * kept * (_KEPT_BY_FULL if full else _KEPT_BY_ADAPTERS)
+        step = (
+            number
+            * sum(_numbers_a_row(backbone))
+            * rows
+            * activation_factor
+            * (_KEPT_BY_FULL if full else _KEPT_BY_ADAPTERS)
+        )
     measured = sum(count for split, count in images.items() if split != "train")
     evaluation = forward * min(_EVALUATED_ROWS, measured) + (
         0 if full or linear else network

@@ -206,7 +206,7 @@ async def _propose(
     proposed: dict[str, tuple[Waiting, Slot]] = {}
 
     def due(slot: Slot) -> Waiting | None:
-        """The job of the highest level that the slot can take: of owners with the fewest running the oldest."""
+        """Returns the job of the highest level that the slot can take: of owners with the fewest running the oldest."""
         memory = load.memory(slot)
         for _, owners in sorted(levels.items(), reverse=True):
             best: Waiting | None = None

@@ -1,4 +1,4 @@
-"""What a claim asks of the queue."""
+"""Statements by which a claim asks the queue."""
 
 from sqlalchemy import text
 

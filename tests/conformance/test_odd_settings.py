@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from pace_core import methods, regularizers
-from pace_core.adapters import adapt
+from pace_core.adapters import adapt_model
 from pace_core.backbones import vision
 from pace_core.network.parts import block_linears, network_family
 from pace_core.network.residual import residuals
@@ -80,7 +80,7 @@ def test_on_every_network_of_timm_all_layers_are_called(module: str) -> None:
 def trains_or_is_refused(network: str, method: str, regularizer: str, precision: str, **params: Any) -> None:
     model = tiny_timm(network, drop_path_rate=0.1)
     try:
-        adapt(model, spec_of(network, method, **params), torch.Generator().manual_seed(0))
+        adapt_model(model, spec_of(network, method, **params), torch.Generator().manual_seed(0))
     except RunError as refused:
         if not re.match(r"(method|backbone)[.\w]*: ", refused.message):
             raise
@@ -111,7 +111,7 @@ def spec_of(network: str, method: str, **params: Any) -> RunSpec:
 
 def refusal(network: str, method: str, **params: Any) -> str:
     with pytest.raises(RunError) as refused:
-        adapt(tiny_timm(network), spec_of(network, method, **params), torch.Generator())
+        adapt_model(tiny_timm(network), spec_of(network, method, **params), torch.Generator())
     return refused.value.message
 
 
@@ -132,7 +132,7 @@ def test_a_rank_above_the_width_of_a_network_that_is_in_no_catalogue_is_refused(
     assert refusal(SCALED, "lora_add", rank=25) == (
         "method.rank: 25 is wider than blocks.0.attn.qkv (24); use at most 24"
     )
-    adapt(tiny_timm(SCALED), spec_of(SCALED, "vera", rank=25), torch.Generator())  # VeRA's may be
+    adapt_model(tiny_timm(SCALED), spec_of(SCALED, "vera", rank=25), torch.Generator())  # VeRA's may be
 
 
 def test_noah_is_refused_where_a_block_has_no_such_places() -> None:
@@ -142,7 +142,7 @@ def test_noah_is_refused_where_a_block_has_no_such_places() -> None:
 def test_a_swin_v2_calls_its_qkv_and_its_position_bias_is_left_alone() -> None:
     model = tiny_timm(SWIN_V2)
     assert [name for name in block_linears(model) if "cpb" in name] == []
-    adapt(model, spec_of(SWIN_V2, "ssf"), torch.Generator().manual_seed(0))
+    adapt_model(model, spec_of(SWIN_V2, "ssf"), torch.Generator().manual_seed(0))
     called = {name: 0 for name in residuals(model)}
 
     def count(layer: nn.Module, _args: Any, _output: Any) -> None:
