@@ -21,6 +21,13 @@ _CONNECT_S = 10
 _RESTED_S = 1.0
 # Nothing that a request asks takes this long in a database that is well; what hangs is ended and answered with 503.
 _TIMEOUTS = "-c statement_timeout=30s -c lock_timeout=20s -c idle_in_transaction_session_timeout=120s"
+# A server that is gone without a word, as after a power cut, is noticed as soon.
+_KEEPALIVE = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -59,7 +66,7 @@ class Database:
             sqlalchemy_url(url),
             pool_size=pool_size,
             max_overflow=pool_size,
-            connect_args={"connect_timeout": _CONNECT_S, "options": _TIMEOUTS},
+            connect_args={"connect_timeout": _CONNECT_S, "options": _TIMEOUTS, **_KEEPALIVE},
         )
         event.listen(self._engine.sync_engine, "checkin", _rested)
         event.listen(self._engine.sync_engine, "checkout", _still_alive)

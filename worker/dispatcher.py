@@ -232,10 +232,10 @@ class Dispatcher:
         """The actor that runs the lease: another one where the first had died while idle, as nothing is lost then."""
         message: dict[str, Any] = lease.model_dump(mode="json")
         try:
-            await actor.start.remote(message)
+            await slots.start(actor, message)
         except RayActorError:
             actor = await slots.create(place, self._joined.namespace, self._roots)
-            await actor.start.remote(message)
+            await slots.start(actor, message)
         return actor
 
     def _relay_of(self, place: Place, actor: ActorHandle, job: str, attempt: int, token: str) -> Relay:

@@ -154,6 +154,11 @@ async def prove(actor: ActorHandle, place: Place, proof: str) -> str:
     return await asyncio.wait_for(actor.prove.remote(proof, copy_of(proof, place.node)), ANSWER_S)
 
 
+async def start(actor: ActorHandle, lease: dict[str, Any]) -> None:
+    """Lets the actor begin with the lease. Raises RayActorError or TimeoutError where it is gone or hangs."""
+    await asyncio.wait_for(actor.start.remote(lease), ANSWER_S)
+
+
 async def has(actor: ActorHandle, paths: list[str]) -> dict[str, bool]:
     """Lets the actor look which of these data its node has. Raises RayActorError or TimeoutError where it is gone."""
     return await asyncio.wait_for(actor.has.remote(paths), ANSWER_S)

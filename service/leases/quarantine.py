@@ -1,6 +1,8 @@
 """Puts slots and nodes in which jobs break into quarantine: one that fails what it is given would empty the queue."""
 
-from sqlalchemy import and_, func, not_, or_, select
+from itertools import takewhile
+
+from sqlalchemy import ColumnElement, and_, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import INFRASTRUCTURE
@@ -43,25 +45,35 @@ async def judge(session: AsyncSession, job: str) -> None:
             await close(session, place, ClosureKind.QUARANTINED, reason, for_s=for_s)
 
 
+async def judge_silence(session: AsyncSession, job: str, number: int) -> None:
+    """Looks at the slot of an attempt of which nothing was ever heard: where nothing was of those before it either, the
+    slot takes jobs and runs none. The jobs have nothing to do with it."""
+    of = select(Attempt.cluster, Attempt.node, Attempt.slot).where(Attempt.job == job, Attempt.number == number)
+    cluster, node, slot = (await session.execute(of)).one()
+    place = cluster, node, slot
+    ended = await session.execute(
+        select(Attempt.last_seq, Attempt.reason)
+        .where(Attempt.cluster == cluster, Attempt.node == node, Attempt.slot == slot, _after_lifted(place))
+        .where(Attempt.ended_at.is_not(None), Attempt.reason.not_in(_SAY_NOTHING))
+        .order_by(Attempt.ended_at.desc())
+        .limit(_LOOK_BACK)
+    )
+    silent = sum(1 for _ in takewhile(lambda one: one.last_seq == 0 and one.reason in INFRASTRUCTURE, ended))
+    if silent >= IN_A_ROW and await _another_is_open(session, place):
+        reason = f"nothing was heard of the last {silent} attempts that were given to it"
+        for_s = min(FIRST_S * 2.0 ** (silent - IN_A_ROW), LONGEST_S)
+        await close(session, place, ClosureKind.QUARANTINED, reason, for_s=for_s)
+
+
 async def _broken_in_a_row(session: AsyncSession, place: Place) -> tuple[int, int]:
     """Counts the last jobs that broke in the place, with none that went well among them; and the slots they had."""
     cluster, node, slot = place
     within = [Attempt.cluster == cluster, Attempt.node == node]
     if slot:
         within.append(Attempt.slot == slot)
-    lifted = (
-        select(func.max(Closure.lifted_at))
-        .where(
-            Closure.cluster == cluster,
-            Closure.node == node,
-            Closure.slot.in_(["", slot]),
-            Closure.kind == ClosureKind.QUARANTINED,
-        )
-        .scalar_subquery()
-    )
     ended = await session.execute(
         select(Attempt.job, Attempt.slot, Attempt.reason)
-        .where(*within, or_(lifted.is_(None), Attempt.ended_at > lifted), Attempt.last_seq > 0)
+        .where(*within, _after_lifted(place), Attempt.last_seq > 0)
         .order_by(Attempt.ended_at.desc())
         .limit(_LOOK_BACK)
     )
@@ -85,6 +97,22 @@ async def _broken_in_a_row(session: AsyncSession, place: Place) -> tuple[int, in
         for job in elsewhere.scalars():
             del broken[job]
     return len(broken), len(set(broken.values()))
+
+
+def _after_lifted(place: Place) -> ColumnElement[bool]:
+    """Whether an attempt ended after an operator had last opened the place."""
+    cluster, node, slot = place
+    lifted = (
+        select(func.max(Closure.lifted_at))
+        .where(
+            Closure.cluster == cluster,
+            Closure.node == node,
+            Closure.slot.in_(["", slot]),
+            Closure.kind == ClosureKind.QUARANTINED,
+        )
+        .scalar_subquery()
+    )
+    return or_(lifted.is_(None), Attempt.ended_at > lifted)
 
 
 async def _another_is_open(session: AsyncSession, place: Place) -> bool:

@@ -10,7 +10,7 @@ from pace_core.spec import INFRASTRUCTURE, REASONS, RunResult, cell_hash, load_b
 from service.jobs import ledger
 from service.jobs.ledger import End
 from service.jobs.tables import Job
-from service.leases.quarantine import judge
+from service.leases.quarantine import judge, judge_silence
 from service.suites.stop import stop_if_all_fail
 
 RETRY_AFTER_S = 2.0
@@ -61,6 +61,8 @@ async def settle(
         await _fail(session, job, end)
     if failed and end.reason in INFRASTRUCTURE:
         await judge(session, job.id)
+    elif not counts:
+        await judge_silence(session, job.id, job.attempt)
 
 
 async def _fail(session: AsyncSession, job: Job, end: End) -> None:

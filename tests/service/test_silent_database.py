@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import text
 
 from service import wake
 from service.db import Database
@@ -148,3 +149,14 @@ async def test_others_are_woken_over_a_new_connection_when_the_one_that_tells_th
         await until(waiter.woken)
     for task in tasks:
         await ended(task)
+
+
+async def test_every_connection_gives_up_on_a_server_that_hangs_or_is_gone(database: Database) -> None:
+    async with database.transaction() as session:
+        for name, most in (("statement_timeout", "30s"), ("lock_timeout", "20s")):
+            assert (await session.execute(text(f"SHOW {name}"))).scalar_one() == most
+        raw = await (await session.connection()).get_raw_connection()
+        assert raw.driver_connection is not None
+        said = raw.driver_connection.info.get_parameters()
+    assert int(said["keepalives_idle"]) + 3 * int(said["keepalives_interval"]) <= 30
+    assert int(said["tcp_user_timeout"]) <= 30_000

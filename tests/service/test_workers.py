@@ -149,6 +149,33 @@ async def test_a_slot_in_which_jobs_break_one_after_the_other_is_put_into_quaran
     assert (await slot(api, "slot-a"))["closed"] is None, "a job that went well: it is counted anew"
 
 
+async def test_a_slot_that_takes_jobs_and_never_says_anything_is_put_into_quarantine_and_no_job_pays(api: Api) -> None:
+    await api.lease([], all_slots=[A, B])
+    jobs: list[str] = []
+    for _ in range(3):
+        assert (await slot(api, "slot-a"))["closed"] is None
+        jobs.append(await api.submit(max_attempts=1))
+        assert await leased(api, [A]) == jobs[-1:], "those before are left to another node"
+        await api.expire(jobs[-1])
+        await api.moved_to(jobs[-1], "queued")
+    later = await api.submit()
+    assert await leased(api, [A]) == []
+    closed = (await slot(api, "slot-a"))["closed"]
+    assert closed["kind"] == "quarantined"
+    assert closed["reason"] == "nothing was heard of the last 3 attempts that were given to it"
+    assert {(await api.job(job))["failures"] for job in jobs} == {0}
+    assert await leased(api, [B]) == jobs[:1]
+    assert (await api.job(later))["state"] == "queued"
+
+
+async def test_the_last_open_slot_stays_open_though_it_says_nothing(api: Api) -> None:
+    job = await api.submit()
+    for _ in range(4):
+        assert await leased(api, [A], [A]) == [job]
+        await api.expire(job)
+        await api.moved_to(job, "queued")
+
+
 async def test_a_quarantine_that_was_not_enough_is_twice_as_long(api: Api) -> None:
     for _ in range(3):
         await breaks(api, A)

@@ -33,6 +33,13 @@ class Slow(Stand):
         super().__init__(*given)
 
 
+class Hanging(Stand):
+    """An actor that is warm, and hangs as it begins."""
+
+    def start(self, lease: dict[str, Any]) -> None:
+        time.sleep(600)
+
+
 def remote(stand: type[Stand]) -> Any:
     return ray.remote(max_restarts=0, concurrency_groups={"current": 1})(stand)
 
@@ -92,6 +99,19 @@ async def test_a_warm_up_that_takes_too_long_leaves_no_actor_that_holds_the_slot
     monkeypatch.setattr(slots, "Actor", remote(Stand))
     actor = await slots.create(place, NAMESPACE, ROOTS)
     assert await actor.current.remote() == {"slot": place.name}, "its GPU is free for the next one"
+
+
+async def test_an_actor_that_hangs_as_it_is_given_a_lease_is_not_waited_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "ANSWER_S", 0.5)
+    monkeypatch.setattr(slots, "Actor", remote(Hanging))
+    actor = await slots.create(place, NAMESPACE, ROOTS)
+    async with asyncio.timeout(30):
+        with pytest.raises(TimeoutError):
+            await slots.start(actor, {})
+    slots.discard(actor)
+    await gone(place.name)
 
 
 async def test_an_actor_of_the_slot_that_nobody_adopted_makes_room_for_the_next(
