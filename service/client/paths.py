@@ -42,7 +42,7 @@ def _missing(body: Mapping[str, Any]) -> list[Fault]:
     faults = missing_paths(merged(body.get("spec") or {}, over))
     for number, task in enumerate(body.get("tasks", ())):
         if not isinstance(task, str):
-            own = {"task": merged(task, over.get("task", {}))}
+            own = merged({"task": task}, {"task": over["task"]} if "task" in over else {})
             faults += [_under(f"/tasks/{number}", fault) for fault in missing_paths(own)]
     for number, row in enumerate(body.get("rows", ())):
         if not isinstance(row, str):

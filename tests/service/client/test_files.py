@@ -66,6 +66,7 @@ async def test_on_this_machines_stack_a_path_that_is_not_there_is_told_before_an
         ("study", "submit", "spec.yaml", "--set", "task.path=phtoos"),
         ("suite", "submit", "typo.yaml", "--regularizers", "none,pace"),
         ("suite", "submit", "spec.yaml", "--set", "task.path=phtoos"),
+        ("suite", "submit", "typo.yaml", "--set", "task.num_classes=2"),
         ("suite", "submit", "--task", "vtab-1k/cifar", "--rows", "Linear", "--set", "task.path=phtoos"),
     ],
 )
