@@ -92,7 +92,7 @@ def _open(storage_root: str, job: str, path: str, known: str | None) -> File:
 @lru_cache(maxsize=10_000)
 def _checksum(storage_root: str, path: str, size: int, written: str) -> str:
     """The file's SHA-256; computed once for each content, however often and in how many ranges it is downloaded."""
-    filesystem, _ = cast(tuple[Any, str], url_to_fs(storage_root))
+    filesystem, _ = cast(tuple[Any, str], url_to_fs(storage_root, use_listings_cache=False))
     digest = hashlib.sha256()
     with filesystem.open(path, "rb") as source:
         while piece := source.read(_CHUNK):
@@ -114,5 +114,5 @@ def _delete(storage_root: str, job: str) -> None:
 
 
 def _folder(storage_root: str, job: str) -> tuple[Any, str]:
-    filesystem, root = cast(tuple[Any, str], url_to_fs(storage_root))
+    filesystem, root = cast(tuple[Any, str], url_to_fs(storage_root, use_listings_cache=False))
     return filesystem, f"{root.rstrip('/')}/jobs/{job}"

@@ -22,10 +22,13 @@ class StorageUnusable(RuntimeError):
 
 
 def opened(storage_root: str) -> tuple[Any, str]:
-    """Returns the fsspec file system of the root, and the root's path in it. Raises StorageUnusable."""
+    """Returns the fsspec file system of the root, and the root's path in it. Raises StorageUnusable.
+
+    It remembers no listing: workers write there too, of which this process hears nothing.
+    """
     protocol = storage_root.partition("://")[0]
     try:
-        filesystem, path = cast(tuple[Any, str], url_to_fs(storage_root))
+        filesystem, path = cast(tuple[Any, str], url_to_fs(storage_root, use_listings_cache=False))
     except ImportError as error:  # fsspec knows the protocol, and its client is not installed
         cure = f"pip install 'pace-finetune[{_EXTRAS[protocol]}]'" if protocol in _EXTRAS else str(error)
         raise StorageUnusable(

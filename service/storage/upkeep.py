@@ -2,9 +2,11 @@
 
 import asyncio
 import re
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -19,6 +21,9 @@ from service.projects.tables import Project
 from service.storage.root import opened
 
 _CHECKPOINT = re.compile(r"([0-9]+)/checkpoint\.safetensors")
+_PART = re.compile(r"\.[0-9a-f]{8}\.part$")
+_PART_S = 86_400.0
+"""What was begun so long ago and never moved to its place is of a writer that was killed."""
 _DELETED_S = 7 * 86_400.0
 """So long after a job was deleted, what a worker that was cut off still wrote of it is removed too."""
 _log = structlog.get_logger()
@@ -38,8 +43,9 @@ async def look_after_for_ever(database: Database, storage_root: str, every_s: fl
 
 
 async def look_after(database: Database, storage_root: str, keep_checkpoints_s: float) -> None:
-    """Removes what is left of deleted jobs, and checkpoints that no attempt can need; writes each project's bytes."""
-    files = await asyncio.to_thread(_files, storage_root)
+    """Removes what is left of deleted jobs and of killed writers, and checkpoints that no attempt can need; writes each
+    project's bytes."""
+    files, parts = await asyncio.to_thread(_files, storage_root)
     gone = await _sweep_deleted(database, storage_root, files)
     of_projects: defaultdict[str, int] = defaultdict(int)
     unknown: list[str] = []
@@ -52,7 +58,7 @@ async def look_after(database: Database, storage_root: str, keep_checkpoints_s: 
             found = {row.id: row for row in await session.execute(query.where(Job.id.in_(some)))}
         unknown += [job for job in some if job not in found]
         for job, row in found.items():
-            spare = _spare_checkpoints(files[job], row.state == State.SUCCEEDED or bool(row.long_ago))
+            spare = _spare_checkpoints(files[job], row.state == State.SUCCEEDED or bool(row.long_ago)) + parts[job]
             await asyncio.to_thread(_remove, storage_root, job, spare)
             of_projects[row.project] += sum(files[job].values()) - sum(files[job][path] for path in spare)
     if unknown:  # of another database, perhaps: whose they are is not ours to say
@@ -84,16 +90,27 @@ def _spare_checkpoints(paths: Collection[str], all_of_them: bool) -> list[str]:
     return [path for _, path in (found if all_of_them else found[:-1])]
 
 
-def _files(storage_root: str) -> dict[str, dict[str, int]]:
+def _files(storage_root: str) -> tuple[dict[str, dict[str, int]], dict[str, list[str]]]:
+    """All files with their bytes; and those that were begun long ago and never came to their end. Both by job."""
     filesystem, root = opened(storage_root)
     filesystem.invalidate_cache()
     folder = f"{root}/jobs"
     found: dict[str, Any] = filesystem.find(folder, detail=True) if filesystem.exists(folder) else {}
     of_jobs: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    parts: defaultdict[str, list[str]] = defaultdict(list)
+    now = time.time()
     for path, info in found.items():
         job, _, file = path.removeprefix(f"{folder}/").partition("/")
         of_jobs[job][file] = int(info["size"] or 0)
-    return of_jobs
+        if _PART.search(file) and now - _written_at(info, now) > _PART_S:
+            parts[job].append(file)
+    return of_jobs, parts
+
+
+def _written_at(info: Mapping[str, Any], otherwise: float) -> float:
+    """Seconds since 1970, as a folder or an object store says it."""
+    at: Any = info.get("mtime") or info.get("LastModified") or info.get("created") or otherwise
+    return at.timestamp() if isinstance(at, datetime) else float(at)
 
 
 def _remove(storage_root: str, job: str, paths: Iterable[str]) -> None:

@@ -4,10 +4,14 @@ import asyncio
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fsspec import register_implementation
+from fsspec.implementations.memory import MemoryFileSystem
 
 from service.app import create_app
+from service.jobs.files import list_files
 from service.settings import Settings
 from service.storage.root import Health, StorageUnusable, opened, probe_for_ever
 from tests.service.api import Api
@@ -65,3 +69,34 @@ async def test_a_start_without_the_client_of_its_object_store_names_the_extra(
 def test_an_address_that_nothing_knows_is_refused(address: str) -> None:
     with pytest.raises(StorageUnusable, match="PACE_STORAGE="):
         opened(address)
+
+
+class Remembering(MemoryFileSystem):
+    """A storage whose client keeps what it has listed, as that of S3 does."""
+
+    protocol = "remembering"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.replace("remembering://", "memory://"))
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> Any:
+        path = self._strip_protocol(path)
+        try:
+            found = self.dircache[path]
+        except KeyError:
+            found = self.dircache[path] = super().ls(path, detail=True)
+        return found if detail else [info["name"] for info in found]
+
+
+async def test_what_a_worker_writes_after_a_look_is_found_by_the_next() -> None:
+    register_implementation("remembering", Remembering, clobber=True)
+    root, worker = "remembering:///pace", MemoryFileSystem()
+    for name in ("adapter.safetensors", "predictions.csv"):
+        worker.pipe_file(f"/pace/jobs/job_1/1/{name}", b"x")
+        assert (f"1/{name}", 1) in await list_files(root, "job_1")
+    filesystem, path = opened(root)
+    filesystem.ls(f"{path}/jobs/job_1/1")
+    worker.pipe_file("/pace/jobs/job_1/1/late.csv", b"x")
+    assert any(name.endswith("late.csv") for name in filesystem.ls(f"{path}/jobs/job_1/1", detail=False))
+    worker.rm("/pace", recursive=True)

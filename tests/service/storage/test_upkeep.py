@@ -1,6 +1,9 @@
 """What stays in the storage, and what goes."""
 
 import asyncio
+import os
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,21 @@ async def test_a_job_that_succeeded_keeps_its_adapter_and_no_checkpoint(api: Api
     assert left(folder) == ["1/adapter.safetensors", "1/predictions.csv"]
     assert (await api.get("/v1/limits"))["project"]["stored_bytes"] == 200
     assert (await api.call("GET", f"/v1/jobs/{job}/adapter")).status_code == 200
+
+
+async def test_what_a_killed_writer_began_goes_after_a_day_and_what_is_being_written_stays(api: Api) -> None:
+    job = await api.submit()
+    old, new = "1/adapter.safetensors.0a1b2c3d.part", "1/adapter.safetensors.4e5f6a7b.part"
+    named = "1/my.part"
+    folder = write(api, job, old, new, named)
+    unknown = write(api, "job_of_another_database", old)
+    for file in (folder / old, folder / named, unknown / old):
+        os.utime(file, (0, time.time() - 90_000))
+    await tidy(api)
+    assert left(folder) == [new, named]
+    assert left(unknown) == [old], "whose it is is not ours to say"
+    assert (await api.get("/v1/limits"))["project"]["stored_bytes"] == 200
+    shutil.rmtree(unknown)
 
 
 async def test_of_a_job_that_goes_on_the_newest_checkpoint_is_kept(api: Api) -> None:
