@@ -76,7 +76,7 @@ class NotFound(Problem):
 
 
 class Conflict(Problem):
-    status, type, title = 409, "conflict", "The job's state does not allow this"
+    status, type, title = 409, "conflict", "The state of what it concerns does not allow this"
 
 
 class LeaseFenced(Problem):

@@ -12,10 +12,11 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import psycopg
 import structlog
+from pydantic import Field, TypeAdapter
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,6 +26,8 @@ _FALLBACK_S = 30.0  # a wait looks again this often whatever happens, in case a 
 _PROBE_S = 15.0  # a listening connection is asked this often whether it still lives, and has as long to answer
 _GATHER_S = 0.01  # what is told meanwhile goes into one message
 _TOPICS_A_MESSAGE = 100  # a payload holds 8,000 bytes
+_MESSAGE = TypeAdapter(Annotated[list[str], Field(min_length=1)])
+"""Who sends it, and topics."""
 _log = structlog.get_logger()
 
 QUEUE = "queue"
@@ -164,14 +167,22 @@ class Wakes:
                     self._wake(list(self._waiters))
                     while True:
                         async for notification in connection.notifies(timeout=_PROBE_S):
-                            sender, *topics = json.loads(notification.payload)
-                            if sender != self._me:
-                                self._wake(topics)
+                            self._heard(notification.payload)
                         async with asyncio.timeout(_PROBE_S):
                             await connection.execute("SELECT")
             except (psycopg.Error, OSError) as error:  # a timeout is the latter
                 _log.warning("listening connection lost", error=str(error))
                 await asyncio.sleep(1.0)
+
+    def _heard(self, payload: str) -> None:
+        """Wakes the waiters that another process names. Whoever reaches the database can send anything."""
+        try:
+            sender, *topics = _MESSAGE.validate_json(payload)
+        except ValueError:
+            _log.warning("a notification cannot be read", payload=payload[:100])
+            return
+        if sender != self._me:
+            self._wake(topics)
 
     def _wake(self, topics: Iterable[str]) -> None:
         self.hear(topics)

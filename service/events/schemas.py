@@ -81,7 +81,7 @@ class CursorHold(BaseModel):
 
     holder: str = Field(min_length=1, max_length=200)
     """Name of this start of the process."""
-    for_s: float = Field(ge=0, le=600, allow_inf_nan=False)
+    for_s: float = Field(ge=0, le=600, allow_inf_nan=False, strict=True)
     """How long it holds the cursor if it says nothing more; 0 lets it go."""
 
 

@@ -30,7 +30,7 @@ class KeyRequest(BaseModel):
     """Where its jobs go; the caller's own where None. Not for workers and tracking."""
     cluster: Name | None = None
     """Of a worker's key only: the cluster that it leases for; `local` where None."""
-    expires_in_s: float | None = Field(default=None, gt=0, le=LONGEST_S, allow_inf_nan=False)
+    expires_in_s: float | None = Field(default=None, gt=0, le=LONGEST_S, allow_inf_nan=False, strict=True)
     """Seconds until it stops working; None: it works until it is revoked."""
 
 
@@ -39,9 +39,9 @@ class Rotation(BaseModel):
 
     model_config = _INPUT
 
-    overlap_s: float = Field(default=DAY_S, ge=0, le=90 * DAY_S, allow_inf_nan=False)
+    overlap_s: float = Field(default=DAY_S, ge=0, le=90 * DAY_S, allow_inf_nan=False, strict=True)
     """Seconds for which the old key still works."""
-    expires_in_s: float | None = Field(default=None, gt=0, le=LONGEST_S, allow_inf_nan=False)
+    expires_in_s: float | None = Field(default=None, gt=0, le=LONGEST_S, allow_inf_nan=False, strict=True)
     """For the new one, where an admin asks; else it expires when the old one would have."""
 
 

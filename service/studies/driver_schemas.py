@@ -58,7 +58,7 @@ class RungRequest(Shown):
 
     config: dict[Path, str | bool | int | float | None]
     rung: int = Field(ge=0, lt=100, strict=True)
-    wait_s: float = Field(default=20.0, ge=0, le=60)
+    wait_s: float = Field(default=20.0, ge=0, le=60, strict=True)
     """How long to wait for its end."""
 
 

@@ -201,6 +201,8 @@ async def test_a_request_for_a_key_that_fits_no_role_says_why(api: Api) -> None:
         ({"project": "nowhere"}, "/project"),
         ({"role": "root"}, "/role"),
         ({"expires_in_s": -1}, "/expires_in_s"),
+        ({"expires_in_s": True}, "/expires_in_s"),
+        ({"expires_in_s": "60"}, "/expires_in_s"),
         ({"name": "x" * 101}, "/name"),
         ({"owner": "a\nb"}, "/owner"),
     ):

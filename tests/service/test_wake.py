@@ -1,10 +1,12 @@
 """Waiting inside the service, and its end."""
 
 import asyncio
+from contextlib import suppress
 
+import psycopg
 import pytest
 
-from service.wake import Waiter
+from service.wake import CHANNEL, Waiter, Wakes
 
 
 @pytest.mark.parametrize("turns", range(5))
@@ -24,3 +26,20 @@ async def test_a_wait_that_is_cancelled_just_as_it_is_woken_is_cancelled(turns: 
     done, _ = await asyncio.wait([task], timeout=2)
     task.cancel()
     assert done, "the cancellation was lost"
+
+
+async def test_a_notification_that_cannot_be_read_ends_no_listener(postgres_url: str) -> None:
+    wakes = Wakes(postgres_url)
+    listening = asyncio.create_task(wakes.listen())
+    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection, asyncio.timeout(20):
+        with wakes.waiter("a topic") as waiter:
+            await waiter.woken.wait()  # it listens
+            for payload in ("", "no JSON", "5", "[]", '["", 5]', '["", ["a topic"]]', '{"a": 1}'):
+                waiter.woken.clear()
+                await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, payload))
+                await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, '["other", "a topic"]'))
+                await waiter.woken.wait()
+    assert not listening.done()
+    listening.cancel()
+    with suppress(asyncio.CancelledError):
+        await listening
