@@ -171,8 +171,9 @@ def install(app: FastAPI, allowed: Callable[[str], list[str]]) -> None:
 
     async def http(request: Request, error: Exception) -> JSONResponse:
         error = cast(HTTPException, error)
-        if error.status_code == 413:
-            return answer(TooLarge(error.detail))
+        for kind in (Unauthorized, TooLarge):
+            if error.status_code == kind.status:
+                return answer(kind(error.detail))
         if error.status_code == 400:  # what no parser could take in, such as nesting beyond all bounds
             return answer(Invalid(f"the request cannot be read: {error.detail}"))
         document = _blank(error.status_code, error.detail, error.detail)

@@ -4,11 +4,13 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problems import TooLarge, answer
+from service.problems import Problem, TooLarge, Unauthorized, answer
 from service.settings import Settings
 
 _PATIENCE = 10
 """A body this many times too long is taken off the wire, and kept nowhere: who still sends reads no answer."""
+_OF_STRANGERS = 10_000
+"""Bytes that are read, and parsed, before a key is asked for."""
 
 
 class BodyLimit:
@@ -24,11 +26,19 @@ class BodyLimit:
             return
         of_worker = f"{scope['path']}/".startswith("/v1/leases/")
         most = self._settings.max_report_bytes if of_worker else self._settings.max_body_bytes
-        detail = f"the body is longer than {most:,} bytes, which is the most here; `GET /v1/limits` names every limit"
+        patience = _PATIENCE * most
+        refusal: Problem = TooLarge(
+            f"the body is longer than {most:,} bytes, which is the most here; `GET /v1/limits` names every limit"
+        )
+        if not Headers(scope=scope).get("authorization", "").lower().startswith("bearer "):
+            most = _OF_STRANGERS
+            refusal = Unauthorized(
+                "send your API key as `Authorization: Bearer pace_…`; a body is read from who has one"
+            )
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and (len(announced) > 18 or int(announced) > most):
-            await _pass_over(receive, _PATIENCE * most)
-            await answer(TooLarge(detail))(scope, receive, send)
+            await _pass_over(receive, patience)
+            await answer(refusal)(scope, receive, send)
             return
         taken = 0
 
@@ -39,8 +49,8 @@ class BodyLimit:
                 taken += len(message.get("body", b""))
                 if taken > most:
                     if message.get("more_body"):
-                        await _pass_over(receive, _PATIENCE * most)
-                    raise HTTPException(413, detail)
+                        await _pass_over(receive, patience)
+                    raise HTTPException(refusal.status, refusal.detail)
             return message
 
         await self._app(scope, counted, send)

@@ -37,6 +37,21 @@ async def test_a_body_that_is_too_long_is_refused_whether_or_not_it_says_so(api:
     assert (await api.get("/v1/jobs"))["data"] == []
 
 
+async def test_of_a_stranger_s_body_next_to_nothing_is_read(api: Api) -> None:
+    body = json.dumps({"spec": SPEC, "name": 2 * BIG}).encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 100_000):
+            yield body[start : start + 100_000]
+
+    for path in ("/v1/jobs", "/v1/leases"):
+        for content in (body, pieces()):
+            headers = {"Content-Type": "application/json"}
+            refused = await api.http.post(path, content=content, headers=headers)
+            assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthorized")
+            assert refused.headers["WWW-Authenticate"] == "Bearer"
+
+
 async def test_a_report_may_be_longer_than_a_submission(api: Api) -> None:
     await api.submit()
     job, attempt = await api.take()

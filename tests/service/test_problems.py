@@ -1,8 +1,10 @@
 """What Postgres refuses becomes the answer that says what to do. A small app on a real Postgres."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx2
+import psycopg
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
@@ -14,7 +16,6 @@ from service.problems import install
 
 _QUERIES = {
     "standby": ["SET TRANSACTION READ ONLY", "CREATE TABLE cannot_be (id integer)"],
-    "idle": ["SET idle_in_transaction_session_timeout = 1", "SELECT 1", "SELECT pg_sleep(0.001)"],
     "slow": ["SET LOCAL statement_timeout = 1", "SELECT pg_sleep(1)"],
     "long": [
         "CREATE TEMPORARY TABLE t (a text PRIMARY KEY)",
@@ -38,6 +39,17 @@ async def http(postgres_url: str) -> AsyncIterator[httpx2.AsyncClient]:
             for query in _QUERIES[name]:
                 await connection.execute(text(query))
 
+    @app.get("/idle/too-long")
+    async def idle() -> None:  # pyright: ignore[reportUnusedFunction]
+        async with engine.begin() as connection:
+            await connection.execute(text("SET idle_in_transaction_session_timeout = 1"))
+            pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+            async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as other:
+                there = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
+                while await (await other.execute(there, (pid,))).fetchone():
+                    await asyncio.sleep(0.001)
+            await connection.execute(text("SELECT 1"))
+
     @app.get("/many/at-once")
     async def at_once() -> None:  # pyright: ignore[reportUnusedFunction]
         async with engine.begin(), engine.begin():
@@ -49,7 +61,7 @@ async def http(postgres_url: str) -> AsyncIterator[httpx2.AsyncClient]:
     await engine.dispose()
 
 
-@pytest.mark.parametrize("name", ["standby", "idle", "slow", "many/at-once"])
+@pytest.mark.parametrize("name", ["standby", "idle/too-long", "slow", "many/at-once"])
 async def test_a_database_that_cannot_answer_now_is_503_and_told_to_come_again(
     http: httpx2.AsyncClient, name: str
 ) -> None:
