@@ -81,7 +81,7 @@ def _check_shape(event: Event) -> None:
     if shape is None:
         return
     try:
-        shape.model_validate(event.data)
+        shape.model_validate(storable(event.data))  # as it will be stored
     except ValidationError as error:
         faults = [
             Fault(pointer="/".join(["/data", *map(str, item["loc"])]), code="wrong_type", message=item["msg"])
