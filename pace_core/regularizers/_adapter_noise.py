@@ -47,11 +47,11 @@ def sigma_by_layer(model: nn.Module, sigma: float, depth: Depth = "decreasing") 
 
 def attach_noise(model: nn.Module, current: Pass, params: NoiseParams) -> None:
     """Makes the model's adapted layers, its head, drop paths and dropouts follow `current`."""
-    whole = params.perturb == "output" or params.noise == "additive"  # to which part it is added is the same
+    on_output = params.perturb == "output" or params.noise == "additive"  # to which part it is added is the same
     for name, std in sigma_by_layer(model, params.sigma, params.depth).items():
         layer = model.get_submodule(name)
         assert isinstance(layer, Noised)
-        layer.layer_noise = LayerNoise(layer.name, std, current, params.noise, whole) if std > 0 else None
+        layer.layer_noise = LayerNoise(layer.name, std, current, params.noise, on_output) if std > 0 else None
     noised = [*blocks_of(model)[_skipped(model) :], head_name(model)]
     for name, module in model.named_modules():
         if type(module).__name__.endswith("DropPath"):  # timm's, and the copies of it in `transformers`

@@ -18,7 +18,7 @@ class GradientPenalty:
     def __init__(self, context: StepContext, batch: Batch) -> None:
         self._context, self._batch = context, batch
         split = context.micro_batch is not None and context.micro_batch < len(batch)
-        self._whole = batch_gradient(context, batch)[2] if split else None
+        self._of_batch = batch_gradient(context, batch)[2] if split else None
 
     def passing(self, samples: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Returns cross-entropy, penalty (both as shares of the batch's) and logits of some of the samples."""
@@ -26,6 +26,6 @@ class GradientPenalty:
             logits = self._context.forward(self._batch.images[samples])
         loss = classification(logits, self._batch.labels[samples], len(self._batch))
         gradients = torch.autograd.grad(loss, self._context.trained, create_graph=True, materialize_grads=True)
-        whole = self._whole or [gradient.detach() for gradient in gradients]
-        product = torch.stack([(a * b).sum() for a, b in zip(gradients, whole, strict=True)]).sum()
+        of_batch = self._of_batch or [gradient.detach() for gradient in gradients]
+        product = torch.stack([(a * b).sum() for a, b in zip(gradients, of_batch, strict=True)]).sum()
         return loss, 2 * product - product.detach(), logits  # the value is g_s · g, the gradient 2 H_s g
