@@ -246,7 +246,7 @@ def watch(client: Client, study: StudyView) -> StudyView:
         lambda: client.studies.get(study.id),
         lambda found: found.state in ("queued", "running"),
         _standing,
-        lambda: _under_way(client, study.id),
+        lambda: under_way(client, study.id),
         unit="trials",
         goes_on=f"the study goes on without you: pace study show {study.id} --wait",
     )
@@ -258,12 +258,14 @@ def _standing(study: StudyView) -> Standing:
     return Standing(_done(study), study.trials, best)
 
 
-def _under_way(client: Client, study: str) -> str:
-    """Says which trial runs, and how far its job is."""
+def under_way(client: Client, study: str) -> str:
+    """Says which trial runs, and how far its job is; after the last, how many final runs of the best have ended."""
     running = [trial for trial in client.studies.trials(study) if trial.state == "running"]
     jobs = [rung.job for trial in running for rung in trial.rungs[-1:] if rung.job]
     if not jobs:
-        return ""
+        suite = client.studies.get(study).suite
+        final = list(client.jobs.list(suite=suite)) if suite else []
+        return f"final runs: {sum(job.state.ended for job in final)} of {len(final)} ended" if final else ""
     settings = ", ".join(f"{path} {value}" for path, value in running[0].config.items())
     return f"trial {running[0].number} ({settings}) {standing(client.jobs.get(jobs[0]))}".rstrip()
 

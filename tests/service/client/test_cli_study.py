@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from service.client import Client
+from service.client.cli.study import under_way
 from service.client.cli.study_report import said
 from tests.service.api import Api
 from tests.service.client.commands import Pace
@@ -50,6 +52,23 @@ async def test_a_study_prints_its_plan_and_ends_with_its_best(pace: Pace, api: A
     assert said.out.startswith("4 trials by grid, scheduler none: 2 epochs on validation images"), said.err
     assert any(line.split()[:5] == ["3", "0.5", "0.1", "2", "60.0"] for line in said.out.splitlines()), said.out
     assert "share of the variance explained by each field: regularizer.sigma 96 %" in said.out
+
+
+async def test_after_the_last_trial_it_is_told_how_many_final_runs_have_ended(
+    pace: Pace, api: Api, file: Path, base_url: str
+) -> None:
+    await pace("study", "submit", file, *SPACE, "--seeds", "0,1", "--detach")
+    (study,) = (await api.get("/v1/studies"))["data"]
+
+    def told() -> str:
+        with Client(base_url, api.keys.admin) as client:
+            return under_way(client, study["id"])
+
+    assert await asyncio.to_thread(told) == ""
+    await searched(api)
+    assert await asyncio.to_thread(told) == "final runs: 0 of 2 ended"
+    await finish(api, 0.9)
+    assert await asyncio.to_thread(told) == "final runs: 1 of 2 ended"
 
 
 async def test_its_trials_come_as_csv_and_json(pace: Pace, api: Api, file: Path) -> None:
