@@ -113,7 +113,7 @@ def test_monday(stack: Stack, desk: Path, tmp_path: Path) -> None:
     assert {row["n"] for row in compared} == {"2"}
     assert {row["row"].partition(" (")[0] for row in compared} == {"lora_add", "lora_add + pace"}
     assert all(float(row["mean"]) > 1 / 6 + 0.3 for row in compared), "30 points above chance"
-    assert "paired" in {row["pairing"] for row in twice}
+    assert "paired" in {row["pairing"] for row in compared}
     picture = ElementTree.fromstring(mine.pace("compare", "my-photos", "--svg"))
     assert len(picture.findall("{*}circle")) >= 4
     assert "lora_add + pace" in mine.pace("leaderboard", "my-photos")
