@@ -24,8 +24,8 @@ class NewEvent(NamedTuple):
 
 
 def from_run(attempt: int, event: Event) -> NewEvent:
-    """Returns an event of a run as it can be stored."""
-    return NewEvent(attempt, event.seq, event.at, event.type, storable(event.data))
+    """Returns an event of a run, whose data are storable, as a row."""
+    return NewEvent(attempt, event.seq, event.at, event.type, event.data)
 
 
 def from_service(attempt: int, data: dict[str, Any]) -> NewEvent:

@@ -48,7 +48,7 @@ async def take_report(
         job, attempt, now = found
         if attempt.cluster != cluster or not compare_digest(attempt.token_hash, hashed(report.token)):
             raise LeaseFenced("the report does not show the token of this lease, or its key is of another cluster")
-        new = [event for event in report.events if event.seq > attempt.last_seq]
+        new = [_as_stored(event) for event in report.events if event.seq > attempt.last_seq]
         if job.attempt != attempt_number or job.state not in LEASED:
             if attempt.said_end and report.events and not new:
                 return ReportResponse(acknowledged=attempt.last_seq, directive="stop")  # its answer was lost
@@ -62,6 +62,10 @@ async def take_report(
         else:
             directive = _directive(job, attempt, timed_out)
         return ReportResponse(acknowledged=new[-1].seq if new else attempt.last_seq, directive=directive)
+
+
+def _as_stored(event: Event) -> Event:
+    return event.model_copy(update={"data": storable(event.data)})
 
 
 def _check_order(new: list[Event], last_seq: int) -> None:
@@ -81,7 +85,7 @@ def _check_shape(event: Event) -> None:
     if shape is None:
         return
     try:
-        shape.model_validate(storable(event.data))  # as it will be stored
+        shape.model_validate(event.data)
     except ValidationError as error:
         faults = [
             Fault(pointer="/".join(["/data", *map(str, item["loc"])]), code="wrong_type", message=item["msg"])
@@ -98,7 +102,7 @@ async def _store(
     if new and job.state == State.STARTING:
         await ledger.begin(session, job.id, job.attempt)
     training = [e.data for e in new if e.type is EventType.PROGRESS and "step" in e.data]
-    progress = storable(training[-1]) if training else None
+    progress = training[-1] if training else None
     events = [from_run(job.attempt, event) for event in new]
     await ledger.hear(session, job.id, job.attempt, events, lease_s, progress)
 
@@ -106,7 +110,7 @@ async def _store(
 async def _end(
     session: AsyncSession, job: Job, attempt: Attempt, event: Event, timed_out: bool, retry_after_s: float
 ) -> None:
-    data = storable(event.data)
+    data = event.data
     reason, message = data.get("reason"), str(data.get("message") or "")
     if reason not in REASONS:
         message = f"the worker ended with the unknown reason {reason!r}. {message}".rstrip()
