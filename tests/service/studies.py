@@ -56,3 +56,13 @@ async def finish(api: Api, *values: float, metric: str = "val/accuracy") -> str:
     await api.report(job, attempt, *evaluations)
     await api.end(job, attempt, "succeeded", result=said)
     return job
+
+
+async def tried(
+    api: Api, lease: dict[str, Any], config: dict[str, Any], *values: float, metric: str = "val/accuracy"
+) -> str:
+    """Has a trial run its first rung, with so many evaluations, and its driver told; returns the job."""
+    await rung(api, lease, config)
+    job = await finish(api, *values, metric=metric)
+    await rung(api, lease, config)
+    return job

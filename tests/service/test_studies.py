@@ -3,7 +3,7 @@
 import pytest
 
 from tests.service.api import Api
-from tests.service.studies import driver, finish, rung, say, study_of, submitted
+from tests.service.studies import driver, finish, rung, say, study_of, submitted, tried
 from tests.service.test_suites import current
 
 
@@ -39,9 +39,7 @@ async def test_a_lost_driver_s_trials_are_known_to_the_next_one_and_not_repeated
     assert first is not None
     assert await driver(api, [study["id"]]) is None  # it is driven
     config = {"regularizer.sigma": 0.5, "regularizer.lambda": 0.02}
-    await rung(api, first, config)
-    await finish(api, 0.5)
-    await rung(api, first, config)
+    await tried(api, first, config, 0.5)
     await say(api, first, "stopped", trial=0, rung=0)
     second = await driver(api)  # of the same cluster, which drives it no more
     assert second is not None
@@ -125,9 +123,7 @@ async def test_tracking_is_told_of_a_study_once_until_it_goes_on_or_all_is_fille
     lease = await driver(api)
     assert lease is not None
     config = {"regularizer.sigma": 0.1, "regularizer.lambda": 0.02}
-    await rung(api, lease, config)
-    await finish(api, 0.5)
-    await rung(api, lease, config)
+    await tried(api, lease, config, 0.5)
 
     async def untracked() -> list[str]:
         return [found["id"] for found in (await api.get("/v1/studies?untracked=true"))["data"]]

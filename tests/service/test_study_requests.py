@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.service.api import Api
-from tests.service.studies import SPACE, SPEC, driver, finish, rung, say, submitted
+from tests.service.studies import SPACE, SPEC, driver, rung, say, submitted, tried
 
 
 async def test_a_driver_gets_no_jobs_for_what_the_study_was_not_submitted_to_try(api: Api) -> None:
@@ -42,9 +42,7 @@ async def test_a_wider_space_keeps_what_was_tried(api: Api) -> None:
     lease = await driver(api)
     assert lease is not None
     config = {"regularizer.sigma": 0.1, "regularizer.lambda": 0.02}
-    await rung(api, lease, config)
-    await finish(api, 0.5)
-    await rung(api, lease, config)
+    await tried(api, lease, config, 0.5)
     await say(api, lease, "end")
     more = {"space": {"regularizer.sigma": {"choice": [0.1, 0.5, 1.0]}}}
     wider = (await api.call("POST", f"/v1/studies/{study['id']}/extend", json=more)).json()

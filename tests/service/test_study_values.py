@@ -3,7 +3,7 @@
 import pytest
 
 from tests.service.api import Api
-from tests.service.studies import SPACE, SPEC, driver, finish, rung, say, study_of, submitted
+from tests.service.studies import SPACE, SPEC, driver, finish, rung, say, study_of, submitted, tried
 from tests.service.test_suites import current
 
 
@@ -154,9 +154,7 @@ async def test_what_did_best_on_other_tasks_is_tried_first_where_that_is_asked_f
     assert lease is not None
     values = dict(zip((0.1, 0.5), (0.3, 0.6), strict=True))
     for point in lease["points"]:
-        await rung(api, lease, point)
-        await finish(api, values[point["regularizer.sigma"]] + point["regularizer.lambda"])
-        await rung(api, lease, point)
+        await tried(api, lease, point, values[point["regularizer.sigma"]] + point["regularizer.lambda"])
     await say(api, lease, "end")
     ranking = [(0.5, 0.1), (0.5, 0.02), (0.1, 0.1), (0.1, 0.02)]
     other = SPEC | {"task": {"name": "vtab-mini/textures"}}

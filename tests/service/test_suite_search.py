@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.service.api import Api
-from tests.service.studies import driver, finish, rung, say, study_of
+from tests.service.studies import driver, rung, say, study_of, tried
 from tests.service.test_suites import current, jobs_of, planned, submitted, table
 
 GRID = {"regularizer.sigma": [0.1, 0.5], "regularizer.lambda": [0.02, 0.1]}
@@ -17,9 +17,7 @@ async def walk(api: Api, best: dict[str, Any]) -> dict[str, Any]:
     lease = await driver(api)
     assert lease is not None
     for point in lease["points"]:
-        await rung(api, lease, point)
-        await finish(api, 0.9 if point == best else 0.5)
-        await rung(api, lease, point)
+        await tried(api, lease, point, 0.9 if point == best else 0.5)
     await say(api, lease, "end")
     return lease
 

@@ -12,7 +12,7 @@ from service.client.cli.study import under_way
 from service.client.cli.study_report import said
 from tests.service.api import Api
 from tests.service.client.commands import Pace
-from tests.service.studies import driver, finish, rung, say
+from tests.service.studies import driver, finish, say, tried
 
 SPEC = """task: {name: vtab-mini/digits}
 method: {name: lora_add}
@@ -35,9 +35,7 @@ async def searched(api: Api) -> None:
     for sigma in (0.1, 0.5):
         for weight in (0.02, 0.1):
             config: dict[str, Any] = {"regularizer.sigma": sigma, "regularizer.lambda": weight}
-            await rung(api, lease, config)
-            await finish(api, sigma + weight)
-            await rung(api, lease, config)
+            await tried(api, lease, config, sigma + weight)
     await say(api, lease, "end", importance={"regularizer.sigma": 0.96, "regularizer.lambda": 0.04})
 
 
@@ -145,9 +143,7 @@ async def test_a_loss_is_no_percentage_though_it_lies_between_0_and_1(pace: Pace
     assert lease is not None
     for sigma, loss in ((0.1, 0.25), (0.5, 1.5)):
         config: dict[str, Any] = {"regularizer.sigma": sigma, "regularizer.lambda": 0.02}
-        await rung(api, lease, config)
-        await finish(api, loss, metric="val/loss")
-        await rung(api, lease, config)
+        await tried(api, lease, config, loss, metric="val/loss")
     shown = (await pace("study", "show", study["id"])).out
     values = [line.split()[4] for line in shown.splitlines() if line.split()[1:2] in (["0.1"], ["0.5"])]
     assert values == ["0.25", "1.5"], shown
