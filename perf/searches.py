@@ -7,6 +7,7 @@ with the grid's heat map. Trials that this service has done already are taken as
 """
 
 import argparse
+import textwrap
 from pathlib import Path
 
 from service.client import Client, Dimension, RecipeChoice, StudyRequest, StudyView
@@ -38,15 +39,18 @@ def requests(task: str, epochs: int, image_size: int, train_images: int) -> list
 def page(studies: list[StudyView], asked: argparse.Namespace) -> str:
     """Returns the page with both side by side."""
     images = f"{asked.train_images:,} training images and the task's 200 validation images"
+    about = (
+        f"Over a running service: row {ROW} of {RECIPE}'s recipe on {asked.task}, {images}, at most {asked.epochs} "
+        "epochs a trial. TPE draws lambda and sigma from the grid's ranges; ASHA runs a trial's short schedules first, "
+        "and the whole one only of the best. Epochs are of all trials together."
+    )
     lines = [
         "# A grid and a search, side by side",
         "",
         f"    python -m perf.searches --task {asked.task} --epochs {asked.epochs} --image-size {asked.image_size} "
         f"--train-images {asked.train_images}",
         "",
-        f"Over a running service: row {ROW} of {RECIPE}'s recipe on {asked.task}, {images}, at most {asked.epochs}",
-        "epochs a trial. TPE draws lambda and sigma from the grid's ranges; ASHA runs a trial's short schedules first,",
-        "and the whole one only of the best. Epochs are of all trials together.",
+        textwrap.fill(about, 120),
         "",
         "| search | trials | epochs | best on validation images | its settings |",
         "|---|---:|---:|---:|---|",
