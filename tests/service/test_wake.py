@@ -30,9 +30,9 @@ async def test_a_wait_that_is_cancelled_just_as_it_is_woken_is_cancelled(turns: 
 
 async def test_a_notification_that_cannot_be_read_ends_no_listener(postgres_url: str) -> None:
     wakes = Wakes(postgres_url)
-    listening = asyncio.create_task(wakes.listen())
     async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection, asyncio.timeout(20):
-        with wakes.waiter("a topic") as waiter:
+        with wakes.waiter("a topic") as waiter:  # before the listener, whose first act is to wake everyone
+            listening = asyncio.create_task(wakes.listen())
             await waiter.woken.wait()  # it listens
             for payload in ("", "no JSON", "5", "[]", '["", 5]', '["", ["a topic"]]', '{"a": 1}'):
                 waiter.woken.clear()
