@@ -1,12 +1,12 @@
 """Loaders of the data folders `benchmarks/`, `published/` and `recipes/` (one TOML file each)."""
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 _DATA = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -108,6 +108,8 @@ class PublishedRow(BaseModel):
     """What of it is not the benchmark's protocol."""
     source: str = ""
     """Where it is printed, over the table's."""
+    cite: str = ""
+    """Key in `published/sources.bib` of where it is printed, over the table's."""
     note: str = ""
     erratum: str = ""
     """What is wrong in print, and what is right."""
@@ -137,6 +139,8 @@ class PublishedTable(BaseModel):
     benchmark: str | None = None
     """Whose tasks the values are of."""
     source: str
+    cite: str = ""
+    """Key of the source in `published/sources.bib`; empty where the rows have keys of their own."""
     metric: str
     """The values of a benchmark's tasks are in percent."""
     mean: Literal["mean_of_group_means", "mean_of_tasks"] | None = None
@@ -151,6 +155,16 @@ class PublishedTable(BaseModel):
         """Returns where a row is printed."""
         return row.source or self.source
 
+    def cited_by(self, row: PublishedRow) -> str:
+        """Returns the BibTeX key of where a row is printed."""
+        return row.cite or self.cite
+
+    @computed_field
+    @property
+    def bibtex(self) -> str:
+        """BibTeX entries of what the table quotes."""
+        return bibtex_of(self.cited_by(row) for row in self.rows)
+
 
 @cache
 def load_benchmarks() -> dict[str, Benchmark]:
@@ -162,6 +176,19 @@ def load_benchmarks() -> dict[str, Benchmark]:
 def load_published() -> dict[str, PublishedTable]:
     """Loads every published table, by name."""
     return {name: PublishedTable.model_validate({"name": name, **raw}) for name, raw in _toml("published")}
+
+
+@cache
+def load_bibliography() -> dict[str, str]:
+    """Loads the BibTeX entries of everything that a published table quotes, by key."""
+    text = (files("pace_core") / "published" / "sources.bib").read_text("utf-8")
+    entries = [f"@{entry.strip()}" for entry in f"\n{text}".split("\n@")[1:]]
+    return {entry.partition("{")[2].partition(",")[0]: entry for entry in entries}
+
+
+def bibtex_of(keys: Iterable[str]) -> str:
+    """Returns the entries of the keys, each once, in their order."""
+    return "\n\n".join(load_bibliography()[key] for key in dict.fromkeys(keys))
 
 
 def published_beside(benchmark: str) -> list[PublishedTable]:

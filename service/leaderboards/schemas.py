@@ -58,6 +58,8 @@ class RowView(BaseModel):
     kind: Literal["measured", "published"]
     source: str | None
     """Where a published row is printed."""
+    cite: str | None = None
+    """The key of that in `bibtex`."""
     cells: dict[str, CellView]
     """By task; tasks without anything are left out."""
     groups: dict[str, MeanView]
@@ -100,3 +102,5 @@ class Leaderboard(BaseModel):
     rows: list[RowView]
     """Measured ones in the order of recipes, then others by label, then published ones as printed."""
     notes: list[str]
+    bibtex: str = ""
+    """BibTeX entries of what the published rows are quoted from."""

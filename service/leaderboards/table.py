@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pace_core.spec import Benchmark, Catalogue, PublishedRow, PublishedTable, published_beside
+from pace_core.spec import Benchmark, Catalogue, PublishedRow, PublishedTable, bibtex_of, published_beside
 from pace_core.spec.departures import departures, inferred, recipes_of, refusal
 from service.leaderboards.means import add_means, mark_best
 from service.leaderboards.results import Cell
@@ -39,6 +39,7 @@ def leaderboard(
         tasks=[TaskView(name=task.name, title=task.title, group=task.group) for task in benchmark.tasks],
         rows=measured + published,
         notes=_notes(phase, tables),
+        bibtex=bibtex_of(row.cite for row in published if row.cite),
     )
 
 
@@ -106,6 +107,7 @@ def _as_printed(printed: PublishedRow, table: PublishedTable, benchmark: Benchma
         label=printed.label,
         kind="published",
         source=table.source_of(printed),
+        cite=table.cited_by(printed),
         cells={task: cell for task, cell in cells.items() if benchmark.task(task)},
         groups={},
         mean=None,

@@ -42,9 +42,15 @@ def catalogue(
     ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="Print BibTeX of what a published table quotes.")] = False,
 ) -> None:
     """List methods, regularizers, sources, backbones, benchmarks, recipes or published tables."""
-    shape = form(as_json, as_csv)
+    shape = form(as_json, as_csv, bibtex)
+    if bibtex and kind is not Kind.PUBLISHED:
+        raise typer.BadParameter("--bibtex goes with `pace catalogue published`, of all tables or of one")
+    if bibtex:
+        published.cite(name)
+        return
     if kind is Kind.PUBLISHED and name is not None:
         published.show(name, shape)
         return

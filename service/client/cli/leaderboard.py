@@ -7,7 +7,19 @@ import typer
 from pace_core.spec.benchmarks import load_benchmarks
 from service.client import Client, Leaderboard
 from service.client.cli import filters
-from service.client.cli.output import AsCsv, AsJson, cell, form, out, plain, print_as, print_table, print_text, table
+from service.client.cli.output import (
+    AsCsv,
+    AsJson,
+    cell,
+    form,
+    out,
+    plain,
+    print_as,
+    print_bibtex,
+    print_table,
+    print_text,
+    table,
+)
 from service.client.comparison import Phase
 from service.leaderboards.schemas import CellView, GroupView, MeanView, RowView
 
@@ -25,11 +37,15 @@ def leaderboard(
     project: filters.Project = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="Print BibTeX of what the published rows quote.")] = False,
 ) -> None:
     """Show a benchmark's table, or that of your own task: rows × tasks, measured beside published."""
-    shape = form(as_json, as_csv)
+    shape = form(as_json, as_csv, bibtex)
     with Client() as client:
         board = client.leaderboard(benchmark, phase=phase, project=project)
+    if bibtex:
+        print_bibtex(board.bibtex, board.title)
+        return
     print_as(
         shape,
         data=board.model_dump(mode="json"),

@@ -51,10 +51,12 @@ class Form(StrEnum):
     CSV = "csv"
 
 
-def form(as_json: bool, as_csv: bool) -> Form:
+def form(as_json: bool, as_csv: bool, bibtex: bool = False) -> Form:
     """Returns the form that the flags ask for. Raises typer.BadParameter where they ask for two things."""
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv, not both")
+    if bibtex and (as_json or as_csv):
+        raise typer.BadParameter("give --bibtex alone; --json has the same entries in its field bibtex")
     return Form.JSON if as_json else Form.CSV if as_csv else Form.TABLE
 
 
@@ -105,6 +107,13 @@ def print_csv(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> N
     for row in rows:
         out.writerow(row)
         sys.stdout.flush()
+
+
+def print_bibtex(entries: str, title: str) -> None:
+    """Prints BibTeX entries. Raises a failure where the table quotes nothing."""
+    if not entries:
+        raise failed(f"{title} has no published rows here, so it quotes nothing")
+    write(f"{entries}\n")
 
 
 def write(text: str) -> None:

@@ -1,6 +1,13 @@
 """`pace catalogue published TABLE`: a printed table with its means, errata and source."""
 
-from pace_core.spec.benchmarks import PublishedRow, PublishedTable, load_benchmarks, load_published
+from pace_core.spec.benchmarks import (
+    PublishedRow,
+    PublishedTable,
+    bibtex_of,
+    load_benchmarks,
+    load_bibliography,
+    load_published,
+)
 from pace_core.spec.suggest import did_you_mean
 from service.client.cli.output import (
     Form,
@@ -8,6 +15,7 @@ from service.client.cli.output import (
     failed,
     out,
     plain,
+    print_bibtex,
     print_csv,
     print_json,
     print_table,
@@ -24,16 +32,29 @@ _CAUSES = {
 
 def show(name: str, shape: Form) -> None:
     """Prints one table. Raises a failure that names the near one for an unknown name."""
+    found = _table(name)
+    match shape:
+        case Form.JSON:
+            print_json(found.model_dump(mode="json"))
+        case Form.CSV:
+            print_csv(_records(found), ("row", "column", "value", "source"))
+        case Form.TABLE:
+            _print(found)
+
+
+def cite(name: str | None) -> None:
+    """Prints BibTeX of what one table quotes, or all of them where None. Raises as `show`."""
+    if name is None:
+        print_bibtex(bibtex_of(load_bibliography()), "")
+    else:
+        print_bibtex(_table(name).bibtex, name)
+
+
+def _table(name: str) -> PublishedTable:
     known = load_published()
     if name not in known:
         raise failed(f"there is no published table {name!r}{did_you_mean(name, known)}")
-    match shape:
-        case Form.JSON:
-            print_json(known[name].model_dump(mode="json"))
-        case Form.CSV:
-            print_csv(_records(known[name]), ("row", "column", "value", "source"))
-        case Form.TABLE:
-            _print(known[name])
+    return known[name]
 
 
 def _records(printed: PublishedTable) -> list[dict[str, object]]:

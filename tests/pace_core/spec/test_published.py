@@ -1,6 +1,7 @@
 """Printed tables: what they hold is traceable, and every printed mean is that of its values or says why it is not."""
 
 import math
+import re
 from statistics import mean
 
 import pytest
@@ -10,6 +11,7 @@ from pace_core.spec import (
     PublishedTable,
     find_task,
     load_benchmarks,
+    load_bibliography,
     load_catalogue,
     load_published,
     published_beside,
@@ -99,3 +101,22 @@ def test_tables_of_another_protocol_stand_on_no_leaderboard_and_the_papers_own_c
     assert "epochs" not in beside
     assert "backbones-mae" not in beside
     assert "backbones-swin-b" not in [table.name for table in published_beside("domain-adaptation")]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_everything_quoted_can_be_cited(table: PublishedTable) -> None:
+    for row in table.rows:
+        entry = load_bibliography()[table.cited_by(row)]
+        year = re.search(r"20\d\d", table.source_of(row))
+        assert year is None or f"{{{year[0]}}}" in entry, "the source and its entry agree on the year"
+        assert entry in table.bibtex
+    assert table.bibtex.count("@") == len({table.cited_by(row) for row in table.rows})
+
+
+def test_the_bibliography_is_bibtex_and_every_entry_is_used() -> None:
+    used = {table.cited_by(row) for table in TABLES for row in table.rows}
+    assert used == load_bibliography().keys()
+    for entry in load_bibliography().values():
+        assert entry.count("{") == entry.count("}")
+        assert re.fullmatch(r"@(article|inproceedings|misc)\{[a-z0-9]+,\n.*\n\}", entry, re.DOTALL)
+        assert "title" in entry

@@ -5,6 +5,8 @@ import csv
 import io
 import json
 import os
+import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import yaml
 from rich.cells import cell_len
 
+from pace_core.spec import load_benchmarks, load_published
 from service.client.cli.submit import parse_overrides
 from tests.service.api import SPEC, Api
 from tests.service.client.commands import LORA, Pace, submitted
@@ -138,6 +141,46 @@ async def test_a_leaderboard_is_printed_with_its_best_and_its_notes(pace: Pace, 
     unknown = await pace("leaderboard", "vtab-maxi")
     assert unknown.code == 1
     assert "vtab-mini" in unknown.told
+
+
+async def test_the_papers_table_is_printed_exactly_before_any_run(pace: Pace) -> None:
+    said = (await pace("leaderboard", "vtab-1k")).out
+    benchmark, paper = load_benchmarks()["vtab-1k"], load_published()["vtab-1k"]
+    numbers = of_rows(said)
+    for row in paper.rows:
+        shown = iter(numbers[row.label])
+        for group in benchmark.groups:
+            values = [row.values[task.name] for task in benchmark.tasks if task.group == group.name]
+            assert [next(shown) for _ in values] == [f"{value:.1f}" for value in values], row.label
+            assert float(next(shown)) == pytest.approx(statistics.fmean(values), abs=0.05 + 1e-6), row.label
+        assert list(shown) == [f"{row.mean:.1f}"], row.label
+    assert "Natural" in said
+    assert "published, where no note says otherwise: PACE, NeurIPS 2024, Table 1" in " ".join(said.split())
+
+
+def of_rows(printed: str) -> dict[str, list[str]]:
+    """Label of a published row → its numbers, over the parts into which a wide table is broken; the first row of it."""
+    found: dict[str, list[str]] = {}
+    for part in re.split(r"\n *row ", printed):
+        seen: set[str] = set()
+        for line in part.splitlines():
+            label, published, numbers = line.partition(" (published)")
+            if published and label.strip() not in seen:
+                seen.add(label.strip())
+                found.setdefault(label.strip(), []).extend(re.findall(r"\d+\.\d(?=\*| |$)", numbers))
+    return found
+
+
+async def test_what_a_table_quotes_can_be_cited(pace: Pace, nowhere: Pace) -> None:
+    said = await pace("leaderboard", "vtab-1k", "--bibtex")
+    assert said.out.startswith("@inproceedings{ni2024pace,")
+    assert {"zhao2024dyt", "jie2023binary"} <= set(re.findall(r"^@\w+\{(\w+),$", said.out, re.MULTILINE))
+    assert "quotes nothing" in (await pace("leaderboard", "vtab-mini", "--bibtex")).told
+    one = await nowhere("catalogue", "published", "few-shot-noah", "--bibtex")
+    assert re.findall(r"^@\w+\{(\w+),$", one.out, re.MULTILINE) == ["zhang2022noah"]
+    assert (await nowhere("catalogue", "published", "--bibtex")).out.count("\n@") > 8
+    assert "published" in (await nowhere("catalogue", "methods", "--bibtex")).told
+    assert "--bibtex alone" in (await nowhere("catalogue", "published", "--bibtex", "--csv")).told
 
 
 async def test_a_number_of_runs_that_is_the_same_for_all_is_said_once(pace: Pace, api: Api) -> None:
