@@ -22,8 +22,13 @@ class Slots:
         self._away = away and self._last_seen is not None
         self._data = {cluster.name: cluster.data for cluster in clusters}
         self._data_gone = {cluster.name: cluster.data for cluster in gone}
+        self._reserved = {
+            (cluster.name, cluster.reserved["node"]): cluster.reserved["job"]
+            for cluster in clusters
+            if cluster.reserved
+        }
 
-    def waiting_for(self, needs: Needs, not_before: datetime | None) -> str:
+    def waiting_for(self, job: str, needs: Needs, not_before: datetime | None) -> str:
         """Says in a sentence what a queued job with these needs waits for."""
         if lacking := self.lacking(needs):
             return lacking
@@ -31,7 +36,17 @@ class Slots:
             return f"a worker: none was heard of since {self._last_seen:%Y-%m-%d %H:%M:%S} UTC"
         if not_before is not None:
             return f"its next attempt, not before {not_before:%H:%M:%S} UTC, since the last one broke"
-        return self._without_data(needs.data) or self._closed_to(needs) or "a free slot"
+        return self._without_data(needs.data) or self._closed_to(needs) or self._kept(job, needs) or "a free slot"
+
+    def _kept(self, job: str, needs: Needs) -> str | None:
+        """Says which node takes only large jobs for now, if that is what the job waits for."""
+        for (cluster, node), large in self._reserved.items():
+            if large == job:
+                memory = f"{needs.memory_bytes / 2**30:.1f} GiB of memory"
+                return f"{memory} on node {node} of {cluster}, which is kept for it from the jobs behind it"
+            if any((cluster, node) == (name, slot.node) and needs.fit(slot) for name, slot in self._slots):
+                return f"a free slot; node {node} of {cluster} is kept for a larger job that has waited for long"
+        return None
 
     def _without_data(self, path: str) -> str | None:
         """Says where the data are, unless a cluster that is there has them, or is the only one and will say itself."""
@@ -67,7 +82,7 @@ class Slots:
             if not slots:
                 others = f"workers seen so far have {have} only" if have else f"no worker seen so far has a {label}"
                 return f"a slot labelled {label}={value}: {others}; see resources.requires and `pace workers`"
-        largest = max((slot.memory_bytes for slot in slots if not slot.trouble), default=None)
+        largest = max((slot.node_bytes or slot.memory_bytes for slot in slots if not slot.trouble), default=None)
         if largest is not None and needs.memory_bytes > largest:
             asked, most = needs.memory_bytes / 2**30, largest / 2**30
             return (

@@ -31,6 +31,8 @@ class Cluster(Base):
     """When that dispatcher was last heard of."""
     proof: Mapped[str] = mapped_column(server_default="")
     """Name of the file in the storage by which its nodes prove that they reach it."""
+    reserved: Mapped[dict[str, Any] | None]
+    """The `node` that takes no smaller jobs until `job` fits there."""
 
 
 class Closure(Base):

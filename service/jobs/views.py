@@ -91,4 +91,4 @@ def _waiting_for(job: Job, seen: Supply) -> str:
         return f"its project, which has {seen.full_projects[job.project]} running, the most it may have"
     if job.suite is not None and job.suite in seen.full_suites:
         return f"its suite, which has {seen.full_suites[job.suite]} running, the most it may have"
-    return seen.slots.waiting_for(Needs.of_lane(job.lane), job.not_before)
+    return seen.slots.waiting_for(job.id, Needs.of_lane(job.lane), job.not_before)

@@ -51,13 +51,14 @@ async def lease(
             return LeaseResponse(leases=[], lost=[], lease_s=settings.lease_s)
         await still_valid(database, caller)
         async with database.transaction() as session:
-            if not await _newest(session, cluster, generation):
+            known = await _newest(session, cluster, generation)
+            if known is None:
                 return LeaseResponse(leases=[], lost=[], lease_s=settings.lease_s)
             taken = await _taken_slots(session, cluster, request, settings.retry_after_s)
             lost = await _lost(session, request.holding)
             free = [slot for slot in request.slots if slot.name not in taken]
             placed = await placement(session, cluster, request.paths, settings.worker_seen_s)
-            leases = await _claim(session, settings, cluster, request, free, placed)
+            leases = await _claim(session, settings, known, request, free, placed)
         look_for = _to_look_for(placed.look_for, request.paths)
         if not (leases or lost or look_for or last):
             return None
@@ -94,11 +95,10 @@ async def _announce(session: AsyncSession, settings: Settings, cluster: str, req
     return generation
 
 
-async def _newest(session: AsyncSession, cluster: str, generation: int) -> bool:
-    current = await session.execute(
-        select(Cluster.generation).where(Cluster.name == cluster).with_for_update(key_share=True)
-    )
-    return current.scalar_one_or_none() == generation
+async def _newest(session: AsyncSession, name: str, generation: int) -> Cluster | None:
+    """Returns the cluster, locked, while no later request of its has come."""
+    of = select(Cluster).where(Cluster.name == name, Cluster.generation == generation)
+    return (await session.execute(of.with_for_update(key_share=True))).scalar_one_or_none()
 
 
 async def _taken_slots(session: AsyncSession, cluster: str, request: LeaseRequest, retry_after_s: float) -> set[str]:
@@ -151,7 +151,7 @@ async def _lost(session: AsyncSession, holding: Sequence[Holding]) -> list[Holdi
 async def _claim(
     session: AsyncSession,
     settings: Settings,
-    cluster: str,
+    cluster: Cluster,
     request: LeaseRequest,
     slots: Sequence[Slot],
     placed: Placement,
@@ -164,7 +164,7 @@ async def _claim(
         tokens = {job: secrets.token_urlsafe(24) for job in chosen}
         abouts = {
             job: {
-                "cluster": cluster,
+                "cluster": cluster.name,
                 "slot": slot.name,
                 "node": slot.node,
                 "device": slot.device,
@@ -177,6 +177,8 @@ async def _claim(
         leases += [
             _lease(settings, job, slot, tokens[job], claimed[job]) for job, slot in chosen.items() if job in claimed
         ]
+    kept = queue.reserved
+    cluster.reserved = None if kept is None else {"job": kept.job.id, "node": kept.node}
     return leases
 
 

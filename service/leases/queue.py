@@ -7,9 +7,8 @@ only: what a look costs depends neither on the number of jobs nor on how many ne
 import math
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,14 +17,14 @@ from pace_core.spec.leases import Slot
 from service.clusters.closures import closures
 from service.clusters.fit import open_slots
 from service.clusters.placement import Placement
-from service.jobs.needs import Needs
+from service.clusters.tables import Cluster
 from service.jobs.tables import Job
+from service.leases.memory import NodeMemory
+from service.leases.reservation import Reservation, reserve
 from service.leases.statements import AT_WORK, HEADS, LANES
+from service.leases.waiting import Line, Waiting
 from service.settings import Settings
 from service.suites.tables import Suite
-
-_A_DAY_COUNTS = 10
-"""Points of priority that a job gains for each whole day in the queue, so that nobody waits for ever."""
 
 _AVOIDED_S = 600.0
 """For so long after a job broke on a node it is left to other nodes that could take it, busy as they may be."""
@@ -35,37 +34,24 @@ _LANES_AT_ONCE = 512
 _LEAST_OF_AN_OWNER = 8
 
 
-class _Line(NamedTuple):
-    """Jobs of equal needs and owner, one after the other."""
-
-    lane: str
-    project: str
-    owner: str
-
-    @property
-    def needs(self) -> Needs:
-        return Needs.of_lane(self.lane)
-
-
-class Waiting:
-    """A queued job, as far as the choice needs to know it."""
-
-    def __init__(
-        self, id: str, lane: str, project: str, owner: str, priority: int, memory_bytes: int | None, days: int
-    ):
-        self.id = id
-        self.line = _Line(lane, project, owner)
-        self.of = project, owner
-        self.memory_bytes = memory_bytes or 0
-        self.aged = priority + _A_DAY_COUNTS * days
-        """Priority with what the waiting adds."""
-
-
 class Queue:
     """The jobs that are due in the free slots of a cluster, as one claim sees them."""
 
-    def __init__(self, slots: Sequence[Slot], load: "_Load", broke: "_Broke", placed: Placement) -> None:
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        open_slots: Sequence[Slot],
+        load: "_Load",
+        broke: "_Broke",
+        placed: Placement,
+        reserved_before: str | None,
+    ) -> None:
+        """slots: the free ones of the open ones. reserved_before: the job for which a node was kept until now."""
+        self.reserved: Reservation | None = None
+        """The node that is kept for a job which needs more memory than is free."""
+        self._reserved_before = reserved_before
         self._free = list(slots)
+        self._open_slots = open_slots
         self._load = load
         self._broke = broke
         self._placed = placed
@@ -79,8 +65,78 @@ class Queue:
         self._proposed = {}
         if self._free and self._rounds > 0:
             self._rounds -= 1
-            self._proposed = await _propose(session, self._free, self._load, self._broke, self._placed, self._settled)
+            self._proposed = await self._propose(session)
         return {job: slot for job, (_, slot) in self._proposed.items()}
+
+    async def _propose(self, session: AsyncSession) -> dict[str, tuple[Waiting, Slot]]:
+        load, broke, placed = self._load, self._broke, self._placed
+        some = {"start": secrets.token_hex(16), "lanes": _LANES_AT_ONCE, "least": _LEAST_OF_AN_OWNER}
+        lines = [Line(*row) for row in await session.execute(LANES, some)]
+        suites = {line.needs.suite for line in lines if line.needs.suite} - load.room_in_suite.keys()
+        if suites:
+            load.room_in_suite.update(await _room_in_suites(session, suites))
+        fitting, larger = self._fitting(lines)
+        # so many that enough are left without those that are passed over
+        count = len(self._free) + len(self._settled) + len(broke.nodes)
+        jobs = [job for job in await _heads(session, fitting, count) if job.id not in self._settled]
+        waiting = [*jobs, *await _heads(session, larger, 1)]
+        self.reserved = reserved = reserve(
+            waiting,
+            self._free,
+            self._open_slots,
+            load.memory,
+            lambda job, slot: not broke.bars(job, slot, placed),
+            self._reserved_before,
+        )
+        levels: defaultdict[int, defaultdict[tuple[str, str], list[Waiting]]] = defaultdict(lambda: defaultdict(list))
+        for job in sorted(jobs, key=lambda job: job.id):
+            levels[job.aged][job.of].append(job)
+        proposed: dict[str, tuple[Waiting, Slot]] = {}
+
+        def due(slot: Slot) -> Waiting | None:
+            """Returns the job for the slot: of the highest level, of the owners with the fewest running, the oldest."""
+            memory = load.memory.free(slot)
+            for _, owners in sorted(levels.items(), reverse=True):
+                best: Waiting | None = None
+                for owner, waiting in owners.items():
+                    if best is None or load.running[owner] <= load.running[best.of]:
+                        first = next((job for job in waiting if able(job, slot, memory)), None)
+                        best = min(
+                            filter(None, (best, first)), key=lambda job: (load.running[job.of], job.id), default=None
+                        )
+                if best:
+                    return best
+            return None
+
+        def able(job: Waiting, slot: Slot, memory: int) -> bool:
+            return (
+                job.id not in proposed
+                and load.takes(job.line)
+                and job.line.needs.fit(slot, memory)
+                and not (reserved and reserved.bars(job, slot))
+                and not broke.bars(job, slot, placed)
+            )
+
+        for slot in self._free:
+            if best := due(slot):
+                proposed[best.id] = best, slot
+                load.take(best, slot)
+        return proposed
+
+    def _fitting(self, lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
+        """Returns the lines that a free slot could take, and those that one could if nothing else ran on its node."""
+        fitting: list[Line] = []
+        larger: list[Line] = []
+        now = _kinds(self._free, lambda slot: slot.memory_bytes)
+        empty = _kinds(self._open_slots, self._load.memory.whole)
+        for line in lines:
+            needs = line.needs
+            if not self._load.takes(line):
+                continue
+            fits = any(needs.fit(slot, memory) for slot, memory in now)
+            if (fits or any(needs.fit(slot, memory) for slot, memory in empty)) and self._placed.takes(needs.data):
+                (fitting if fits else larger).append(line)
+        return fitting, larger
 
     def note(self, ours: Set[str]) -> None:
         """Takes in which of the chosen jobs were claimed. Other claims hold the others."""
@@ -97,24 +153,28 @@ class Queue:
 async def look_at_queue(
     session: AsyncSession,
     settings: Settings,
-    cluster: str,
+    cluster: Cluster,
     slots: Sequence[Slot],
     all_slots: Sequence[Slot],
     placed: Placement,
 ) -> Queue:
     """Returns the queue before those of the slots that are open. `placed`: whose data the cluster has."""
-    closed = await closures(session, cluster)
-    free = [slot for slot in slots if closed.of(cluster, slot) is None and not slot.trouble]
+    closed = await closures(session, cluster.name)
+    free, opened = (
+        [slot for slot in some if closed.of(cluster.name, slot) is None and not slot.trouble]
+        for some in (slots, all_slots)
+    )
     if not free:
-        return Queue([], _Load.of(all_slots, {}, [], []), _Broke(cluster, {}, []), placed)
-    values = {"cluster": cluster, "max_running": settings.max_running, "avoided_s": _AVOIDED_S}
+        return Queue([], [], _Load.of(all_slots, {}, [], []), _Broke(cluster.name, {}, []), placed, None)
+    values = {"cluster": cluster.name, "max_running": settings.max_running, "avoided_s": _AVOIDED_S}
     most, running, promised, broke = (await session.execute(AT_WORK, values)).one()
     nodes: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     for job, of_cluster, node in broke:
         nodes[job].add((of_cluster, node))
     slots_open = await open_slots(session, settings.worker_seen_s) if nodes else []
     load = _Load.of(all_slots, most, running, promised)
-    return Queue(free, load, _Broke(cluster, nodes, slots_open), placed)
+    kept = cluster.reserved["job"] if cluster.reserved else None
+    return Queue(free, opened, load, _Broke(cluster.name, nodes, slots_open), placed, kept)
 
 
 @dataclass
@@ -127,8 +187,7 @@ class _Load:
     """How many more jobs each project may run."""
     room_in_suite: defaultdict[str, float]
     """How many more jobs of each suite may run; of most suites, and under the name of none, any number."""
-    node_memory: defaultdict[str, int]
-    """Memory of each node that no live attempt was promised, whether it has used it yet or not."""
+    memory: NodeMemory
 
     @classmethod
     def of(
@@ -143,98 +202,23 @@ class _Load:
         room = Counter(most)
         for project, _, count in running:
             room[project] -= count
-        memory: defaultdict[str, int] = defaultdict(int)
-        for slot in all_slots:
-            if slot.device == "cpu":
-                whole = slot.memory_bytes if slot.node_bytes is None else slot.node_bytes
-                memory[slot.node] = max(memory[slot.node], whole)
-        for node, used in promised:
-            memory[node] -= int(used)
         counts = Counter({(project, owner): count for project, owner, count in running})
-        return cls(counts, room, defaultdict(lambda: math.inf), memory)
+        return cls(counts, room, defaultdict(lambda: math.inf), NodeMemory(all_slots, promised))
 
-    def memory(self, slot: Slot) -> int:
-        """Returns the bytes for a job in that slot; a node's CPU slots share its memory.
-
-        A run may use more than it was promised, or not have come to use it yet: the less of both is there for another.
-        """
-        return min(slot.memory_bytes, self.node_memory[slot.node]) if slot.device == "cpu" else slot.memory_bytes
+    def takes(self, line: Line) -> bool:
+        """Tells whether another job of that line may run."""
+        return self.room[line.project] > 0 and self.room_in_suite[line.needs.suite] > 0
 
     def take(self, job: Waiting, slot: Slot, count: int = 1) -> None:
         """Counts the job as running in the slot."""
         self.running[job.of] += count
         self.room[job.line.project] -= count
         self.room_in_suite[job.line.needs.suite] -= count
-        if slot.device == "cpu":
-            self.node_memory[slot.node] -= count * job.memory_bytes
+        self.memory.take(slot, count * job.memory_bytes)
 
     def give_back(self, job: Waiting, slot: Slot) -> None:
         """Counts it no longer."""
         self.take(job, slot, -1)
-
-
-async def _propose(
-    session: AsyncSession,
-    slots: Sequence[Slot],
-    load: _Load,
-    broke: "_Broke",
-    placed: Placement,
-    without: Set[str],
-) -> dict[str, tuple[Waiting, Slot]]:
-    some = {"start": secrets.token_hex(16), "lanes": _LANES_AT_ONCE, "least": _LEAST_OF_AN_OWNER}
-    lines = [_Line(*row) for row in await session.execute(LANES, some)]
-    suites = {line.needs.suite for line in lines if line.needs.suite} - load.room_in_suite.keys()
-    if suites:
-        load.room_in_suite.update(await _room_in_suites(session, suites))
-    kinds = {(slot.device, slot.memory_bytes, *sorted(slot.labels.items())): slot for slot in slots}.values()
-    fitting = [
-        line
-        for line in lines
-        if load.room_in_suite[line.needs.suite] > 0
-        and any(line.needs.fit(slot) for slot in kinds)
-        and placed.takes(line.needs.data)
-    ]
-    if not fitting:
-        return {}
-    columns = dict(zip(("lanes", "projects", "owners"), map(list, zip(*fitting, strict=True)), strict=True))
-    # so many that enough are left without those that are passed over
-    found = await session.execute(HEADS, {**columns, "count": len(slots) + len(without) + len(broke.nodes)})
-    jobs = {job.id: job for job in (Waiting(*row) for row in found) if job.id not in without}
-    levels: defaultdict[int, defaultdict[tuple[str, str], list[Waiting]]] = defaultdict(lambda: defaultdict(list))
-    for _, job in sorted(jobs.items()):
-        levels[job.aged][job.of].append(job)
-    proposed: dict[str, tuple[Waiting, Slot]] = {}
-
-    def due(slot: Slot) -> Waiting | None:
-        """Returns the job of the highest level that the slot can take: of owners with the fewest running the oldest."""
-        memory = load.memory(slot)
-        for _, owners in sorted(levels.items(), reverse=True):
-            best: Waiting | None = None
-            for owner, waiting in owners.items():
-                if best is None or load.running[owner] <= load.running[best.of]:
-                    first = next((job for job in waiting if able(job, slot, memory)), None)
-                    best = min(
-                        filter(None, (best, first)), key=lambda job: (load.running[job.of], job.id), default=None
-                    )
-            if best:
-                return best
-        return None
-
-    def able(job: Waiting, slot: Slot, memory: int) -> bool:
-        needs = job.line.needs
-        return (
-            job.id not in proposed
-            and load.room[job.line.project] > 0
-            and load.room_in_suite[needs.suite] > 0
-            and needs.fit(slot, memory)
-            and not broke.bars(job, slot, placed)
-        )
-
-    for slot in slots:
-        if best := due(slot):
-            proposed[best.id] = best, slot
-            load.take(best, slot)
-    return proposed
 
 
 @dataclass(frozen=True)
@@ -256,6 +240,20 @@ class _Broke:
             and (cluster == self.cluster or placed.elsewhere(cluster, needs.data))
             for cluster, other in self.open_slots
         )
+
+
+def _kinds(slots: Sequence[Slot], memory: Callable[[Slot], int]) -> list[tuple[Slot, int]]:
+    """Returns one slot of each kind, with that memory: most slots of a cluster are alike."""
+    found = {(slot.device, memory(slot), *sorted(slot.labels.items())): (slot, memory(slot)) for slot in slots}
+    return list(found.values())
+
+
+async def _heads(session: AsyncSession, lines: Sequence[Line], count: int) -> list[Waiting]:
+    """Returns the first jobs of each line, and the oldest that have gained priority by waiting."""
+    if not lines:
+        return []
+    columns = dict(zip(("lanes", "projects", "owners"), map(list, zip(*lines, strict=True)), strict=True))
+    return [Waiting(*row) for row in await session.execute(HEADS, {**columns, "count": count})]
 
 
 async def _room_in_suites(session: AsyncSession, suites: Set[str]) -> dict[str, int]:

@@ -46,7 +46,7 @@ LANES = text(f"""
 # The first of each lane, and the oldest that have gained priority by waiting.
 HEADS = text("""
     SELECT id, head.lane, head.project, head.owner, priority, memory_bytes,
-           CAST(greatest(extract(day FROM now() - created_at), 0) AS integer)
+           CAST(greatest(extract(epoch FROM now() - created_at), 0) AS integer)
     FROM unnest(CAST(:lanes AS text[]), CAST(:projects AS text[]), CAST(:owners AS text[]))
         AS wanted (lane, project, owner),
     LATERAL (
