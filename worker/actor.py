@@ -36,13 +36,17 @@ class SlotActor:
     Training runs in a thread of its own, so that no method call of a caller who dies can end it.
     """
 
-    def __init__(self, namespace: str, slot: str, device: str, threads: int, roots: dict[str, list[str]]) -> None:
+    def __init__(
+        self, namespace: str, slot: str, device: str, threads: int, roots: dict[str, list[str]], made_as: str
+    ) -> None:
+        """made_as: by which a dispatcher that starts later sees whether it would make the actor in the same way."""
         hold(f"{namespace}/{slot}", _PREDECESSOR_S)  # whatever ran here before is dead, not only thought to be
         strip()
         allow(make_roots(**roots))
         self._slot = slot
         self._device = device
         self._threads = threads
+        self._made_as = made_as
         self._attempt: Attempt | None = None
         self._seen = time.monotonic()
         # here and not above: the dispatcher imports this module too, and has no use for torch
@@ -87,7 +91,7 @@ class SlotActor:
             "attempt": attempt.lease.attempt if attempt and busy else 0,
             "token": attempt.lease.token if attempt and busy else "",
             "last_seq": attempt.outbox.last_seq if attempt else 0,
-            "code_version": code_version(),
+            "made_as": self._made_as,
             "device": self._device,
             "memory_bytes": free_memory(self._device),
             "run_bytes": max(0, own_memory() - self._idle_bytes) if busy else 0,

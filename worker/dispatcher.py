@@ -20,7 +20,6 @@ from service.client import AsyncClient, ClusterTaken, ProblemError
 from service.client.worker import AsyncWorker
 from worker import slots
 from worker.claims import Claims
-from worker.code_version import code_version
 from worker.membership import Membership
 from worker.patience import until_answered
 from worker.relay import Relay
@@ -72,24 +71,39 @@ class Dispatcher:
         self._joined = await self._membership.join()
         self._roots = self._settings.roots(self._storage)
         places = slots.places(self._slots_per_cpu_node)
-        adopted = await asyncio.gather(*(slots.adopt(place, self._joined.namespace) for place in places))
-        # before the first claim, which says what runs here already
-        self._relays = {
-            place.name: self._relay_of(place, found.actor, found.job, found.attempt, found.token)
-            for place, found in zip(places, adopted, strict=True)
-            if found and found.job
-        }
+        # all of them before the first claim, which says what runs here already
+        adopted = await asyncio.gather(*(self._adopt(place) for place in places))
+        strays = await asyncio.gather(*(self._adopt_stray(name) for name in self._strays(places)))
         try:
-            await self._serve_all(places, adopted)
+            async with asyncio.TaskGroup() as group:
+                for place, found in zip(places, adopted, strict=True):
+                    self._serving[place.name] = group.create_task(self._serve(place, found))
+                for name, found in filter(None, strays):
+                    self._serving[name] = group.create_task(self._see_out(name, found))
+                group.create_task(self._claims.run())
+                group.create_task(self._look(group))
         finally:
             await asyncio.shield(self._membership.leave())
 
-    async def _serve_all(self, places: list[Place], adopted: list[Adopted | None]) -> None:
-        async with asyncio.TaskGroup() as group:
-            for place, found in zip(places, adopted, strict=True):
-                self._serving[place.name] = group.create_task(self._serve(place, found))
-            group.create_task(self._claims.run())
-            group.create_task(self._look(group))
+    async def _adopt(self, place: Place) -> Adopted | None:
+        """Takes over the actor that an earlier dispatcher left in the slot, with what it runs."""
+        found = await slots.adopt(place.name, self._joined.namespace, slots.made_as(place, self._roots))
+        self._hold(place.name, found)
+        return found
+
+    async def _adopt_stray(self, name: str) -> tuple[str, Adopted] | None:
+        """Takes over an actor that belongs to no slot for as long as it runs something; otherwise it is ended."""
+        log.warning("%s is the actor of no slot; it is ended as soon as it runs nothing", name)
+        found = await slots.adopt(name, self._joined.namespace, made_as="")
+        self._hold(name, found)
+        return (name, found) if found else None
+
+    def _hold(self, name: str, found: Adopted | None) -> None:
+        if found and found.job:
+            self._relays[name] = self._relay_of(name, found.actor, found.job, found.attempt, found.token)
+
+    def _strays(self, places: list[Place]) -> list[str]:
+        return [name for name in slots.strays(self._joined.namespace, places) if name not in self._serving]
 
     async def _look(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -98,12 +112,10 @@ class Dispatcher:
             self._serving = {name: task for name, task in self._serving.items() if not task.done()}
             for place in places:
                 if place.name not in self._serving:
-                    adopted = await slots.adopt(place, self._joined.namespace)
-                    self._serving[place.name] = group.create_task(self._serve(place, adopted))
-            for name in slots.strays(self._joined.namespace, places):
-                if name not in self._serving:
-                    log.warning("%s is the actor of no slot; it is ended", name)
-                    slots.end_named(name, self._joined.namespace)
+                    self._serving[place.name] = group.create_task(self._serve(place, await self._adopt(place)))
+            for name in self._strays(places):
+                if stray := await self._adopt_stray(name):
+                    self._serving[name] = group.create_task(self._see_out(*stray))
             for relay in self._relays.values():
                 relay.touch()
             nodes = len({place.node_id for place in places})
@@ -139,8 +151,8 @@ class Dispatcher:
         actor = adopted.actor if adopted else None
         if adopted and place.name in self._relays:
             log.info("%s runs %s/%d; adopted", place.name, adopted.job, adopted.attempt)
-            fit = await self._relay(place, self._relays[place.name])
-            if not fit or adopted.code_version != code_version():
+            unhurt = await self._relay(place.name, self._relays[place.name])
+            if not (unhurt and adopted.fit):
                 actor = slots.discard(adopted.actor)
         while slots.alive(place):
             try:
@@ -156,7 +168,8 @@ class Dispatcher:
                 if lease is None:
                     continue
                 actor = await self._started(place, actor, lease)
-                if not await self._relay(place, self._relay_of(place, actor, lease.job, lease.attempt, lease.token)):
+                relay = self._relay_of(place.name, actor, lease.job, lease.attempt, lease.token)
+                if not await self._relay(place.name, relay):
                     actor = slots.discard(actor)
             except Exception as error:
                 if isinstance(error, RayError | TimeoutError):
@@ -168,6 +181,12 @@ class Dispatcher:
                 await asyncio.sleep(AGAIN_S)
         self._claims.forget(place.name)
         self._actors.pop(place.name, None)
+
+    async def _see_out(self, name: str, stray: Adopted) -> None:
+        """Carries what runs in an actor without a slot to its end, and then ends the actor."""
+        log.info("%s runs %s/%d to its end", name, stray.job, stray.attempt)
+        await self._relay(name, self._relays[name])
+        slots.discard(stray.actor)
 
     async def _has(self, paths: list[str]) -> dict[str, bool]:
         """Tells which of these data every node of the cluster has; one actor a node looks."""
@@ -182,14 +201,11 @@ class Dispatcher:
             self._announce(place, f"its GPU has {free / 2**30:.1f} GiB free: somebody else is at work on it", free)
             await asyncio.sleep(AGAIN_S)
             return None
-        beside = [actor for other, actor in self._actors.values() if other.node == place.node and self._runs(other)]
         whole = None
         if place.device == "cpu":
+            beside = [relay.actor for name, relay in self._relays.items() if place.is_beside(name)]
             whole = free + sum(await asyncio.gather(*(slots.run_memory(actor) for actor in beside)))
         return await self._claims.ask(self._slot(place, free, node_bytes=whole))
-
-    def _runs(self, place: Place) -> bool:
-        return place.name in self._relays
 
     def _slot(self, place: Place, memory_bytes: int, trouble: str = "", node_bytes: int | None = None) -> Slot:
         labels = dict(list({**place.labels, **self._labels}.items())[:50])
@@ -238,19 +254,19 @@ class Dispatcher:
             await slots.start(actor, message)
         return actor
 
-    def _relay_of(self, place: Place, actor: ActorHandle, job: str, attempt: int, token: str) -> Relay:
-        return Relay(self._service, actor, Holding(job=job, attempt=attempt, slot=place.name), token)
+    def _relay_of(self, slot: str, actor: ActorHandle, job: str, attempt: int, token: str) -> Relay:
+        return Relay(self._service, actor, Holding(job=job, attempt=attempt, slot=slot), token)
 
-    async def _relay(self, place: Place, relay: Relay) -> bool:
+    async def _relay(self, slot: str, relay: Relay) -> bool:
         """Carries the attempt to its end; whether the actor is fit for another."""
-        self._relays[place.name] = relay
+        self._relays[slot] = relay
         self._begun_or_ended.set()
         try:
             reason = await relay.until_end()
         finally:
-            del self._relays[place.name]
+            del self._relays[slot]
             self._begun_or_ended.set()
-        log.info("%s: %s/%d ended: %s", place.name, relay.holding.job, relay.holding.attempt, reason)
+        log.info("%s: %s/%d ended: %s", slot, relay.holding.job, relay.holding.attempt, reason)
         return reason not in HARD_ENDS
 
 

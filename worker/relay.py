@@ -37,14 +37,14 @@ class Relay:
         self.holding = holding
         self._token = token
         self._service = service
-        self._actor = actor
+        self.actor = actor
         self._acknowledged = 0
         self._directive: Directive = "continue"
         self._stop_since: float | None = None
 
     def touch(self) -> None:
         """Lets the actor know that a dispatcher is there, also while the service is not."""
-        self._actor.current.options(concurrency_group="current").remote()
+        self.actor.current.options(concurrency_group="current").remote()
 
     async def until_end(self) -> str:
         """Relays until the service has every event. The attempt's end reason; `fenced` where it was ours no longer;
@@ -81,7 +81,7 @@ class Relay:
     async def _exchange(self, wait_s: float = QUIET_S) -> tuple[list[Event], bool]:
         while True:
             try:
-                exchange = self._actor.exchange.options(concurrency_group="exchange")
+                exchange = self.actor.exchange.options(concurrency_group="exchange")
                 answer = await asyncio.wait_for(exchange.remote(self._acknowledged, self._directive, wait_s), ANSWER_S)
                 return [Event.model_validate(event) for event in answer["events"]], answer["ended"]
             except ActorUnavailableError:  # the network to its node; a death comes as another error

@@ -1,9 +1,10 @@
 """The slots of a Ray cluster and the actors behind them."""
 
 import asyncio
+import json
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -43,6 +44,10 @@ class Place:
         """The slot's share of the node's cores, at least one."""
         return max(1, int(self.cpus))
 
+    def is_beside(self, slot: str) -> bool:
+        """Tells whether that slot is, or was, of the same node."""
+        return slot.rpartition("-")[0] == self.name.rpartition("-")[0]
+
 
 @dataclass(frozen=True)
 class Adopted:
@@ -51,9 +56,10 @@ class Adopted:
     actor: ActorHandle
     job: str | None
     attempt: int
-    code_version: str
     token: str
     """Of the attempt's lease."""
+    fit: bool
+    """Whether it may take another lease: it was made as one would be made now."""
 
 
 def places(slots_per_cpu_node: int | None) -> list[Place]:
@@ -86,24 +92,31 @@ def alive(place: Place) -> bool:
     return any(node["NodeID"] == place.node_id and node["Alive"] for node in ray.nodes())
 
 
-async def adopt(place: Place, namespace: str) -> Adopted | None:
-    """Returns the actor that an earlier dispatcher left in the slot; None where none is fit for use.
+async def adopt(name: str, namespace: str, made_as: str) -> Adopted | None:
+    """Returns the actor that an earlier dispatcher left under that name; None where none is of use.
 
-    An idle actor of another code version is not fit, nor one that does not answer: it is killed.
+    An idle actor that was made otherwise than one would be made now is of none, nor one that does not answer: it is
+    killed.
     """
     try:
-        actor = ray.get_actor(place.name, namespace=namespace)
+        actor = ray.get_actor(name, namespace=namespace)
     except ValueError:
         return None
     try:
         current = await asyncio.wait_for(_current(actor), ANSWER_S)
     except (RayError, TimeoutError):
-        log.warning("the actor of %s does not answer; it is replaced", place.name)
+        log.warning("the actor of %s does not answer; it is ended", name)
         return discard(actor)
-    if current["job"] is None and current["code_version"] != code_version():
-        log.info("the actor of %s runs other code; it is replaced", place.name)
+    fit = current.get("made_as") == made_as
+    if current["job"] is None and not fit:
+        log.info("the actor of %s runs other code, or has another share of its node; it is ended", name)
         return discard(actor)
-    return Adopted(actor, current["job"], current["attempt"], current["code_version"], current.get("token", ""))
+    return Adopted(actor, current["job"], current["attempt"], current.get("token", ""), fit)
+
+
+def made_as(place: Place, roots: Mapping[str, Sequence[str]]) -> str:
+    """Returns what an actor that is made now for that place has in common with any that it could be used instead of."""
+    return json.dumps([code_version(), place.cpus, place.device, roots], sort_keys=True)
 
 
 async def create(place: Place, namespace: str, roots: dict[str, list[str]]) -> ActorHandle:
@@ -125,7 +138,9 @@ async def create(place: Place, namespace: str, roots: dict[str, list[str]]) -> A
         async with asyncio.timeout(WARM_UP_S):
             while actor is None:
                 try:
-                    actor = Actor.options(**options).remote(namespace, place.name, place.device, place.threads, roots)
+                    actor = Actor.options(**options).remote(
+                        namespace, place.name, place.device, place.threads, roots, made_as(place, roots)
+                    )
                 except ValueError:  # taken: by one that was killed, for a moment, or by one that nobody adopted
                     end_named(place.name, namespace)
                     await asyncio.sleep(0.1)
@@ -143,7 +158,7 @@ def end_named(name: str, namespace: str) -> None:
 
 
 def strays(namespace: str, places: Iterable[Place]) -> list[str]:
-    """Names the actors of this installation and cluster that belong to no place, as where there are fewer slots now."""
+    """Names the actors of this installation and cluster that belong to no place, as when there are fewer slots now."""
     known = {place.name for place in places}
     named: list[dict[str, str]] = ray.util.list_named_actors(all_namespaces=True)
     return [actor["name"] for actor in named if actor["namespace"] == namespace and actor["name"] not in known]

@@ -36,7 +36,7 @@ for name, content in (("worker.attempt", {"Attempt": Attempt}), ("worker.warm", 
 given = json.loads(sys.argv[1])
 actor.UNSEEN_S, actor._WATCH_S = given["unseen_s"], 0.05
 roots = {"data": given["roots"], "weights": [], "closed": []}
-slot = actor.SlotActor("test-of-the-watch", given["slot"], "cpu", 1, roots)
+slot = actor.SlotActor("test-of-the-watch", given["slot"], "cpu", 1, roots, "")
 if given["paths"]:
     print(json.dumps(slot.has(given["paths"])), flush=True)
 if given["lease"]:
