@@ -46,11 +46,13 @@ log = logging.getLogger(__name__)
 class Tracking:
     """The tracking: it reads events from the cursor on and writes them to MLflow, page by page.
 
-    `pages` is the address under which people see MLflow, for the links that jobs carry.
+    `pages` is the address under which people see MLflow, for the links that jobs carry; `me` the name by which the
+    process holds the cursor.
     """
 
-    def __init__(self, client: Client, mlflow: MlflowClient, pages: str) -> None:
+    def __init__(self, client: Client, mlflow: MlflowClient, pages: str, me: str) -> None:
         self._client = client
+        self._me = me
         self._pages = pages.rstrip("/")
         self._runs = Runs(mlflow)
         self.position = 0
@@ -73,14 +75,14 @@ class Tracking:
         if position < self.position or (self.position == 0 and position > 0 and not self._runs.any()):
             # told to start again; or started, and MLflow has nothing of what the cursor says it has
             position = 0
-            self._client.worker.set_cursor(CURSOR, 0)
+            self._client.worker.set_cursor(CURSOR, 0, self._me)
             self._runs.forget()
         self.position = position
         events = self._client.worker.events(position, PAGE, wait_s)
         for job_id, of_job in groupby(sorted(events, key=lambda event: event.job), key=lambda event: event.job):
             self._write(job_id, list(of_job))
         if events and self._client.worker.cursor(CURSOR) == position:  # else a rebuild was asked for meanwhile
-            self._client.worker.set_cursor(CURSOR, events[-1].position)
+            self._client.worker.set_cursor(CURSOR, events[-1].position, self._me)
             self.position = events[-1].position
         if time.monotonic() > self._studies_at:
             self._write_studies()
@@ -190,9 +192,9 @@ def main(rebuild: bool) -> int:
         ended = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ended.set())
-        tracking = Tracking(client, MlflowClient(uri), Settings().mlflow_url or uri)
-        upkeep = Upkeep(client, MlflowClient(uri), Settings().keep_mlflow_adapters_s)
         hold = Hold(client)
+        tracking = Tracking(client, MlflowClient(uri), Settings().mlflow_url or uri, hold.me)
+        upkeep = Upkeep(client, MlflowClient(uri), Settings().keep_mlflow_adapters_s)
         threading.Thread(target=_beat, args=(client, MlflowClient(uri), tracking, hold, ended), daemon=True).start()
         while not ended.is_set():
             try:
@@ -217,12 +219,12 @@ class Hold:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._me = f"{socket.gethostname()}/{uuid.uuid4().hex[:8]}"
+        self.me = f"{socket.gethostname()}/{uuid.uuid4().hex}"
         self.ours = False
 
     def renew(self) -> bool:
         """Takes or keeps the right; whether it is ours."""
-        ours = self._client.worker.hold_cursor(CURSOR, self._me, HOLD_S)
+        ours = self._client.worker.hold_cursor(CURSOR, self.me, HOLD_S)
         if not ours and self.ours is not ours:
             log.warning("another process fills MLflow now; this one stands by")
         self.ours = ours
@@ -232,7 +234,7 @@ class Hold:
         """Lets the next one begin at once."""
         with suppress(NoService, ProblemError):
             if self.ours:
-                self._client.worker.hold_cursor(CURSOR, self._me, 0)
+                self._client.worker.hold_cursor(CURSOR, self.me, 0)
 
 
 def _beat(client: Client, mlflow: MlflowClient, tracking: Tracking, hold: Hold, ended: threading.Event) -> None:

@@ -81,6 +81,10 @@ class AsyncWorker:
             return False
         return True
 
-    async def set_cursor(self, name: str, position: int) -> None:
-        """Keeps how far the reader `name` has come; a lower number makes it read again."""
-        await self._connection.json("PUT", f"/v1/cursors/{name}", body={"position": position})
+    async def set_cursor(self, name: str, position: int, holder: str | None = None) -> None:
+        """Keeps how far the reader `name` has come; a lower number makes it read again.
+
+        Raises ProblemError while another process than that `holder` holds the cursor, unless for 0.
+        """
+        body = {"position": position, "holder": holder}
+        await self._connection.json("PUT", f"/v1/cursors/{name}", body=body)

@@ -3,9 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.audit.log import record
 from service.db import Database, Transaction
 from service.events.queries import of_all
 from service.events.schemas import CursorHold, CursorUpdate, CursorView, DeletionPage, PlacedEvent, PlacedEventPage
@@ -19,6 +21,7 @@ from service.wake import EVENTS, Wakes
 router = APIRouter(prefix="/v1", tags=["tracking"])
 
 _DELETIONS = 1_000
+_free = or_(Cursor.holder.is_(None), Cursor.held_until < func.now())
 _Name = Annotated[str, Path(pattern=r"^[a-z0-9_.-]{1,100}$")]
 
 
@@ -70,22 +73,37 @@ async def hold_cursor(session: Transaction, _: Tracking, name: _Name, body: Curs
     """Takes or renews the cursor for `for_s` seconds; 409 while another process holds it."""
     until = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, body.for_s)
     held = insert(Cursor).values(name=name, position=0, holder=body.holder, held_until=until)
-    free = or_(Cursor.holder.is_(None), Cursor.holder == body.holder, Cursor.held_until < func.now())
+    free = or_(Cursor.holder == body.holder, _free)
     taken = held.on_conflict_do_update(
         index_elements=[Cursor.name], set_={"holder": body.holder, "held_until": until}, where=free
     )
     found = (await session.execute(taken.returning(Cursor.position))).scalar_one_or_none()
     if found is None:
-        other = await session.get_one(Cursor, name)
-        raise CursorHeld(f"{other.holder} fills {name} already; only one process may. If it has ended, wait a minute")
+        raise await _held_by_another(session, name)
     return CursorView(name=name, position=found)
 
 
 @router.put("/cursors/{name}", summary="Keep how far a reader has come")
-async def put_cursor(session: Transaction, _: Tracking, name: _Name, body: CursorUpdate) -> CursorView:
-    """Sets the reader's position. A lower one makes it read again."""
+async def put_cursor(
+    request: Request, session: Transaction, caller: Tracking, name: _Name, body: CursorUpdate
+) -> CursorView:
+    """Sets the reader's position; a lower one makes it read again. 409 while another process than the `holder` named
+    here holds the cursor, unless to 0, at which that process begins again."""
     kept = insert(Cursor).values(name=name, position=body.position)
-    await session.execute(kept.on_conflict_do_update(index_elements=[Cursor.name], set_={"position": body.position}))
+    mine = true() if body.position == 0 else _free if body.holder is None else Cursor.holder == body.holder
+    moved = kept.on_conflict_do_update(index_elements=[Cursor.name], set_={"position": body.position}, where=mine)
+    if (await session.execute(moved.returning(Cursor.name))).scalar_one_or_none() is None:
+        raise await _held_by_another(session, name)
     if body.position == 0:  # it is filled again, with what comes of no event too
         await session.execute(update(Study).where(Study.tracked).values(tracked=False))
+    if body.holder is None:  # not the process that reads, which does so all the time
+        record(session, request, caller, "cursor.move", name, position=body.position)
     return CursorView(name=name, position=body.position)
+
+
+async def _held_by_another(session: AsyncSession, name: str) -> CursorHeld:
+    other = (await session.get_one(Cursor, name)).holder or "another process"
+    shown = other.rpartition("/")[0] or other  # its whole name is what it shows that it is the one by
+    return CursorHeld(
+        f"{shown} fills {name}; only one process may. If it has ended, wait a minute; position 0 lets it begin again"
+    )

@@ -80,7 +80,7 @@ class CursorHold(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     holder: str = Field(min_length=1, max_length=200)
-    """Name of this start of the process."""
+    """Name of this start of the process; what follows its last `/` no other is told."""
     for_s: float = Field(ge=0, le=600, allow_inf_nan=False, strict=True)
     """How long it holds the cursor if it says nothing more; 0 lets it go."""
 
@@ -90,6 +90,8 @@ class CursorUpdate(BaseModel):
 
     position: int = Field(ge=0, lt=2**63, strict=True)
     """Position of the last event that was dealt with; 0 starts again."""
+    holder: str | None = Field(default=None, min_length=1, max_length=200)
+    """The process that reads, as it holds the cursor. While one does, nobody else moves it but to 0."""
 
 
 LOGGED = (EventType.LOG, EventType.STAGE, EventType.STATE)

@@ -154,15 +154,17 @@ async def test_a_step_that_was_run_twice_stands_once_in_the_curves(api: Api) -> 
 
 async def test_one_process_at_a_time_fills_mlflow(api: Api) -> None:
     async def hold(holder: str, for_s: float) -> int:
-        body = {"holder": holder, "for_s": for_s}
+        body = {"holder": f"here/{holder}", "for_s": for_s}
         answer = await api.call("PUT", "/v1/cursors/mlflow/holder", json=body, key=api.keys.tracking)
         if answer.status_code != 200:
             assert answer.json()["type"] == "/problems/cursor-held"
-            assert "first fills mlflow already" in answer.json()["detail"]
+            assert "here fills mlflow; only one process may" in answer.json()["detail"]
+            assert "/first" not in answer.json()["detail"], "who is told the name could move the cursor by it"
         return answer.status_code
 
     assert [await hold("first", 30), await hold("first", 30), await hold("second", 30)] == [200, 200, 409]
-    await api.call("PUT", "/v1/cursors/mlflow", json={"position": 7}, key=api.keys.tracking)
+    move = {"position": 7, "holder": "here/first"}
+    await api.call("PUT", "/v1/cursors/mlflow", json=move, key=api.keys.tracking)
     assert await hold("second", 30) == 409, "a moved cursor is still held"
     await api.sql("UPDATE cursors SET held_until = now() - interval '1 second'")
     assert await hold("second", 30) == 200, "the first fell silent"
@@ -173,6 +175,24 @@ async def test_one_process_at_a_time_fills_mlflow(api: Api) -> None:
         *(api.call("PUT", "/v1/cursors/other/holder", json={"holder": f"p{n}", "for_s": 9}) for n in range(20))
     )
     assert sorted(answer.status_code for answer in crowd) == [200] + [409] * 19
+
+
+async def test_nobody_but_the_process_that_fills_mlflow_moves_its_cursor_save_to_start_again(api: Api) -> None:
+    async def move(position: int, holder: str | None = None) -> int:
+        body = {"position": position} | ({"holder": holder} if holder else {})
+        return (await api.call("PUT", "/v1/cursors/mlflow", json=body, key=api.keys.tracking)).status_code
+
+    hold = {"holder": "here/1", "for_s": 30.0}
+    await api.call("PUT", "/v1/cursors/mlflow/holder", json=hold, key=api.keys.tracking)
+    assert await move(5, "here/1") == 200
+    assert [await move(2**62), await move(6, "there/2"), await move(1)] == [409, 409, 409]
+    assert (await api.get("/v1/cursors/mlflow", key=api.keys.tracking))["position"] == 5
+    assert await move(0) == 200, "`pace tracking rebuild`"
+    await api.sql("UPDATE cursors SET held_until = now() - interval '1 second'")
+    assert [await move(3, "here/1"), await move(4)] == [200, 200], "nobody has taken its place"
+    assert await move(6, "there/2") == 409, "who names itself has to hold it"
+    moves = [(entry["action"], entry["detail"]) for entry in (await api.get("/v1/audit?target=mlflow"))["data"]]
+    assert moves == [("cursor.move", {"position": 4}), ("cursor.move", {"position": 0})]
 
 
 async def test_who_makes_something_of_the_events_is_told_which_jobs_were_deleted(api: Api) -> None:

@@ -53,7 +53,7 @@ def test_a_rebuild_makes_a_running_tracking_process_start_anew(mlflow: MlflowCli
 def test_the_cursor_stays_while_mlflow_is_away(mlflow: MlflowClient, tmp_path: Path, monkeypatch: Any) -> None:
     service = Service()
     submit(service, "job_away", tmp_path / "a")
-    tracking = Tracking(service, mlflow, "http://mlflow.test/")  # type: ignore[arg-type]
+    tracking = Tracking(service, mlflow, "http://mlflow.test/", "here/1")  # type: ignore[arg-type]
     with monkeypatch.context() as away:
         away.setattr(mlflow, "log_batch", lambda *_, **__: (_ for _ in ()).throw(MlflowException("connection refused")))
         with pytest.raises(MlflowException):
@@ -105,7 +105,7 @@ def test_a_job_at_which_mlflow_fails_again_and_again_is_passed_over_while_it_ans
     service = Service()
     submit(service, "job_breaks", tmp_path / "a", tags={"breaks": "yes"})
     submit(service, "job_fine", tmp_path / "a")
-    tracking = Tracking(service, mlflow, "http://mlflow.test/")  # type: ignore[arg-type]
+    tracking = Tracking(service, mlflow, "http://mlflow.test/", "here/1")  # type: ignore[arg-type]
     create = mlflow.create_run
 
     def broken(experiment: str, started: int, tags: dict[str, str], name: str) -> Run:

@@ -43,7 +43,7 @@ class Service:
         self.links[study] = url
         del self.searched[study]
 
-    def _set_cursor(self, name: str, position: int) -> None:
+    def _set_cursor(self, name: str, position: int, holder: str) -> None:
         self.at = position
 
     def _events(self, after: int, limit: int, wait_s: float) -> list[PlacedEvent]:
@@ -137,7 +137,7 @@ def all_runs_of(mlflow: MlflowClient, job: str) -> list[Run]:
 
 
 def track(service: Service, mlflow: MlflowClient) -> Tracking:
-    tracking = Tracking(service, mlflow, "http://mlflow.test/")  # type: ignore[arg-type]
+    tracking = Tracking(service, mlflow, "http://mlflow.test/", "here/1")  # type: ignore[arg-type]
     while tracking.step():
         pass
     return tracking
