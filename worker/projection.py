@@ -44,9 +44,15 @@ def experiment_of(benchmark_name: str | None) -> tuple[str, str]:
 
 
 def run_name(job: Job) -> str:
-    """Returns the job's name, else task/row/seed; unchanged, since a run's name may hold any letter."""
-    said = job.name or f"{job.task}/{job.row or job.spec['method']['name']}/{job.seed}"
+    """Returns the job's name, else task/row/seed, with the draw where there are several; unchanged, since a run's name
+    may hold any letter."""
+    said = job.name or f"{job.task}/{job.row or job.spec['method']['name']}/{job.seed}{_draw(job)}"
     return "".join(char if char.isprintable() else " " for char in said)[:NAME_LETTERS]
+
+
+def _draw(job: Job) -> str:
+    draw = job.spec["task"].get("draw")
+    return "" if draw is None else f"/draw{draw}"
 
 
 def tags_of(job: Job) -> dict[str, str]:

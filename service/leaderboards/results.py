@@ -36,6 +36,7 @@ _CELLS = """
         SELECT "row", task, count(*) AS runs, avg(value) AS mean, stddev_samp(value) AS std,
                percentile_cont(0.5) WITHIN GROUP (ORDER BY value) AS median,
                (array_agg(seed ORDER BY seed, draw))[1:{listed}] AS seeds,
+               (array_agg(CAST(draw AS integer) ORDER BY seed, draw))[1:{listed}] AS draws,
                (array_agg(id ORDER BY seed, draw))[1:{listed}] AS jobs
         FROM seeds JOIN (SELECT id, value FROM seen WHERE same_cell) AS measured USING (id) GROUP BY "row", task
     ), cells AS (
@@ -58,7 +59,7 @@ _CELLS = """
         FROM ways GROUP BY "row", task
     )
     SELECT head."row", head.task, head.id AS shown, head.measured, head.cell, runs, mean, std, median,
-           coalesce(seeds, due_seeds) AS seeds, coalesce(jobs, due_jobs) AS jobs, others, other_cells, changed,
+           coalesce(seeds, due_seeds) AS seeds, draws, coalesce(jobs, due_jobs) AS jobs, others, other_cells, changed,
            coalesce(ways, '[]') AS open
     FROM head LEFT JOIN chosen USING ("row", task) LEFT JOIN rest USING ("row", task) LEFT JOIN open USING ("row", task)
     LEFT JOIN LATERAL (
@@ -140,7 +141,7 @@ async def cells_of(
     spec_of = {job: spec for job, spec in specs}
     cells: dict[str, dict[str, Cell]] = {}
     for row in found:
-        view = _measured(row, benchmark.over_seeds) if row["measured"] else _without_result(row)
+        view = _measured(row, benchmark) if row["measured"] else _without_result(row)
         cells.setdefault(row["row"], {})[row["task"]] = Cell(spec_of[row["shown"]], view)
     return cells
 
@@ -171,13 +172,14 @@ async def _rows(
     return (await session.execute(text(query), values)).mappings().all()
 
 
-def _measured(row: dict[str, Any], over_seeds: Literal["mean", "median"]) -> CellView:
+def _measured(row: dict[str, Any], benchmark: Benchmark) -> CellView:
     return CellView(
         status="measured",
-        mean=row[over_seeds],
+        mean=row[benchmark.over_seeds],
         std=row["std"],
         runs=row["runs"],
         seeds=row["seeds"],
+        draws=row["draws"] if benchmark.draws > 1 else [],
         jobs=row["jobs"],
         cell=row["cell"],
         published=None,

@@ -24,7 +24,9 @@ class CellView(BaseModel):
     runs: int
     """Runs behind the mean, one a seed."""
     seeds: list[int]
-    """The lowest hundred of them."""
+    """The lowest hundred of them; where there are draws of training images too, a seed stands once a draw."""
+    draws: list[int] = []
+    """Of training images, of each run in `seeds`; empty where the benchmark has one draw alone."""
     jobs: list[str]
     """The jobs behind the mean, by seed; of a cell without a mean, the jobs that failed or are due. At most 100."""
     cell: str | None

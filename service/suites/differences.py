@@ -10,8 +10,10 @@ from service.student import mean_of
 from service.suites.plan import Plan
 from service.suites.schemas import DifferenceView
 
-Values = Mapping[str, Mapping[str, Mapping[int, float]]]
-"""Row → task → seed → measured fraction."""
+Repeat = tuple[int, int]
+"""Seed and draw."""
+Values = Mapping[str, Mapping[str, Mapping[Repeat, float]]]
+"""Row → task → seed and draw → measured fraction."""
 
 
 def differences(plan: Plan, values: Values, published: Mapping[str, RowView]) -> list[DifferenceView]:
@@ -52,24 +54,24 @@ def _without(plan: Plan, row: str) -> str | None:
 
 def _to_row(plan: Plan, values: Values, row: str, without: str) -> Iterator[DifferenceView]:
     ours, theirs = values[row], values[without]
-    tasks = [task for task in plan.tasks if task in ours and task in theirs]
+    tasks = [task.name for task in plan.benchmark.tasks if task.name in ours and task.name in theirs]
     per_task: list[float] = []
     for task in tasks:
         common = sorted(ours[task].keys() & theirs[task].keys())
         if common:
-            each = [ours[task][seed] - theirs[task][seed] for seed in common]
+            each = [ours[task][repeat] - theirs[task][repeat] for repeat in common]
             per_task.append(statistics.fmean(each))
             yield _difference(row, without, "without", task, "seeds", each)
     if len(per_task) < 2:
         return
     yield _difference(row, without, "without", None, "tasks", per_task)
-    whole = set[int].intersection(*(set(ours[task]) & set(theirs[task]) for task in tasks))
+    whole = set[Repeat].intersection(*(set(ours[task]) & set(theirs[task]) for task in tasks))
     if len(whole) > 1:
-        each = [statistics.fmean(ours[task][seed] - theirs[task][seed] for task in tasks) for seed in sorted(whole)]
+        each = [statistics.fmean(ours[task][one] - theirs[task][one] for task in tasks) for one in sorted(whole)]
         yield _difference(row, without, "without", None, "seeds", each)
 
 
-def _to_published(ours: Mapping[str, Mapping[int, float]], row: str, beside: RowView) -> Iterator[DifferenceView]:
+def _to_published(ours: Mapping[str, Mapping[Repeat, float]], row: str, beside: RowView) -> Iterator[DifferenceView]:
     per_task: list[float] = []
     for task, cell in beside.cells.items():
         if task in ours and cell.mean is not None:

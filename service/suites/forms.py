@@ -17,6 +17,7 @@ _COLUMNS: tuple[str, ...] = (
     "std",
     "runs",
     "seeds",
+    "draws",
     "published",
     "jobs",
     "notes",
@@ -33,6 +34,7 @@ def as_csv(table: SuiteTable) -> str:
             said = cell.model_dump(include={"status", "mean", "std", "runs", "published"})
             texts = {
                 "seeds": " ".join(map(str, cell.seeds)),
+                "draws": " ".join(map(str, cell.draws)),
                 "jobs": " ".join(cell.jobs),
                 "notes": "; ".join(cell.notes),
             }

@@ -34,23 +34,26 @@ class Key(NamedTuple):
     row: str
     task: str
     seed: int
+    draw: int
+    """Of training images; 0 where the benchmark has one draw alone."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One row on one task with one seed."""
+    """One row on one task with one seed, on one draw of training images."""
 
     row: str
     task: str
     """Name within the benchmark, or the user's own."""
     seed: int
+    draw: int
     spec: RunSpec | None
     """Resolved; None where the row cannot run on the task."""
     refused: str | None
 
     @property
     def key(self) -> Key:
-        return Key(self.row, self.task, self.seed)
+        return Key(self.row, self.task, self.seed, self.draw)
 
 
 @dataclass(frozen=True)
@@ -69,19 +72,25 @@ class Plan:
 
     request: SuiteRequest
     benchmark: Benchmark
-    """With the suite's tasks only; made up for tasks of the user's own."""
+    """With the suite's tasks only, and those that their runs measure too; made up for tasks of the user's own."""
     known: bool
     """Whether it is a benchmark of the catalogue."""
     rows: list[str]
     """Labels."""
     runs: list[Run]
-    """The first seed of every row and task first, so that the whole table fills evenly."""
+    """The first seed and draw of every row and task first, so that the whole table fills evenly."""
     searches: Mapping[tuple[str, str], Search]
     """Row and task → what is searched before its runs."""
 
     @property
     def tasks(self) -> list[str]:
-        return [task.name for task in self.benchmark.tasks]
+        """The tasks that have runs of their own."""
+        return [task.name for task in self.benchmark.trained]
+
+    @property
+    def draws(self) -> list[int]:
+        """Draws of training images that its runs are on."""
+        return sorted({run.draw for run in self.runs})
 
 
 def plan(request: SuiteRequest, catalogue: Catalogue) -> Plan:
@@ -92,10 +101,12 @@ def plan(request: SuiteRequest, catalogue: Catalogue) -> Plan:
     rows = _rows(request.rows, recipe)
     backbones: list[dict[str, Any]] = [{"name": b} if isinstance(b, str) else b for b in request.backbones]
     seeds = list(dict.fromkeys(request.seeds))
-    if len(rows) * max(len(backbones), 1) * len(tasks) * len(seeds) > MOST_RUNS:
+    draws = _draws(request, benchmark)
+    if len(rows) * max(len(backbones), 1) * len(tasks) * len(seeds) * len(draws) > MOST_RUNS:
         raise _invalid("/rows", "out_of_range", f"a suite has at most {MOST_RUNS:,} runs; give fewer rows or seeds")
     labels: dict[str, str] = {}
     found: list[tuple[str, str, RunSpec | SpecError]] = []
+    of_draw: dict[int, list[tuple[str, str, RunSpec | SpecError]]] = {}
     raws: list[dict[str, Any]] = []
     for index, row in enumerate(rows):
         for backbone in backbones or [{}]:
@@ -112,15 +123,28 @@ def plan(request: SuiteRequest, catalogue: Catalogue) -> Plan:
                 for layer in ({"backbone": backbone} if backbone else {}, request.overrides):
                     raw = merged(raw, layer)
                 raw = merged(raw, {"task": {"name": section["name"], "phase": request.phase}})
+                of_task = draws
+                if benchmark.draws > 1:
+                    fixed = raw["task"].get("draw")
+                    of_task = [fixed] if isinstance(fixed, int) and not isinstance(fixed, bool) else draws
+                    raw = merged(raw, {"task": {"draw": of_task[0] if fixed is None else fixed}})
                 raws.append(raw)
                 try:
-                    found.append((label, task, validate(raw, catalogue)))
+                    made: RunSpec | SpecError = validate(raw, catalogue)
                 except SpecError as error:
-                    found.append((label, task, error))
+                    made = error
+                found.append((label, task, made))
+                for draw in of_task:
+                    of_draw.setdefault(draw, []).append((label, task, made))
     faults = [spec.faults for _, _, spec in found if isinstance(spec, SpecError)]
     if len(faults) == len(found):
         raise Invalid("none of the suite's runs is possible; these are the faults of the first", faults[0])
-    runs = [_run(label, task, spec, seed) for seed in seeds for label, task, spec in found]
+    runs = [
+        _run(label, task, spec, seed, draw)
+        for seed in seeds
+        for draw, each in sorted(of_draw.items())
+        for label, task, spec in each
+    ]
     searches = _searches(request, seeds[0], found, raws, catalogue) if request.search else {}
     return Plan(request, benchmark, known, list(labels), runs, searches)
 
@@ -179,10 +203,32 @@ def _own_fields(space: Mapping[str, Dimension], spec: RunSpec) -> dict[str, Dime
     return {path: space[path] for path in space if path in own}
 
 
-def _run(label: str, task: str, spec: RunSpec | SpecError, seed: int) -> Run:
+def _run(label: str, task: str, spec: RunSpec | SpecError, seed: int, draw: int) -> Run:
     if isinstance(spec, SpecError):
-        return Run(label, task, seed, None, "; ".join(str(fault) for fault in spec.faults))
-    return Run(label, task, seed, spec.model_copy(update={"seed": seed}), None)
+        return Run(label, task, seed, draw, None, "; ".join(str(fault) for fault in spec.faults))
+    return Run(label, task, seed, draw, spec_of(spec, seed, draw), None)
+
+
+def spec_of(spec: RunSpec, seed: int, draw: int) -> RunSpec:
+    """Returns the spec with that seed, and with that draw where its task has draws."""
+    task = spec.task.model_copy(update={"draw": draw}) if "draw" in spec.task.params else spec.task
+    return spec.model_copy(update={"seed": seed, "task": task})
+
+
+def _draws(request: SuiteRequest, benchmark: Benchmark) -> list[int]:
+    """The asked draws, all of the benchmark's if none. Raises Invalid for those that it does not have."""
+    if not request.draws:
+        return list(range(benchmark.draws))
+    if benchmark.draws == 1:
+        message = f"{benchmark.name} has one draw of training images; leave `draws` out, and repeat runs by `seeds`"
+        raise _invalid("/draws", "conflict", message)
+    if (highest := max(request.draws)) >= benchmark.draws:
+        message = f"{benchmark.name} has no draw {highest}; its draws are 0 to {benchmark.draws - 1}"
+        raise _invalid(f"/draws/{request.draws.index(highest)}", "out_of_range", message)
+    task: Any = request.overrides.get("task")
+    if isinstance(task, dict) and "draw" in task:
+        raise _invalid("/overrides/task/draw", "conflict", "give `draws` or task.draw, not both")
+    return sorted(set(request.draws))
 
 
 def _tasks(request: SuiteRequest) -> tuple[Benchmark, dict[str, dict[str, Any]]]:
@@ -214,10 +260,11 @@ def _tasks(request: SuiteRequest) -> tuple[Benchmark, dict[str, dict[str, Any]]]
             chosen.append(task.name)
     if faults:
         raise Invalid("the request has faults", faults)
-    tasks = [task for task in benchmark.trained if task.name in chosen or not names]
+    run = {task.name for task in benchmark.trained if task.name in chosen or not names}
+    tasks = [task for task in benchmark.tasks if task.name in run or task.measured_with in run]
     groups = [group for group in benchmark.groups if any(task.group == group.name for task in tasks)]
     narrowed = benchmark.model_copy(update={"tasks": tasks, "groups": groups})
-    return narrowed, {task.name: {"name": f"{benchmark.name}/{task.name}"} for task in tasks}
+    return narrowed, {task.name: {"name": f"{benchmark.name}/{task.name}"} for task in narrowed.trained}
 
 
 def _own_tasks(

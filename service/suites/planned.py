@@ -34,6 +34,7 @@ async def planned(
                 row=run.row,
                 task=run.task,
                 seed=run.seed,
+                draw=run.draw,
                 action=action,
                 job=taken.job if taken else None,
                 reason=run.refused,
@@ -56,6 +57,7 @@ async def planned(
         rows=plan.rows,
         tasks=plan.tasks,
         seeds=list(dict.fromkeys(run.seed for run in plan.runs)),
+        draws=plan.draws,
         runs=runs,
         searches=searches,
         trials=sum(search.trials for search in searches),
@@ -76,7 +78,7 @@ async def _done_already(session: AsyncSession, project: str, plan: Plan) -> dict
     direct = {
         run.key: run.spec for run in plan.runs if run.spec is not None and (run.row, run.task) not in plan.searches
     }
-    return await equal_jobs(session, project, direct, lambda key: (key.row, key.task))
+    return await equal_jobs(session, project, direct, lambda key: (key.row, key.task, key.draw))
 
 
 async def costs(

@@ -4,12 +4,13 @@ import asyncio
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, Literal
 
-from sqlalchemy import case, select
+from sqlalchemy import case, null, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import Catalogue, State
+from pace_core.spec import Catalogue, State, load_benchmarks
 from service.jobs.tables import Job
 from service.leaderboards.results import Cell
 from service.leaderboards.schemas import LISTED_RUNS, CellView
@@ -29,8 +30,9 @@ async def table_of(session: AsyncSession, suite: Suite, catalogue: Catalogue) ->
     """Returns the table as it is now."""
     found = await session.execute(
         select(
-            *(SuiteRun.row, SuiteRun.task, SuiteRun.seed, SuiteRun.refused),
+            *(SuiteRun.row, SuiteRun.task, SuiteRun.seed, SuiteRun.draw, SuiteRun.refused),
             *(Job.id, Job.state, Job.reason, Job.message, Job.cell, Job.value),
+            (Job.result["metrics"] if _measures_others(suite) else null()).label("metrics"),
             case((SuiteRun.study.is_not(None), search_state()), else_=None).label("search"),
             Study.failed.label("search_failed"),
         )
@@ -47,6 +49,12 @@ async def table_of(session: AsyncSession, suite: Suite, catalogue: Catalogue) ->
     }
     table = await asyncio.to_thread(_table, suite, of_cell, specs, catalogue)
     return table.model_copy(update={"searches": await _searches(session, suite)})
+
+
+def _measures_others(suite: Suite) -> bool:
+    """Tells whether runs of the suite's benchmark measure other tasks of it beside their own."""
+    benchmark = load_benchmarks().get(suite.benchmark or "")
+    return benchmark is not None and benchmark.trained != benchmark.tasks
 
 
 async def _searches(session: AsyncSession, suite: Suite) -> list[SearchView]:
@@ -94,14 +102,19 @@ def _table(
     whole = plan(request_of(suite), catalogue)
     over_seeds = whole.benchmark.over_seeds
     cells: dict[str, dict[str, Cell]] = {}
-    values: dict[str, dict[str, dict[int, float]]] = {}
+    values: dict[str, dict[str, dict[tuple[int, int], float]]] = {}
+    beside_of = {t.name: t.measured_with for t in whole.benchmark.tasks if t.measured_with and suite.phase == "final"}
     for row, tasks in of_cell.items():
         for task, runs in tasks.items():
             spec = next((specs[run.id] for run in sorted(runs, key=lambda run: run.id or "") if run.id in specs), None)
-            averaged = _same_cell(runs)
-            cells.setdefault(row, {})[task] = Cell(spec, _view(runs, averaged, over_seeds))
-            if averaged:
-                values.setdefault(row, {})[task] = {run.seed: run.value for run in averaged}
+            for name in (task, *(other for other, trained in beside_of.items() if trained == task)):
+                own = runs if name == task else [_measuring(run, f"{whole.benchmark.name}/{name}") for run in runs]
+                averaged = _same_cell(own)
+                cells.setdefault(row, {})[name] = Cell(
+                    spec, _view(own, averaged, over_seeds, drawn=whole.benchmark.draws > 1)
+                )
+                if averaged:
+                    values.setdefault(row, {})[name] = {(run.seed, run.draw): run.value for run in averaged}
     board = leaderboard(whole.benchmark, whole.request.phase, suite.project, cells, catalogue)
     measured = sorted((row for row in board.rows if row.kind == "measured"), key=lambda row: _place(whole, row.label))
     board.rows = [*measured, *(row for row in board.rows if row.kind == "published")]
@@ -116,18 +129,29 @@ def _table(
 _SEARCHING = ("queued", "searching", "paused")
 
 
+def _measuring(run: Any, task: str) -> Any:
+    """The run with what it measured on that task in the place of its own value."""
+    said: list[dict[str, Any]] = run.metrics or []
+    value = next((one["value"] for one in said if one["task"] == task and one["split"] == "test"), None)
+    return SimpleNamespace(**{**run._asdict(), "value": value})
+
+
+def _repeat(run: Any) -> tuple[int, int]:
+    return run.seed, run.draw
+
+
 def _place(whole: Plan, label: str) -> int:
     return whole.rows.index(label) if label in whole.rows else len(whole.rows)
 
 
 def _same_cell(runs: Sequence[Any]) -> list[Any]:
-    """The runs with a result of the newest one's settings, data and weights, by seed."""
+    """The runs with a result of the newest one's settings, data and weights, by seed and draw."""
     done = [run for run in runs if run.state == State.SUCCEEDED and run.value is not None]
     newest = max(done, key=lambda run: run.id, default=None)
-    return sorted((run for run in done if run.cell == newest.cell), key=lambda run: run.seed) if newest else []
+    return sorted((run for run in done if run.cell == newest.cell), key=_repeat) if newest else []
 
 
-def _view(runs: Sequence[Any], averaged: Sequence[Any], over_seeds: Literal["mean", "median"]) -> CellView:
+def _view(runs: Sequence[Any], averaged: Sequence[Any], over_seeds: Literal["mean", "median"], drawn: bool) -> CellView:
     values = [run.value for run in averaged]
     states = {run.state for run in runs}
     pending = [run for run in runs if (run.search in _SEARCHING if run.state is None else not State(run.state).ended)]
@@ -138,8 +162,9 @@ def _view(runs: Sequence[Any], averaged: Sequence[Any], over_seeds: Literal["mea
         mean=mean(values) if values else None,
         std=statistics.stdev(values) if len(values) > 1 else None,
         runs=len(values),
-        seeds=sorted(run.seed for run in (averaged or runs))[:LISTED_RUNS],
-        jobs=[run.id for run in sorted(listed, key=lambda run: run.seed)][:LISTED_RUNS],
+        seeds=[run.seed for run in sorted(averaged or runs, key=_repeat)][:LISTED_RUNS],
+        draws=[run.draw for run in sorted(averaged or runs, key=_repeat)][:LISTED_RUNS] if drawn else [],
+        jobs=[run.id for run in sorted(listed, key=_repeat)][:LISTED_RUNS],
         cell=averaged[0].cell if averaged else None,
         published=None,
         best=False,
@@ -155,8 +180,8 @@ def _notes(runs: Sequence[Any], averaged: Sequence[Any], pending: int) -> list[s
     notes = [f"{pending} of {len(runs)} runs still to end"] if pending else []
     if any(run.id is None and run.search in _SEARCHING for run in runs):
         notes = ["its settings are being searched"]
-    used = {run.seed for run in averaged}
-    others = sum(run.state == State.SUCCEEDED and run.seed not in used for run in runs)
+    used = {_repeat(run) for run in averaged}
+    others = sum(run.state == State.SUCCEEDED and _repeat(run) not in used for run in runs)
     if others:
         notes.append(f"{others} of {len(runs)} runs left out: of other data or weights, or without the metric")
     reasons = Counter(_why(run) for run in runs)

@@ -35,6 +35,7 @@ class SuiteRow(BaseModel):
 _Rows = Annotated[list[_Named | SuiteRow], Field(max_length=1_000)]
 _Backbones = Annotated[list[_Named | dict[str, Any]], Field(max_length=100)]
 _Seeds = Annotated[list[_Seed], Field(max_length=1_000)]
+_Draws = Annotated[list[_Seed], Field(max_length=100)]
 
 
 class SuiteRequest(BaseModel):
@@ -68,6 +69,9 @@ class SuiteRequest(BaseModel):
     backbones: _Backbones = []
     """Names, or sections of a spec; the rows' own if none. Where there are several, labels name them."""
     seeds: Annotated[_Seeds, Field(min_length=1)] = [0]
+    draws: _Draws = []
+    """Draws of training images, of few-shot and domain-adaptation, each run with every seed; all that the benchmark has
+    if none, over which its protocol takes the mean."""
     overrides: dict[str, Any] = {}
     """Part of a RunSpec, laid over every row."""
     phase: Literal["search", "final"] = "final"
@@ -98,6 +102,7 @@ class SuiteExtension(BaseModel):
     rows: _Rows = []
     backbones: _Backbones = []
     seeds: _Seeds = []
+    draws: _Draws = []
 
 
 class PlannedRun(BaseModel):
@@ -108,6 +113,8 @@ class PlannedRun(BaseModel):
     row: str
     task: str
     seed: int
+    draw: int
+    """Of training images; 0 where the benchmark has one draw alone."""
     action: Literal["new", "reused", "shared", "refused"]
     """reused: done already; shared: waits or runs already; refused: the row cannot run on this task."""
     job: str | None
@@ -141,6 +148,7 @@ class SuitePlan(BaseModel):
     rows: list[str]
     tasks: list[str]
     seeds: list[int]
+    draws: list[int]
     runs: list[PlannedRun]
     searches: list[PlannedSearch]
     """Studies that come before, one a row and task."""

@@ -28,7 +28,7 @@ from service.studies.queries import best_of, trials
 from service.studies.space import laid_over
 from service.studies.submission import new_study
 from service.studies.tables import Study
-from service.suites.plan import Key, Plan, Run
+from service.suites.plan import Key, Plan, Run, spec_of
 from service.suites.planned import costs
 from service.suites.schemas import SuiteExtension, SuiteRequest
 from service.suites.tables import Suite, SuiteRun
@@ -66,7 +66,7 @@ async def fill(
     found = {study.id: study for study in await _studies(session, suite)}
     study_of = {(run.row, run.task): found[run.study] for run in has if run.study in found}
     kept = {
-        Key(run.row, run.task, run.seed)
+        Key(run.row, run.task, run.seed, run.draw)
         for run in has
         if run.job or run.refused or (run.study in found and found[run.study].searched_at is None)
     }
@@ -94,9 +94,9 @@ async def fill(
             study_of[run.row, run.task] = study
     await session.flush()
     made = await _queue(session, suite, plan.request, due, caller, catalogue, settings)
-    there = {Key(run.row, run.task, run.seed) for run in has}
+    there = {Key(run.row, run.task, run.seed, run.draw) for run in has}
     if gone := [run.key for run in (*due, *searching) if run.key in there]:
-        key = tuple_(SuiteRun.row, SuiteRun.task, SuiteRun.seed)
+        key = tuple_(SuiteRun.row, SuiteRun.task, SuiteRun.seed, SuiteRun.draw)
         await session.execute(delete(SuiteRun).where(SuiteRun.suite == suite.id, key.in_(gone)))
     cost = await costs(session, suite.project, plan, catalogue)
     rows: list[dict[str, Any]] = [
@@ -132,8 +132,8 @@ async def _queue(
     """Finds the job of each run that is not refused, and queues those that are not there yet."""
     specs = {run.key: run.spec for run in runs if run.spec is not None}
 
-    def group(key: Key) -> tuple[str, str]:
-        return key.row, key.task
+    def group(key: Key) -> tuple[str, str, int]:
+        return key.row, key.task, key.draw
 
     found = await equal_jobs(session, suite.project, specs, group) if request.reuse else {}
     fresh = [run for run in runs if run.spec is not None and run.key not in found]
@@ -167,25 +167,26 @@ async def run_found(
     request = request_of(suite)
     waiting = (
         await session.execute(
-            select(SuiteRun.row, SuiteRun.task, SuiteRun.seed, Job.spec, Job.state)
+            select(SuiteRun.row, SuiteRun.task, SuiteRun.seed, SuiteRun.draw, Job.spec)
             .join(Job, Job.id == SuiteRun.job, isouter=True)
             .where(SuiteRun.suite == suite.id, SuiteRun.study == study.id)
-            .order_by(SuiteRun.seed)
+            .order_by(SuiteRun.seed, SuiteRun.draw)
         )
     ).all()
     spec = _found_spec(study, config, request, catalogue)
-    runs = [Run(row, task, seed, spec.model_copy(update={"seed": seed}), None) for row, task, seed, _, _ in waiting]
+    runs = [Run(row, task, seed, draw, spec_of(spec, seed, draw), None) for row, task, seed, draw, _ in waiting]
     due = [
         run
-        for run, (_, _, _, has, _) in zip(runs, waiting, strict=True)
+        for run, (*_, has) in zip(runs, waiting, strict=True)
         if not has or (run.spec and has != run.spec.json_dict())
     ]
     made = await _queue(session, suite, request, due, caller, catalogue, settings)
     seconds = cost_of(spec, study.task, await rates_of(session, suite.project), catalogue).seconds
     for key, taken in made.items():
-        where = (SuiteRun.suite == suite.id, SuiteRun.row == key.row, SuiteRun.task == key.task)
+        where = [SuiteRun.suite == suite.id, SuiteRun.row == key.row, SuiteRun.task == key.task]
+        where += [SuiteRun.seed == key.seed, SuiteRun.draw == key.draw]
         values = {"job": taken.job, "reused": not taken.new, "seconds": seconds}
-        await session.execute(update(SuiteRun).where(*where, SuiteRun.seed == key.seed).values(**values))
+        await session.execute(update(SuiteRun).where(*where).values(**values))
 
 
 async def _as_found(session: AsyncSession, run: Run, study: Study, request: SuiteRequest, catalogue: Catalogue) -> Run:
@@ -193,7 +194,7 @@ async def _as_found(session: AsyncSession, run: Run, study: Study, request: Suit
     if best is None or run.spec is None:
         return run
     spec = _found_spec(study, best.config, request, catalogue)
-    return replace(run, spec=spec.model_copy(update={"seed": run.seed}))
+    return replace(run, spec=spec_of(spec, run.seed, run.draw))
 
 
 def _found_spec(study: Study, config: dict[str, Any], request: SuiteRequest, catalogue: Catalogue) -> RunSpec:
@@ -272,8 +273,9 @@ def extended(suite: Suite, more: SuiteExtension) -> SuiteRequest:
     asked = request_of(suite)
     if more.backbones and len(asked.backbones) < 2:
         raise Conflict("a suite of one backbone names none in its labels; submit a new one, which reuses what is done")
-    fields = ("tasks", "rows", "backbones", "seeds")
+    fields = ("tasks", "rows", "backbones", "seeds", "draws")
     both = {name: [*getattr(asked, name), *getattr(more, name)] for name in fields}
+    both |= {} if asked.draws else {"draws": []}  # it has all of them
     return asked.model_copy(update={name: _once(values) for name, values in both.items()})
 
 

@@ -35,7 +35,7 @@ class Suite(Base):
 
 
 class SuiteRun(Base):
-    """One row on one task with one seed, and the job that runs it, which may belong to several suites."""
+    """One row on one task with one seed, on one draw, and the job that runs it, which may belong to several suites."""
 
     __tablename__ = "suite_runs"
     __table_args__ = (
@@ -48,6 +48,8 @@ class SuiteRun(Base):
     row: Mapped[str] = mapped_column(primary_key=True)
     task: Mapped[str] = mapped_column(primary_key=True)
     seed: Mapped[int] = mapped_column(primary_key=True)
+    draw: Mapped[int] = mapped_column(primary_key=True, server_default=text("0"))
+    """Of training images; 0 where the benchmark has one draw alone."""
     job: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     """None where it was refused, while its study searches, or where the job was deleted."""
     study: Mapped[str | None] = mapped_column(ForeignKey("studies.id", ondelete="SET NULL"))

@@ -55,7 +55,7 @@ def leaderboard(
     )
 
 
-_COLUMNS = ("row", "kind", "task", "status", "mean", "std", "runs", "seeds", "published", "jobs")
+_COLUMNS = ("row", "kind", "task", "status", "mean", "std", "runs", "seeds", "draws", "published", "jobs")
 
 
 def _records(board: Leaderboard) -> list[dict[str, object]]:
@@ -66,6 +66,7 @@ def _records(board: Leaderboard) -> list[dict[str, object]]:
             "kind": row.kind,
             "task": task,
             "seeds": " ".join(map(str, view.seeds)),
+            "draws": " ".join(map(str, view.draws)),
             "jobs": " ".join(view.jobs),
         }
         for row in board.rows

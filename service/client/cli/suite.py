@@ -48,6 +48,9 @@ _Regularizers = Annotated[
     str, typer.Option(metavar="none,pace", help="Of every --methods; of a spec, instead of its own. none if not given.")
 ]
 _Backbones = Annotated[str, typer.Option(metavar="a,b")]
+_Draws = Annotated[
+    str, typer.Option(metavar="0,1|0-2", help="Draws of training images, where a benchmark has several; all if none.")
+]
 
 
 def install(pace: typer.Typer) -> None:
@@ -67,6 +70,7 @@ def submit(
     regularizers: _Regularizers = "",
     backbones: _Backbones = "",
     seeds: Annotated[str, typer.Option(metavar="0,1|0-4")] = "",
+    draws: _Draws = "",
     set: Annotated[list[str], typer.Option(metavar="a.b=c", help="Set a field in every row.")] = [],  # noqa: B006
     phase: Annotated[Phase | None, typer.Option(help="search: validation images; final: test images.")] = None,
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
@@ -92,6 +96,7 @@ def submit(
         "rows": _rows_of(rows, methods, regularizers or "none"),
         "backbones": _names(backbones),
         "seeds": seeds_of(seeds) if seeds else None,
+        "draws": seeds_of(draws, "--draws") if draws else None,
         "overrides": merged(raw.get("overrides", {}), parse_overrides(set)) or None,
         "phase": phase,
         "name": name if name is not None or "name" in raw or file is None else file.stem,
@@ -183,8 +188,9 @@ def extend(
     regularizers: _Regularizers = "",
     backbones: _Backbones = "",
     seeds: Annotated[str, typer.Option(metavar="0,1|0-4")] = "",
+    draws: _Draws = "",
 ) -> None:
-    """Add tasks, rows, backbones or seeds; what the suite has already is not run again."""
+    """Add tasks, rows, backbones, seeds or draws; what the suite has already is not run again."""
     more = parsed(
         SuiteExtension,
         {
@@ -192,10 +198,11 @@ def extend(
             "rows": _rows_of(rows, methods, regularizers or "none"),
             "backbones": _names(backbones),
             "seeds": seeds_of(seeds) if seeds else [],
+            "draws": seeds_of(draws, "--draws") if draws else [],
         },
     )
     if more == SuiteExtension():
-        raise typer.BadParameter("say what to add: --tasks, --rows, --methods, --backbones or --seeds")
+        raise typer.BadParameter("say what to add: --tasks, --rows, --methods, --backbones, --seeds or --draws")
     _act(suite, lambda client: client.suites.extend(suite, more))
 
 

@@ -14,6 +14,7 @@ def print_plan(plan: SuitePlan) -> None:
     """Prints what a suite would do, and what it takes."""
     total = len(plan.runs)
     sizes = f"{count(len(plan.rows), 'row')} × {count(len(plan.tasks), 'task')} × {count(len(plan.seeds), 'seed')}"
+    sizes += f" × {count(len(plan.draws), 'draw')}" if len(plan.draws) > 1 else ""
     parts = [f"{plan.new} to run"]
     parts += [f"{plan.reused} done already"] if plan.reused else []
     parts += [f"{plan.shared} waiting or running already"] if plan.shared else []
