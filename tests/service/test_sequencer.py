@@ -8,9 +8,11 @@ import psycopg
 import pytest
 
 from service.db import Database
+from service.events import sequencer
 from service.events.sequencer import number
 from tests.service.api import Api, append, numbered
 
+ELECTION = 0x6576656E7473
 WRITERS, EVENTS_EACH, JOBS = 200, 4, 40
 
 
@@ -32,6 +34,33 @@ async def test_a_slow_transaction_holds_up_no_other_writer_and_its_events_come_w
         assert (seen["job"], seen["data"]["move"]) == (quick, "cancel")
     late = await all_events(api, seen["position"], wait=5)
     assert [e["data"] for e in late] == [{"n": 1}]
+
+
+@pytest.mark.parametrize("while_it_numbers", [False, True])
+async def test_a_process_that_is_elected_and_stands_still_holds_up_readers_for_seconds_only(
+    api: Api, monkeypatch: pytest.MonkeyPatch, while_it_numbers: bool
+) -> None:
+    """As one that was stopped (SIGSTOP): its connection lives, and all that it locks stays locked."""
+    monkeypatch.setattr(sequencer, "_OVERDUE_S", 0.5)
+    async with await sequencer.connect(api.database.url) as stopped:
+        await api.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND objid = (%s & x'ffffffff'::bigint)::oid",
+            ELECTION,
+        )
+        await stopped.execute("SELECT pg_advisory_lock(%s)", (ELECTION,))
+        if while_it_numbers:
+            await stopped.execute("BEGIN")
+            await stopped.execute("UPDATE event_log SET last = last + 5")
+        job = await api.submit()
+        async with asyncio.timeout(20):
+            (seen,) = await all_events(api, wait=20)
+            await api.act(job, "cancel")
+            (then,) = await all_events(api, seen["position"], wait=20)
+        assert (then["position"], then["data"]["move"]) == (seen["position"] + 1, "cancel")
+        if not while_it_numbers:
+            assert await sequencer.number(stopped) == 0, "it goes on: nothing is left for it to number a second time"
+    await numbered(api)
 
 
 @pytest.mark.timeout(120)
@@ -62,7 +91,7 @@ async def test_a_reader_misses_nothing_of_many_writers_while_the_sequencer_is_ki
             ended = await api.sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
                 " AND objid = (%s & x'ffffffff'::bigint)::oid",
-                0x6576656E7473,
+                ELECTION,
             )
             killed += len(ended)
             await asyncio.sleep(0.3)
