@@ -55,9 +55,9 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
         app.state.storage = Health()
         url = settings.database_url or await asyncio.to_thread(postgres.start, settings.state_dir / "postgres")
         await migrate(url)
-        app.state.leaderboards = Kept()
         wakes = app.state.wakes = Wakes(url)
         database = app.state.database = Database(url, settings.pool_size, wakes.tell)
+        app.state.leaderboards = Kept(database)
         wakes.hear = database.recent.forget
         app.state.intake = Intake(database)
         tasks = [

@@ -4,9 +4,10 @@ import asyncio
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import load_benchmarks
-from service.db import Transaction
+from service.db import Database
 from service.keys.auth import Reader
 from service.leaderboards.kept import Kept, state_of
 from service.leaderboards.results import cells_of, own_task
@@ -24,7 +25,6 @@ router = APIRouter(prefix="/v1/leaderboards", tags=["leaderboards"])
 )
 async def get_leaderboard(
     request: Request,
-    session: Transaction,
     caller: Reader,
     benchmark: str,
     project: str | None = None,
@@ -38,20 +38,22 @@ async def get_leaderboard(
     whose = (None if caller.bounded else project) or caller.project
     if project is not None and whose != project:
         raise NotFound(f"there is no project {project!r} that this key sees")
-    found = load_benchmarks().get(benchmark) or await own_task(session, benchmark, phase, whose)
+    database: Database = request.app.state.database
+    kept: Kept = request.app.state.leaderboards
+    async with database.lone() as session:
+        found = load_benchmarks().get(benchmark) or await own_task(session, benchmark, phase, whose)
+        version = await state_of(session)
     if found is None:
         message = f"there is no benchmark {benchmark!r} and no task of that name with jobs"
         raise NotFound(f"{message}; benchmarks: {', '.join(load_benchmarks())}")
-    kept: Kept = request.app.state.leaderboards
-    state = await state_of(session)
-    key = (found.name, phase, whose)
-    body = kept.get(key, state)
-    if body is None:
+
+    async def make(session: AsyncSession) -> bytes:
         cells = await cells_of(session, found, phase, whose)
         catalogue = request.app.state.catalogue()
         # in a thread: whoever else asks meanwhile is answered
-        body = await asyncio.to_thread(
+        return await asyncio.to_thread(
             lambda: leaderboard(found, phase, whose, cells, catalogue).model_dump_json().encode()
         )
-        kept.put(key, state, body)
-    return Response(body, media_type="application/json")
+
+    table = await kept.table((found.name, phase, whose), version, make)
+    return Response(table, media_type="application/json")

@@ -1,11 +1,15 @@
 """The table of results: what is averaged, what is marked, what is said."""
 
+import asyncio
+import threading
 from typing import Any
 
 import pytest
 
-from pace_core.spec import load_published, load_recipes
-from tests.service.api import Api, result
+from pace_core.spec import Benchmark, load_published, load_recipes
+from service.leaderboards import endpoints
+from service.leaderboards.schemas import Leaderboard
+from tests.service.api import Api, numbered, result
 
 EPOCHS = load_recipes()["vtab-mini"].defaults["training"]["epochs"]
 RECIPE = {"name": "vtab-mini", "row": "Linear", "task": "digits"}
@@ -222,3 +226,62 @@ async def test_another_normalisation_is_said_on_the_table_beside_the_published_r
 async def test_an_unknown_benchmark_is_not_found(api: Api) -> None:
     answer = await api.call("GET", "/v1/leaderboards/vtab-2k")
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
+
+
+async def test_many_tables_at_once_are_made_two_at_a_time_and_once_each_while_others_are_answered(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making: list[str] = []
+    at_once: list[int] = []
+    goes_on = threading.Event()
+    make = endpoints.leaderboard
+
+    def slow(benchmark: Benchmark, *rest: Any) -> Leaderboard:
+        making.append(benchmark.name)
+        at_once.append(len(making) - done[0])
+        goes_on.wait(30)
+        done[0] += 1
+        return make(benchmark, *rest)
+
+    done = [0]
+    monkeypatch.setattr(endpoints, "leaderboard", slow)
+    await api.submit()
+    await numbered(api)
+    names = ["vtab-mini", "vtab-1k", "few-shot"] * 10
+    asked = [asyncio.create_task(api.get(f"/v1/leaderboards/{name}?phase=search")) for name in names]
+    async with asyncio.timeout(30):
+        while len(making) < 2:
+            await asyncio.sleep(0.01)
+        assert len((await api.get("/v1/jobs"))["data"]) == 1, "no connection is left for it otherwise"
+        goes_on.set()
+        tables = await asyncio.gather(*asked)
+    assert [table["benchmark"] for table in tables] == names
+    assert sorted(making) == sorted({*names})
+    assert max(at_once) == 2
+
+
+async def test_who_asks_after_a_job_has_ended_is_given_no_table_that_was_begun_before(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+    make = endpoints.leaderboard
+
+    def slow(*given: Any) -> Leaderboard:
+        begun.set()
+        goes_on.wait(30)
+        return make(*given)
+
+    async def mean() -> float | None:
+        return (await board(api))["rows"]["Linear"]["cells"]["digits"]["mean"]
+
+    await api.submit(recipe=RECIPE, spec=None)
+    await numbered(api)
+    monkeypatch.setattr(endpoints, "leaderboard", slow)
+    before = asyncio.create_task(mean())
+    await asyncio.to_thread(begun.wait, 30)
+    await api.finish(0.75)
+    await numbered(api)
+    after = asyncio.create_task(mean())
+    await api.get("/v1/jobs")
+    goes_on.set()
+    assert (await before, await after) == (None, 0.75)
