@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from service import log, postgres
 from service.app import create_app
+from service.audit.log import record_command
 from service.db import Database
 from service.keys.roles import Role
 from service.keys.secrets import make_key, revoke, topic
@@ -78,13 +79,15 @@ async def _keys(settings: Settings, arguments: argparse.Namespace) -> None:
     database = Database(url, pool_size=1)
     async with database.transaction() as session:
         if arguments.verb == "create":
-            _, secret = await make_key(
+            key, secret = await make_key(
                 session, arguments.role, arguments.owner, arguments.project, cluster=arguments.cluster
             )
+            record_command(session, "key.create", key.id, key.project, owner=key.owner, role=key.role)
             sys.stdout.write(f"{secret}\n")
         elif not await revoke(session, ApiKey.id == arguments.id):
             sys.exit("there is no such key, or it is revoked already")
         else:
+            record_command(session, "key.revoke", arguments.id)
             await tell_services(session, topic(arguments.id))
     await database.close()
 

@@ -1,7 +1,7 @@
 """The API as an ASGI app."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 from pace_core.spec import Catalogue, load_catalogue
 from service import openapi, postgres, problems, requests
 from service.audit import endpoints as audit
+from service.background import keep_going
 from service.catalogue import endpoints as catalogue_endpoints
 from service.clusters import endpoints as clusters
 from service.db import Database
@@ -60,31 +61,28 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
         app.state.leaderboards = Kept(database)
         wakes.hear = database.recent.forget
         app.state.intake = Intake(database)
-        tasks = [
-            asyncio.create_task(wakes.listen()),
-            asyncio.create_task(wakes.send()),
-            asyncio.create_task(number_for_ever(url, wakes)),
-            asyncio.create_task(
-                reap_for_ever(app.state.database, settings.reap_every_s, settings.reap_grace_s, settings.retry_after_s)
+        root, storage = settings.storage_root, app.state.storage
+        work: dict[str, Callable[[], Awaitable[None]]] = {
+            "hear of other processes": wakes.listen,
+            "tell other processes": wakes.send,
+            "number events": lambda: number_for_ever(url, wakes),
+            "end lost attempts": lambda: reap_for_ever(
+                database, settings.reap_every_s, settings.reap_grace_s, settings.retry_after_s
             ),
-            asyncio.create_task(forget_for_ever(app.state.database, settings.keep_audit_s, settings.keep_events_s)),
-            asyncio.create_task(probe_for_ever(settings.storage_root, settings.min_free_bytes, app.state.storage)),
-            asyncio.create_task(
-                look_after_for_ever(
-                    app.state.database,
-                    settings.storage_root,
-                    settings.storage_measured_every_s,
-                    settings.keep_checkpoints_s,
-                )
+            "forget what is old": lambda: forget_for_ever(database, settings.keep_audit_s, settings.keep_events_s),
+            "look at the storage": lambda: probe_for_ever(root, settings.min_free_bytes, storage),
+            "look after the storage": lambda: look_after_for_ever(
+                database, root, settings.storage_measured_every_s, settings.keep_checkpoints_s
             ),
-        ]
+        }
+        tasks = [asyncio.create_task(keep_going(name, one)) for name, one in work.items()]
         yield
         app.state.wakes.close()
         for task in tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        await app.state.database.close()
+        await database.close()
 
     app = FastAPIOffline(
         title="PACE fine-tuning service",

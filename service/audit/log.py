@@ -1,5 +1,7 @@
 """Writes down what callers change, in the transaction of the change."""
 
+import getpass
+import os
 from typing import Any
 
 from fastapi import Request
@@ -20,6 +22,28 @@ def record(
 ) -> None:
     """Adds an entry; it is stored when the change is, and not without it."""
     session.add(AuditEntry(**entry(request, caller, action, target, project, **detail)))
+
+
+def record_command(session: AsyncSession, action: str, target: str, project: str | None = None, **detail: Any) -> None:
+    """Adds an entry for what somebody does on the service's own machine, where no key is asked for."""
+    session.add(
+        AuditEntry(
+            actor=_user(),
+            role="command",
+            key="",
+            action=action,
+            target=target,
+            project=project,
+            detail=detail,
+        )
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # as in a container that runs under a number of its own
+        return f"user {os.getuid()}"
 
 
 def entry(

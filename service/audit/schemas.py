@@ -14,10 +14,11 @@ class AuditView(BaseModel):
     id: int
     at: datetime
     actor: str
-    """Owner of the key."""
+    """Owner of the key; of a command on the service's machine (`python -m service keys …`), that machine's user."""
     role: str
+    """Of the key; `command` where it was a command."""
     key: str
-    """Id of the key."""
+    """Id of the key; empty where it was a command."""
     action: str
     """Noun and verb, such as `job.cancel`."""
     target: str

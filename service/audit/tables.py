@@ -22,10 +22,11 @@ class AuditEntry(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     at: Mapped[datetime] = mapped_column(server_default=func.now())
     actor: Mapped[str]
-    """Owner of the key."""
+    """Owner of the key; of a command on the service's machine, the user of that machine."""
     role: Mapped[str]
+    """Of the key; `command` where it was a command."""
     key: Mapped[str]
-    """Id of the key."""
+    """Id of the key; empty where it was a command."""
     action: Mapped[str]
     """Noun and verb, such as `job.cancel`."""
     target: Mapped[str]

@@ -94,7 +94,13 @@ async def _known(database: Database, column: InstrumentedAttribute[str], value: 
 
 
 async def _caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Caller:
-    return await authenticated(request.app.state.database, given.credentials if given else None)
+    return await _of_request(request, given)
+
+
+async def _of_request(request: Request, given: HTTPAuthorizationCredentials | None) -> Caller:
+    caller = await authenticated(request.app.state.database, given.credentials if given else None)
+    request.state.caller = caller  # for the line in the log
+    return caller
 
 
 AnyCaller = Annotated[Caller, Depends(_caller)]
@@ -104,7 +110,7 @@ async def _maybe(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 ) -> Caller | None:
     try:
-        return await authenticated(request.app.state.database, given.credentials if given else None)
+        return await _of_request(request, given)
     except (Unauthorized, DBAPIError, OSError):  # also where the database is away
         return None
 

@@ -16,6 +16,7 @@ from service.jobs.idempotency import made_once
 from service.jobs.schemas import TrackingLink
 from service.jobs.tables import Job
 from service.keys.auth import Reader, Tracking, User, Worker, cluster_of, still_valid
+from service.keys.secrets import topic
 from service.problems import Conflict
 from service.studies import driving, order, steering, submission
 from service.studies.driver_schemas import (
@@ -252,7 +253,7 @@ async def post_rung(request: Request, caller: Worker, study_id: str, body: RungR
             now = (await ask(session))[0]
             return now if now.ended or last else None
 
-    return await wakes.poll((job,), body.wait_s, look)
+    return await wakes.poll((job, topic(caller.key_id)), body.wait_s, look)
 
 
 @router.post("/{study_id}/stopped", summary="The scheduler stopped a trial", tags=["workers"])

@@ -1,6 +1,7 @@
 """API keys: who holds which, what each may do, and how it stops working."""
 
 import asyncio
+import getpass
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -50,6 +51,12 @@ async def test_the_first_key_is_made_without_one_and_can_be_revoked(api: Api, co
     assert await status(api, secret) == 401
     with pytest.raises(SystemExit, match="no such key"):
         await command("revoke", made["id"])
+    said = (await api.get(f"/v1/audit?target={made['id']}"))["data"]
+    assert [(entry["action"], entry["actor"], entry["role"]) for entry in said] == [
+        ("key.revoke", getpass.getuser(), "command"),
+        ("key.create", getpass.getuser(), "command"),
+    ]
+    assert said[1]["detail"] == {"owner": "grace", "role": "user"}
 
 
 async def test_the_secret_itself_is_not_stored(api: Api) -> None:

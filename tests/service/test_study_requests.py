@@ -1,5 +1,6 @@
 """What a study may ask for: spaces, plans, faults, and who sees it."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -156,3 +157,19 @@ async def test_a_plan_says_what_it_would_take_and_stores_nothing(api: Api) -> No
     assert plan["slot_minutes"] > 0
     assert "none has connected yet" in plan["waiting_for"]
     assert (await api.get("/v1/studies"))["data"] == []
+
+
+async def test_a_driver_that_waits_for_a_rung_is_told_at_once_when_its_key_is_revoked(api: Api) -> None:
+    await submitted(api)
+    lease = await driver(api)
+    assert lease
+    config = {"regularizer.sigma": 0.1, "regularizer.lambda": 0.02}
+    (worker,) = (await api.get("/v1/keys?role=worker"))["data"]
+    await rung(api, lease, config)
+    body = {"token": lease["token"], "config": config, "rung": 0, "wait_s": 20}
+    path = f"/v1/studies/{lease['study']}/rungs"
+    waiting = asyncio.create_task(api.call("POST", path, json=body, key=api.keys.worker))
+    await asyncio.sleep(0.2)  # let it wait; were it not waiting yet, it would be refused all the same
+    await api.call("DELETE", f"/v1/keys/{worker['id']}")
+    async with asyncio.timeout(4):
+        assert (await waiting).status_code == 401
