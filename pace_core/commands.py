@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from typer.core import TyperGroup
 
-from pace_core import prediction, storage
+from pace_core import places, prediction, storage
 from pace_core.adapter_content import adapter_content
 from pace_core.passed_over import Passed
 from pace_core.quick_start import networks_only
@@ -242,11 +242,11 @@ def data_add(
     """
     if benchmark not in load_benchmarks():
         raise _failed(f"there is no benchmark {benchmark!r}{did_you_mean(benchmark, load_benchmarks())}")
+    if not load_benchmarks()[benchmark].data:
+        raise _failed(f"{benchmark} is drawn on the spot and needs no data")
     if not folder.expanduser().is_dir():
         raise _failed(f"there is no folder {folder} on this machine")
-    with networks_only():
-        where = importlib.import_module("pace_core.data._where")
-    file = where.remember(benchmark, folder.expanduser().absolute())
+    file = places.remember(benchmark, folder.expanduser().absolute())
     console.print(escape(f"{benchmark} lies in {folder}; kept in {file}"), highlight=False)
     console.print(escape(f"see what there is of it: python -m pace_core data check {benchmark}"), highlight=False)
 

@@ -14,6 +14,7 @@ _KEPT = (
     *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_CONFIG_FILE"),
 )
 """Names, or how names begin: what Ray, torch and hubs need. No password, key or token is among them."""
+_KEPT_WHOLE = ("PACE_DATA",)  # where benchmarks lie; how other names begin, which are secret
 _DROPPED = ("RAY_AUTH_TOKEN", "HF_HUB_TOKEN")  # the secrets themselves; RAY_AUTH_TOKEN_PATH is only where one lies
 _S3 = {
     "AWS_ACCESS_KEY_ID": "key",
@@ -29,5 +30,5 @@ def strip(environment: MutableMapping[str, str] = os.environ) -> None:
     if s3:
         fsspec.config.conf.setdefault("s3", {}).update(s3)
     for name in list(environment):
-        if name in _DROPPED or not name.startswith(_KEPT):
+        if name in _DROPPED or not (name in _KEPT_WHOLE or name.startswith(_KEPT)):
             del environment[name]

@@ -49,6 +49,8 @@ class Benchmark(BaseModel):
 
     name: str
     title: str
+    data: str = ""
+    """Name under which a machine says where its files lie, which benchmarks may share; empty where it has none."""
     metric: str
     mean: Literal["mean_of_group_means", "mean_of_tasks"]
     over_seeds: Literal["mean", "median"] = "mean"

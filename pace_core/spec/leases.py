@@ -10,7 +10,9 @@ from pace_core.spec.events import Directive, Event
 Name = Annotated[str, Field(max_length=300)]
 """Of slots, nodes, versions."""
 DataPath = Annotated[str, Field(max_length=4_096)]
-"""Absolute path of a task's data, as its spec has it."""
+"""Absolute path of a task's data, as its spec has it; or `benchmark:NAME`: wherever a worker has been told that these
+lie."""
+BENCHMARK_DATA = "benchmark:"
 
 PROTOCOL = 1
 """Version of what dispatcher and service say to each other. It is raised where one side could no longer understand the

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec.leases import Slot
+from pace_core.spec.leases import BENCHMARK_DATA, Slot
 from service.clusters.closures import Closures, closures
 from service.clusters.tables import Cluster
 from service.jobs.needs import Needs
@@ -54,6 +54,11 @@ class Slots:
             return None
         had = sorted(name for name, has in self._data_gone.items() if has.get(path) is True)
         where = f"{' and '.join(had)} had them, but was not heard of lately" if had else "none of them has them"
+        if (name := path.removeprefix(BENCHMARK_DATA)) != path:
+            return (
+                f"a cluster that has the data of {name}: of the {len(self._data)} that are there {where}; say on its "
+                f"machines where they lie: `pace data add {name} FOLDER`"
+            )
         return (
             f"a cluster that has its data {path}: of the {len(self._data)} that are there {where}; copy them below a "
             "root of its workers (PACE_DATA_ROOTS)"

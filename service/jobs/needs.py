@@ -5,8 +5,9 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-from pace_core.spec import RunSpec
-from pace_core.spec.leases import Slot
+from pace_core.spec import RunSpec, find_task
+from pace_core.spec.leases import BENCHMARK_DATA, Slot
+from pace_core.spec.run_spec import Task
 
 LONGEST_LANE = 2_000
 """Bytes; an entry of a Postgres index has room for 2,704, the project and the owner among them."""
@@ -24,7 +25,8 @@ class Needs(NamedTuple):
     suite: str = ""
     """The suite of which only so many jobs may run at a time: its jobs wait in lanes of their own."""
     data: str = ""
-    """Absolute path of the task's data on the worker's disks; empty where every worker reaches them."""
+    """Absolute path of the task's data on the worker's disks, or `benchmark:NAME` where the worker was told where they
+    lie; empty where every worker reaches them."""
 
     @classmethod
     def of(cls, spec: RunSpec, estimated_bytes: float | None, suite: str = "") -> "Needs":
@@ -33,9 +35,7 @@ class Needs(NamedTuple):
         asked = resources.memory_gib
         memory = estimated_bytes if asked is None else asked * 2**30
         requires = tuple(sorted(resources.requires.items()))
-        path = spec.task.params.get("path")
-        data = path if isinstance(path, str) and path.startswith("/") else ""
-        return cls(resources.device, 0 if memory is None else rounded(memory), requires, suite, data)
+        return cls(resources.device, 0 if memory is None else rounded(memory), requires, suite, _data(spec.task))
 
     @property
     def lane(self) -> str:
@@ -61,6 +61,14 @@ class Needs(NamedTuple):
             and self.memory_bytes <= free
             and all(slot.labels.get(label) == value for label, value in self.requires)
         )
+
+
+def _data(task: Task) -> str:
+    path = task.params.get("path")
+    if isinstance(path, str):
+        return path if path.startswith("/") else ""
+    found = find_task(task.name)
+    return f"{BENCHMARK_DATA}{found[0].data}" if found and found[0].data else ""
 
 
 def rounded(memory_bytes: float) -> int:

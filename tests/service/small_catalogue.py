@@ -61,7 +61,9 @@ def small_catalogue() -> Catalogue:
                 "vtab_1k": {
                     "name": "vtab_1k",
                     "title": "VTAB-1K",
-                    "params": _schema(task={"type": "string"}, path={"type": "string", "default": "/data/vtab-1k"}),
+                    "params": _schema(
+                        task={"type": "string"}, path={"anyOf": [{"type": "string"}, {"type": "null"}], "default": None}
+                    ),
                 },
                 "few_shot": {
                     "name": "few_shot",

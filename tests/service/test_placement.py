@@ -72,6 +72,23 @@ async def test_the_only_cluster_that_is_there_runs_it_and_says_itself_what_is_wr
     assert await asks(api, "north", {PATH: False}) == ([job], [])
 
 
+async def test_a_benchmark_s_job_goes_to_a_cluster_that_was_told_where_its_data_lie(api: Api) -> None:
+    await both(api)
+    job = await submit(api, task={"name": "vtab-1k/cifar100"})
+    other = await submit(api, task={"name": "few-shot/pets/1-shot"})
+    bundled = await submit(api, task={"name": "vtab-mini/digits"})
+    vtab, few = "benchmark:vtab-1k", "benchmark:few-shot"
+    given, look_for = await asks(api, "north", {})
+    assert (given, sorted(look_for)) == ([bundled], [few, vtab])
+    for cluster in ("north", "south"):
+        assert await asks(api, cluster, {vtab: False, few: False}) == ([], [])
+    said = (await api.job(job))["waiting_for"]
+    assert said.startswith("a cluster that has the data of vtab-1k: of the 2 that are there none of them has them; say")
+    assert "`pace data add vtab-1k FOLDER`" in said
+    assert (await asks(api, "south", {vtab: True, few: False}))[0] == [job]
+    assert (await asks(api, "north", {vtab: False, few: True}))[0] == [other]
+
+
 async def test_data_that_every_worker_reaches_hold_no_job_up(api: Api) -> None:
     await both(api)
     bundled = await api.submit()

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ACTOR = """
 import json, sys, threading, time
 from types import ModuleType
@@ -117,3 +119,26 @@ def test_data_are_there_that_lie_below_a_root_and_no_others(tmp_path: Path) -> N
     }
     (has, *_), _ = says(tmp_path, roots=[str(tmp_path / "roots")], paths=list(asked))
     assert has == asked
+
+
+def test_a_benchmark_is_there_where_this_machine_was_told_that_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "elsewhere" / "vtab"
+    told.mkdir(parents=True)
+    (tmp_path / "roots").mkdir()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("PACE_DATA", f"vtab-1k={told}:few-shot={tmp_path / 'gone'}")
+    asked = {
+        "benchmark:vtab-1k": True,
+        "benchmark:few-shot": False,
+        "benchmark:fgvc": False,
+        "benchmark:": False,
+        str(told): True,
+        str(tmp_path): False,
+    }
+    (has, *_), _ = says(tmp_path, roots=[str(tmp_path / "roots")], paths=list(asked))
+    assert has == asked, "and what the machine's owner names may be read, though it is below no root"
+    monkeypatch.setenv("PACE_DATA", "what is this")
+    (has, *_), _ = says(tmp_path, roots=[str(tmp_path / "roots")], paths=list(asked))
+    assert not any(has.values())

@@ -9,6 +9,7 @@ from worker.environment import strip
 def test_keys_tokens_and_passwords_are_gone_and_what_ray_and_torch_need_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fsspec.config, "conf", {})
     needed = {"PATH": "/bin", "HOME": "/home/x", "RAY_AUTH_MODE": "token", "CUDA_VISIBLE_DEVICES": "0", "LC_ALL": "C"}
+    needed["PACE_DATA"] = "vtab-1k=/data/vtab-1k"
     secret = {
         name: "s3cr3t"
         for name in (

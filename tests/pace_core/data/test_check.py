@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from pace_core.commands import app
 from pace_core.data import vtab_1k
-from pace_core.data._where import places
+from pace_core.places import places
 from pace_core.spec import RunError
 from tests.pace_core.data.benchmarks_on_disk import write_domains, write_few_shot, write_fgvc
 from tests.pace_core.data.writing import write_vtab_task
@@ -98,6 +98,9 @@ def test_where_data_lies_is_told_once(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_what_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "did you mean 'vtab-1k'" in said("check", "vtab1k").output
+    assert "vtab-mini is drawn on the spot" in said("add", "vtab-mini", str(tmp_path)).output
+    assert said("add", "fgvc-subsets", str(tmp_path)).exit_code == 0
+    assert places() == {"fgvc": str(tmp_path)}, "whose images it shares"
     assert "there is no folder" in said("add", "vtab-1k", str(tmp_path / "gone")).output
     monkeypatch.setenv("PACE_DATA", "/data/vtab")
     with pytest.raises(RunError, match="'/data/vtab' is not BENCHMARK=FOLDER"):
