@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec.leases import BENCHMARK_DATA, Slot
 from service.clusters.closures import Closures, closures
+from service.clusters.needs import Needs
 from service.clusters.tables import Cluster
-from service.jobs.needs import Needs
 
 
 class Slots:

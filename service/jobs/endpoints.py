@@ -9,13 +9,13 @@ from pace_core.spec import RunSpec, State, estimate
 from pace_core.spec.departures import notices
 from service.audit import log
 from service.clusters.fit import seen_slots
+from service.clusters.needs import Needs
 from service.db import Database, Transaction
 from service.events.log import count_deletion
 from service.events.tables import DeletedJob
 from service.jobs.files import delete_files
 from service.jobs.idempotency import answered, replayed, row_of
 from service.jobs.ledger import Submission
-from service.jobs.needs import Needs
 from service.jobs.queries import JobFilters, attempts, find, page
 from service.jobs.reuse import done_already
 from service.jobs.schemas import (

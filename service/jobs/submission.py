@@ -18,9 +18,9 @@ from pace_core.spec import (
     spec_of_recipe,
     validate_often,
 )
+from service.clusters.needs import LONGEST_LANE, Needs
 from service.db import Database
 from service.ids import new_id
-from service.jobs.needs import LONGEST_LANE, Needs
 from service.jobs.schemas import JobRequest
 from service.jobs.tables import Job
 from service.keys.auth import Caller

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from pace_core.spec import Catalogue, State
 from pace_core.spec.departures import notices
 from service.clusters.fit import Slots, seen_slots
+from service.clusters.needs import Needs
 from service.db import Database
-from service.jobs.needs import Needs
 from service.jobs.schemas import JobView
 from service.jobs.tables import Job
 from service.limits.queries import full_projects

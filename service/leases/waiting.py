@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from service.jobs.needs import Needs
+from service.clusters.needs import Needs
 
 _A_DAY_COUNTS = 10
 """Points of priority that a job gains for each whole day in the queue, so that nobody waits for ever."""

@@ -7,9 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Catalogue, Fault, RunSpec, SpecError, merged, spec_of_recipe, validate
 from service.clusters.fit import seen_slots
+from service.clusters.needs import Needs
 from service.ids import new_id
 from service.jobs.cost import cost_of, rates_of
-from service.jobs.needs import Needs
 from service.jobs.schemas import JobRequest
 from service.jobs.submission import new_job, project_of, resolve, start_of
 from service.keys.auth import Caller

@@ -6,8 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Catalogue
 from service.clusters.fit import seen_slots
+from service.clusters.needs import Needs
 from service.jobs.cost import Cost, cost_of, rates_of
-from service.jobs.needs import Needs
 from service.jobs.reuse import Found, equal_jobs
 from service.jobs.submission import new_job, project_of
 from service.keys.auth import Caller

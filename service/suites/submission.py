@@ -8,11 +8,11 @@ from sqlalchemy import delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Catalogue, RunSpec, State, merged, validate
+from service.clusters.needs import Needs
 from service.ids import new_id, new_ids
 from service.jobs import ledger
 from service.jobs.cost import cost_of, rates_of
 from service.jobs.ledger import Submission
-from service.jobs.needs import Needs
 from service.jobs.reuse import equal_jobs
 from service.jobs.schemas import JobRequest
 from service.jobs.submission import again, new_job, project_of, start_of

@@ -9,12 +9,12 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import ENDED, LEASED, MOVES, State
+from service.clusters.needs import Needs
 from service.db import Database
 from service.events.tables import JobEvent
 from service.ids import new_id
 from service.jobs import ledger
 from service.jobs.ledger import End
-from service.jobs.needs import Needs
 from service.jobs.tables import Attempt, Job
 from service.keys.bootstrap import Keys
 from tests.service.api import result
