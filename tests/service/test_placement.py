@@ -86,7 +86,7 @@ async def test_a_benchmark_s_job_goes_to_a_cluster_that_was_told_where_its_data_
     assert said.startswith("a cluster that has the data of vtab-1k: of the 2 that are there none of them has them; say")
     assert "`pace data add vtab-1k FOLDER`" in said
     assert (await asks(api, "south", {vtab: True, few: False}))[0] == [job]
-    assert (await asks(api, "north", {vtab: False, few: True}))[0] == [other]
+    assert (await asks(api, "west", {vtab: False, few: True}))[0] == [other]
 
 
 async def test_data_that_every_worker_reaches_hold_no_job_up(api: Api) -> None:
