@@ -5,6 +5,7 @@ import re
 import stat
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +55,13 @@ class Decoded:
     """Whether it was laid on the background."""
 
 
-def decode(path: Path, preprocessing: Preprocessing) -> Decoded:
-    """Reads an image at the size that crops are taken from. Raises RunError, data_missing or data_corrupt."""
+def decode(path: Path, preprocessing: Preprocessing, content: Callable[[], bytes] | None = None) -> Decoded:
+    """Reads an image at the size that crops are taken from. Raises RunError, data_missing or data_corrupt.
+
+    `content` reads its bytes where it is part of a larger file; `path` then only names it.
+    """
+    if content is not None:
+        return _decode_part(path, preprocessing, content)
     real = data_path(path)
     try:
         if not stat.S_ISREG(real.stat().st_mode):
@@ -71,14 +77,24 @@ def decode(path: Path, preprocessing: Preprocessing) -> Decoded:
         raise RunError("data_corrupt", message) from error
 
 
-def _decode(path: Path, preprocessing: Preprocessing) -> Decoded:
+def _decode_part(path: Path, preprocessing: Preprocessing, content: Callable[[], bytes]) -> Decoded:
+    data = content()
     try:
-        with Image.open(path) as image:
+        return _decode(data, preprocessing)
+    except Exception as error:  # as for a file
+        message = f"{_named(path)} cannot be decoded ({_in_our_words(data, error, preprocessing)})"
+        raise RunError("data_corrupt", message) from error
+
+
+def _decode(source: Path | bytes, preprocessing: Preprocessing) -> Decoded:
+    try:
+        with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
             return _pixels(image, preprocessing)
     except ValueError as error:
         if "MAX_TEXT" not in str(error):
             raise
-    with Image.open(_without_text(path.read_bytes())) as image:  # long texts in a PNG: no pixel depends on them
+    data = source.read_bytes() if isinstance(source, Path) else source
+    with Image.open(_without_text(data)) as image:  # long texts in a PNG: no pixel depends on them
         return _pixels(image, preprocessing)
 
 
@@ -126,7 +142,7 @@ def _named(path: Path) -> str:
     return shown(str(path), _LONGEST_PATH)
 
 
-def _in_our_words(path: Path, error: Exception, preprocessing: Preprocessing) -> str:
+def _in_our_words(source: Path | bytes, error: Exception, preprocessing: Preprocessing) -> str:
     said = str(error) or type(error).__name__
     if isinstance(error, PermissionError):
         return "this process may not read it; change its permissions"
@@ -137,7 +153,7 @@ def _in_our_words(path: Path, error: Exception, preprocessing: Preprocessing) ->
             f"it has {pixels} million pixels, more than {limit} million; scale it down: only {seen} x {seen} are used"
         )
     if isinstance(error, UnidentifiedImageError):
-        return _instead_of_an_image(path)
+        return _instead_of_an_image(source)
     if _CUT_OFF.search(said):
         return f"the file is cut off or damaged: {said}; copy or download it again"
     if isinstance(error, _UnknownWhite):
@@ -145,9 +161,12 @@ def _in_our_words(path: Path, error: Exception, preprocessing: Preprocessing) ->
     return f"{shown(said)}; the file is damaged or of an unusual kind: save it again as PNG or JPEG, or remove it"
 
 
-def _instead_of_an_image(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(512)
+def _instead_of_an_image(source: Path | bytes) -> str:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            start = file.read(512)
+    else:
+        start = source[:512]
     if not start:
         return "the file is empty; copy or download it again"
     if start.startswith(b"version https://git-lfs"):

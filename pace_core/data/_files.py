@@ -151,7 +151,7 @@ def splits(
     report = report.model_copy(update={"turned_upright": reading.turned, "laid_on_background": reading.transparent})
 
     labels = _labels(other)
-    images = ImageSet(other_images, labels) if held else StreamedImages(tuple(e.path for e in other), labels)
+    images = ImageSet(other_images, labels) if held else StreamedImages(tuple(other), labels)
     return Splits(
         train=ImageSet(train_images, _labels(train)),
         val=images if phase == "search" else None,
@@ -169,7 +169,7 @@ def streamed(entries: Sequence[Listed], preprocessing: Preprocessing, reporter: 
     reading = _Reading(preprocessing, reporter, len(entries))
     reading.through(entries, "test", keep=False)
     reading.judge("fail")
-    return StreamedImages(tuple(entry.path for entry in entries), _labels(entries))
+    return StreamedImages(tuple(entries), _labels(entries))
 
 
 def check_num_classes(given: int | None, found: int, where: str) -> None:
@@ -228,7 +228,7 @@ class _Reading:
 
     def _read(self, entry: Listed) -> Decoded | RunError:
         try:
-            return decode(entry.path, self.preprocessing)
+            return decode(entry.path, self.preprocessing, entry.content)
         except RunError as error:
             return error
 

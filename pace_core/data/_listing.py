@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,8 @@ class Listed:
     label: int
     origin: str
     """Where the user finds the entry: list file and line, or the class folder."""
+    content: Callable[[], bytes] | None = None
+    """Reads the image's bytes, where it is part of a larger file; `path` is then that file's with the image's name."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,15 @@ def content_hash(listing: Listing) -> str:
 
 def hashes_of(listing: Listing) -> list[str]:
     """Returns the SHA-256 of each file, those to train on first, or a word for why it has none."""
-    return list(in_order(_hash, [entry.path for entry in [*listing.train, *listing.measured]]))
+    return list(in_order(_hash, [*listing.train, *listing.measured]))
 
 
-def _hash(path: Path) -> str:
-    """Returns the SHA-256 of the file's content, or a word for why there is none."""
+def _hash(entry: Listed) -> str:
+    """Returns the SHA-256 of the image's content, or a word for why there is none."""
     try:
-        path = data_path(path, "task")
+        if entry.content is not None:
+            return hashlib.sha256(entry.content()).hexdigest()
+        path = data_path(entry.path, "task")
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             return "no file"

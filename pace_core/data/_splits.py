@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pace_core.data._listing import Listed
 from pace_core.data._threads import in_order
 from pace_core.decoding import decode
 from pace_core.preprocessing import Pixels, Preprocessing
@@ -54,7 +54,7 @@ class ImageSet:
 class StreamedImages:
     """Images too many to hold: each time they are asked for, threads decode them anew, a little ahead of their use."""
 
-    paths: tuple[Path, ...]
+    files: tuple[Listed, ...]
     labels: Tensor
     """int64 [N], from 0."""
 
@@ -63,13 +63,13 @@ class StreamedImages:
 
     def squares(self, preprocessing: Preprocessing, batch: int) -> Iterator[Tensor]:
         """Yields the same as an ImageSet; about two batches are in memory. Raises RunError for a file that is gone."""
-        decoded = in_order(partial(_square, preprocessing), self.paths, ahead=batch)
+        decoded = in_order(partial(_square, preprocessing), self.files, ahead=batch)
         while images := list(islice(decoded, batch)):
             yield torch.from_numpy(np.stack(images))
 
 
-def _square(preprocessing: Preprocessing, path: Path) -> Pixels:
-    return preprocessing.middle(decode(path, preprocessing).pixels)
+def _square(preprocessing: Preprocessing, file: Listed) -> Pixels:
+    return preprocessing.middle(decode(file.path, preprocessing, file.content).pixels)
 
 
 Images = ImageSet | StreamedImages

@@ -6,23 +6,15 @@ taken from the training rows in code-point order. Without validation rows, a par
 
 import csv
 import io
-import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from pace_core.data import _files
-from pace_core.data._listing import Listed, Listing, in_one_message, text
+from pace_core.data._listing import Listing, in_one_message, text
+from pace_core.data._rows import SPLIT_WORDS, Row, label_text, listing_of
 from pace_core.data._splits import Phase
 from pace_core.passed_over import Passed
 from pace_core.spec import RunError
 from pace_core.spec.text import shown
-
-SPLIT_WORDS = {
-    "train": "train", "training": "train",
-    "val": "val", "validation": "val", "valid": "val", "eval": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 
 
 class Params(_files.UserParams):
@@ -42,16 +34,6 @@ class Params(_files.UserParams):
     """Column of the labels."""
     split_column: str | None = None
     """Column that says train, val or test."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row as written."""
-
-    path: Path
-    label: str
-    split: str
-    origin: str
 
 
 def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
@@ -75,17 +57,8 @@ def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
             "data_missing",
             f"{params.path}: there are no test rows; give test_path or split_column, or run phase search",
         )
-    class_names = _class_names([row.label for row in rows if row.split == "train"], num_classes, params.path)
-    index = {name: label for label, name in enumerate(class_names)}
-    faults = [_label_fault(row, class_names) for row in rows if row.label not in index]
-    if faults and {row.label for row in rows} == {str(label) for label in range(1, len(class_names) + 1)}:
-        faults.append(f"the labels seem to count from 1 (1..{len(class_names)}); write them from 0")
-    if faults:
-        raise RunError("data_corrupt", in_one_message(faults))
-    parts: dict[str, list[Listed]] = {"train": [], "val": [], "test": []}
-    for row in rows:
-        parts[row.split].append(Listed(row.path, index[row.label], row.origin))
-    return _files.of_phase(phase, parts["train"], parts["val"], parts["test"], class_names, passed, params)
+    where = params.path
+    return listing_of(rows, params, phase=phase, num_classes=num_classes, where=where, passed=passed)
 
 
 def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
@@ -126,7 +99,7 @@ def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
         rows.append(
             Row(
                 root / said[params.path_column].replace("\\", "/"),
-                unicodedata.normalize("NFC", said[params.label_column]),
+                label_text(said[params.label_column]),
                 row_split,
                 origin,
             )
@@ -152,36 +125,6 @@ def _column_fault(header: list[str], absent: list[str], line: str, file: Path) -
     columns = shown(", ".join(header), 500)
     cure = "name yours in path_column, label_column and split_column"
     return f"has the columns {columns}, not {', '.join(absent)}{hint}; {cure}"
-
-
-def _class_names(train_labels: list[str], num_classes: int | None, path: str) -> tuple[str, ...]:
-    names = sorted(set(train_labels))
-    if len(names) < 2:
-        raise RunError(
-            "data_corrupt", f"{path}: the training rows have {len(names)} different labels; at least two are needed"
-        )
-    if _numbers(names):
-        highest = max(map(int, names))
-        if num_classes is None and len(names) != highest + 1:
-            if min(map(int, names)) == 1 and len(names) == highest:
-                problem = f"the labels count from 1 (1..{highest}); write them from 0, or as names such as class 1"
-            else:
-                problem = f"the labels are numbers, but not all of 0..{highest} occur; set task.num_classes"
-            raise RunError("data_corrupt", f"{path}: {problem}")
-        return tuple(str(label) for label in range(num_classes or len(names)))
-    _files.check_num_classes(num_classes, len(names), path)
-    return tuple(names)
-
-
-def _numbers(names: Iterable[str]) -> bool:
-    """Whether these are class numbers; `001` is a name."""
-    return all(name.isdecimal() and len(name) < 10 and str(int(name)) == name for name in names)
-
-
-def _label_fault(row: Row, class_names: tuple[str, ...]) -> str:
-    if _numbers(class_names):
-        return f"{row.origin}: label {row.label!r} is out of range 0..{len(class_names) - 1}"
-    return f"{row.origin}: label {row.label!r} is not one of the {len(class_names)} classes of the training rows"
 
 
 SOURCE = _files.file_source(

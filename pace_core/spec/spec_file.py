@@ -35,6 +35,9 @@ _Loader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]
 )
 
 
+_SHARDS = re.compile(r"\{\d+\.\.\d+\}")
+
+
 def read_spec_file(path: str | PathLike[str]) -> dict[str, Any]:
     """Reads the raw spec in a file. Raises SpecError where the file is missing or holds no object of sections."""
     try:
@@ -90,9 +93,15 @@ def missing_paths(raw: Mapping[str, Any], at: str = "") -> list[Fault]:
 
 def _is_there(path: str) -> bool:
     try:
-        return "://" in path or Path(path).exists()
+        return "://" in path or Path(on_disk(path)).exists()
     except (OSError, ValueError):  # a name that no file can have
         return False
+
+
+def on_disk(path: str) -> str:
+    """Returns what must be there for a path: of a pattern of files, such as /data/x-{00..09}.tar, their folder."""
+    folder, _, name = path.rpartition("/")
+    return folder or "/" if _SHARDS.search(name) else path
 
 
 def is_path_field(key: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pace_core.spec import RunSpec, find_task
 from pace_core.spec.leases import BENCHMARK_DATA, Slot
 from pace_core.spec.run_spec import Task
+from pace_core.spec.spec_file import on_disk
 
 LONGEST_LANE = 2_000
 """Bytes; an entry of a Postgres index has room for 2,704, the project and the owner among them."""
@@ -66,7 +67,7 @@ class Needs(NamedTuple):
 def _data(task: Task) -> str:
     path = task.params.get("path")
     if isinstance(path, str):
-        return path if path.startswith("/") else ""
+        return on_disk(path) if path.startswith("/") else ""
     found = find_task(task.name)
     return f"{BENCHMARK_DATA}{found[0].data}" if found and found[0].data else ""
 

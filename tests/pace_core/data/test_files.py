@@ -59,7 +59,7 @@ def test_streaming_stays_a_little_ahead_of_what_is_used(greys: Path, monkeypatch
     monkeypatch.setattr(_files, "HELD_BYTES", 0)
     _, streamed = load(greys).measured
     assert isinstance(streamed, StreamedImages)
-    many = StreamedImages(streamed.paths * 50, streamed.labels.repeat(50))
+    many = StreamedImages(streamed.files * 50, streamed.labels.repeat(50))
     opened: list[object] = []
     whole = Image.open
     monkeypatch.setattr(Image, "open", lambda path: opened.append(path) or whole(path))

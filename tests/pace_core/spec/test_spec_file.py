@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pace_core.spec import SpecError
-from pace_core.spec.spec_file import read_spec_file, with_absolute_paths
+from pace_core.spec.spec_file import missing_paths, on_disk, read_spec_file, with_absolute_paths
 
 
 def test_a_rate_such_as_1e_3_is_a_number(tmp_path: Path) -> None:
@@ -84,3 +84,12 @@ def test_paths_count_from_the_working_folder_and_home(tmp_path: Path, monkeypatc
 )
 def test_words_ids_urls_and_what_is_no_path_stay_as_they_are(raw: dict[str, object]) -> None:
     assert with_absolute_paths(raw) == raw
+
+
+def test_of_a_pattern_of_shards_the_folder_must_be_there(tmp_path: Path) -> None:
+    assert on_disk("/data/x/train-{0000..0009}.tar") == "/data/x"
+    assert on_disk("/x-{0..9}.tar") == "/"
+    assert on_disk("/data/{0..9}/x") == "/data/{0..9}/x"
+    assert not missing_paths({"task": {"path": f"{tmp_path}/x-{{0..9}}.tar"}})
+    (fault,) = missing_paths({"task": {"path": f"{tmp_path}/gone/x-{{0..9}}.tar"}})
+    assert fault.pointer == "/task/path"
