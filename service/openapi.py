@@ -9,39 +9,10 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from pace_core.spec import Catalogue, RunSpec
+from service.openapi_examples import ANSWERS, BODIES, NAMES, PARAMETERS
 from service.problems import ProblemView
 
 _AT = "#/components/schemas/"
-_SLOT = {"name": "gpu-0", "device": "cuda", "memory_bytes": 42949672960, "node": "node-1"}
-_EVENT = {"seq": 1, "at": "2026-11-27T09:00:00Z", "type": "log", "data": {"level": "info", "message": "data are read"}}
-_EXAMPLES: dict[str, dict[str, Any]] = {
-    "JobPatch": {"priority": 70, "tags": {"sheet": "3"}},
-    "TrackingLink": {"url": "https://mlflow.example.org/#/experiments/1/runs/2"},
-    "CursorUpdate": {"position": 1200},
-    "CursorHold": {"holder": "host/1f2e3d4c", "for_s": 30},
-    "LeaseRequest": {
-        "protocol": 1, "dispatcher": "host/1f2e3d4c", "slots": [_SLOT], "all_slots": [_SLOT], "code_version": "0.1.0",
-    },
-    "Report": {"token": "of the lease", "events": [_EVENT]},
-    "KeyRequest": {"name": "laptop", "role": "user", "project": "vision"},
-    "Rotation": {"overlap_s": 3600},
-    "ProjectRequest": {"name": "vision"},
-    "ProjectPatch": {"max_running": 4},
-    "Place": {"node": "node-1"},
-    "Drain": {"node": "node-1", "reason": "a new fan"},
-    "SuiteExtension": {"seeds": [3, 4]},
-    "StudyExtension": {"trials": 10},
-    "DriverRequest": {"holding": []},
-    "Shown": {"token": "of the lease"},
-    "RungRequest": {"token": "of the lease", "config": {"optimizer.lr": 0.01}, "rung": 0, "wait_s": 20},
-    "TrialStopped": {"token": "of the lease", "trial": 3, "rung": 0},
-    "DriverEnd": {"token": "of the lease"},
-    "Join": {"dispatcher": "host/1f2e3d4c", "code_version": "0.1.0"},
-    "Leave": {"dispatcher": "host/1f2e3d4c"},
-    "Proof": {"node": "node-1"},
-    "Heartbeat": {"part": "ray", "ok": True, "detail": "2 node(s) with slots"},
-}  # fmt: skip
-"""Schema of a request's body → one that works."""
 
 
 def install(app: FastAPI) -> None:
@@ -55,8 +26,9 @@ def install(app: FastAPI) -> None:
             schemas |= _of_model(ProblemView.model_json_schema(ref_template=_AT + "{model}"), "ProblemView")
             schemas |= _spec(app.state.catalogue())
             schemas["JobRequest"]["properties"]["spec"]["anyOf"][0] = {"$ref": f"{_AT}RunSpec"}
-            for name, example in _EXAMPLES.items():
+            for name, example in (BODIES | ANSWERS).items():
                 schemas[name]["examples"] = [example]
+            _exemplify(found["paths"])
             _link(found["paths"])
         return plain()
 
@@ -134,6 +106,17 @@ def _lifted(params: dict[str, Any], name: str, schemas: dict[str, Any]) -> dict[
 def _of_model(schema: dict[str, Any], name: str) -> dict[str, Any]:
     """A model's schema and those it refers to, by name."""
     return {**schema.pop("$defs", {}), name: schema}
+
+
+def _exemplify(paths: dict[str, dict[str, Any]]) -> None:
+    """Gives parameters examples, by their names; a `name` by what it is of."""
+    for path, item in paths.items():
+        for operation in item.values():
+            for parameter in operation.get("parameters", []):
+                name = parameter["name"]
+                example = NAMES.get(path.split("/{")[0]) if name == "name" else PARAMETERS.get(name)
+                if example is not None:
+                    parameter["example"] = example
 
 
 def _link(paths: dict[str, dict[str, Any]]) -> None:

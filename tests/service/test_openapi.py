@@ -69,6 +69,36 @@ def test_every_body_has_an_example_that_fits_its_schema(document: Document) -> N
     assert seen > 10
 
 
+def test_every_parameter_of_a_path_has_an_example_and_each_fits_its_schema(document: Document) -> None:
+    registry = Registry().with_resource("urn:api", Resource(document, DRAFT202012))
+    for method, path, operation in operations(document):
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] == "path":
+                assert "example" in parameter, f"{method} {path}: {parameter['name']}"
+            if "example" in parameter:
+                schema = json.loads(json.dumps(parameter["schema"]).replace('"#/', '"urn:api#/'))
+                wrong = list(Draft202012Validator(schema, registry=registry).iter_errors(parameter["example"]))
+                assert wrong == [], f"{method} {path}: {parameter['name']}"
+
+
+def test_nearly_every_answer_has_an_example_that_fits_its_schema(document: Document) -> None:
+    shown, bare = set(), set()
+    for _, _, operation in operations(document):
+        for status, response in operation["responses"].items():
+            schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+            if not status.startswith("2") or "$ref" not in schema:
+                continue
+            name = schema["$ref"].rpartition("/")[2]
+            examples = document["components"]["schemas"][name].get("examples", [])
+            (shown if examples else bare).add(name)
+            for example in examples:
+                assert list(validator(document, name).iter_errors(example)) == [], name
+    assert bare <= {"Leaderboard", "SuiteTable", "SuitePlan", "SuitePage", "StudyView", "StudyPlan", "StudyPage"} | {
+        "StudyReport"
+    }, "tables and reports are too long to read there"
+    assert len(shown) > 15
+
+
 def test_a_spec_s_methods_and_regularizers_are_schemas_of_their_own(document: Document) -> None:
     schemas = document["components"]["schemas"]
     assert schemas["JobRequest"]["properties"]["spec"]["anyOf"][0] == {"$ref": "#/components/schemas/RunSpec"}
