@@ -32,7 +32,7 @@ from service.jobs.tables import Job
 from service.jobs.views import recent_supply, shown, view, views
 from service.keys.auth import Reader, Tracking, User, still_valid
 from service.keys.secrets import topic
-from service.limits.queries import check_priority, check_tags, of_project
+from service.limits.queries import check_priority, check_room_for_one, check_tags, of_project
 from service.problems import Conflict, Problem
 from service.wake import Wakes
 
@@ -84,12 +84,15 @@ async def post_job(
 
     once = None if idempotency_key is None else await row_of(request, caller, _PATH, idempotency_key)
     try:
-        job = await checked(database, body, caller, catalogue, state.settings)
+        job, project = await checked(database, body, caller, catalogue, state.settings)
+        done = await _done(database, job) if body.reuse else None
+        if done is None:
+            await check_room_for_one(database, state.settings, project)
     except Problem:
         if once and (earlier := await _earlier(database, once)):
             return earlier  # whatever has changed since
         raise
-    if body.reuse and (done := await _done(database, job)):
+    if done is not None:
         return JSONResponse(shown(done, None, catalogue).model_dump(mode="json"))
     content = shown(job, await recent_supply(database, state.settings), catalogue).model_dump(mode="json")
     audit = log.entry(request, caller, "job.submit", job.id, job.project, priority=job.priority)

@@ -25,7 +25,7 @@ from service.jobs.schemas import JobRequest
 from service.jobs.tables import Job
 from service.keys.auth import Caller
 from service.keys.roles import Role
-from service.limits.queries import check_priority, check_room_for_one, check_tags
+from service.limits.queries import check_priority, check_tags, limits_of
 from service.problems import Invalid
 from service.projects.queries import open_project, recent_open_project
 from service.projects.tables import Project
@@ -83,8 +83,8 @@ def _row(request: JobRequest, spec: RunSpec) -> str:
 
 async def checked(
     database: Database, request: JobRequest, caller: Caller, catalogue: Catalogue, settings: Settings
-) -> Job:
-    """Returns the job to be queued. Raises Invalid, and TooMany where its project has as much as it may."""
+) -> tuple[Job, Project]:
+    """Returns the job that is asked for, and its project, whose room is not looked at. Raises Invalid."""
     check_tags(settings, len(request.tags))
     spec, row = resolve(request, catalogue)
     job = asked_job(request, spec, catalogue)
@@ -94,12 +94,12 @@ async def checked(
     project = await recent_open_project(database, _project_name(request.project, caller), "/project")
     job.project = project.name
     job.owner, job.name, job.row, job.tags = caller.owner, request.name, row, dict(request.tags)
-    limits = await check_room_for_one(database, settings, project)
+    limits = limits_of(project, settings)
     check_priority(limits, caller, request.priority)
     job.priority, job.max_attempts = request.priority, request.max_attempts
     job.max_runtime_s = request.max_runtime_s or limits.default_max_runtime_s
     job.state, job.created_at = State.QUEUED, datetime.now(UTC)
-    return job
+    return job, project
 
 
 async def start_of(session: AsyncSession, request: JobRequest, spec: RunSpec, caller: Caller) -> str | None:

@@ -65,3 +65,13 @@ async def test_another_project_s_jobs_are_not_taken(api: Api) -> None:
     await api.call("POST", "/v1/projects", json={"name": "elsewhere"}, key=api.keys.admin)
     answer = await api.call("POST", "/v1/jobs", json={"spec": SPEC, "reuse": True, "project": "elsewhere"})
     assert answer.status_code == 202, answer.text
+
+
+async def test_what_is_done_already_is_answered_by_a_project_that_may_queue_nothing_more(api: Api) -> None:
+    job = await done(api)
+    await api.sql("UPDATE projects SET max_queued = 0, max_stored_bytes = 0")
+    answer = await asked(api)
+    assert (answer.status_code, answer.json()["id"]) == (200, job)
+    for more in ({"reuse": False}, {"seed": 7}):
+        refused = await asked(api, **more)
+        assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many")
