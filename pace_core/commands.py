@@ -306,8 +306,8 @@ def _table(result: RunResult) -> Table:
     table = Table(show_header=False)
     for metric in result.metrics:
         count = f" of {metric.samples:,} images" if metric.samples else ""
-        said = f"{100 * metric.value:.1f} %{count}  (epoch {metric.epoch})"
-        table.add_row(f"{metric.split} {metric.metric}", said)
+        value = f"{100 * metric.value:.1f} %{count}" if metric.metric == "accuracy" else f"{metric.value:.3f}"
+        table.add_row(f"{metric.split} {metric.metric}", f"{value}  (epoch {metric.epoch})")
     table.add_row("trained parameters", f"{result.trainable_parameters:,} ({result.adapter_parameters:,} without head)")
     speed = f", {result.images_per_s:.0f} images/s" if result.images_per_s else ""
     table.add_row("time", f"{result.seconds:.1f} s{speed}")

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from pace_core.data import Splits
 from pace_core.diagnostics import Diagnostics
@@ -33,6 +34,7 @@ class Evaluation:
         self._targets = splits.targets
         self._with = (compute.preprocessing, compute.precision, compute.device)
         self._diagnostics = Diagnostics(state.model) if diagnostics else None
+        self._last: tuple[int, Tensor] | None = None
 
     @property
     def count(self) -> int:
@@ -48,6 +50,19 @@ class Evaluation:
         with trained_model(self._state):
             return self._measure(self.split)
 
+    def last_logits(self) -> Tensor:
+        """Returns the logits of the held-out images now; those of the last measurement where no step came after it."""
+        step = self._state.progress.step
+        if self._last is None or self._last[0] != step:
+            with trained_model(self._state):
+                self._last = step, logits_of(self._model, self._held_out, *self._with)
+        return self._last[1]
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels of the held-out images, int64 [N]."""
+        return self._held_out.labels
+
     def measure_targets(self) -> list[Measured]:
         """Measures each other test; of some, over their own classes' logits."""
         found: list[Measured] = []
@@ -62,6 +77,7 @@ class Evaluation:
 
     def _measure(self, split: str) -> dict[str, float]:
         logits = logits_of(self._model, self._held_out, *self._with)
+        self._last = self._state.progress.step, logits
         values = {f"{split}/accuracy": accuracy(logits, self._held_out.labels)}
         if self._diagnostics:
             fitted = logits_of(self._model, self._train, *self._with)

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 import torch
 
 from pace_core.adapters import AdapterFile, save_adapter
+from pace_core.answers import save_answers
 from pace_core.backbones import vision
 from pace_core.evaluation import Evaluation
 from pace_core.network.parts import head_prefix
 from pace_core.provenance import peak_memory_bytes, provenance
+from pace_core.scores import scores
 from pace_core.search import searches, train_by_search
 from pace_core.spec import REASONS, Adapter, Metric, Reporter, RunError, RunResult, RunSpec
 from pace_core.stage import Attempt, Trained, preprocessing_of, train_from_scratch
@@ -19,7 +21,7 @@ from pace_core.training.checkpoint import Checkpoint, Progress, read_checkpoint,
 from pace_core.training.compute import Compute
 from pace_core.training.optimizer import trainable
 from pace_core.training.precision import choose_device, choose_precision
-from pace_core.training.run_log import result_line, say, warnings
+from pace_core.training.run_log import least_accurate, result_line, say, warnings
 
 
 def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None = None) -> RunResult:
@@ -45,15 +47,17 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
         accuracy = _last_accuracy(trained, reporter)
         _say_what_came_out(trained, accuracy, reporter)
         others = _others(trained, reporter)
+        beside = scores(trained.evaluation.last_logits(), trained.evaluation.labels)
 
         reporter.event("stage", {"name": "adapter"})
+        _save_answers(trained, attempt)
         adapter = _save(trained, attempt) if spec.training.epochs > 0 else None
 
     model, progress = trained.stage.state.model, trained.stage.state.progress
     sizes = {name: parameter.numel() for name, parameter in trainable(model).items()}
     head = head_prefix(model)
     return RunResult(
-        metrics=[*_metrics(spec, trained.evaluation, accuracy, progress), *others],
+        metrics=[*_metrics(spec, trained.evaluation, accuracy, beside, progress), *others],
         trainable_parameters=sum(sizes.values()),
         adapter_parameters=sum(size for name, size in sizes.items() if not name.startswith(head)),
         seconds=time.monotonic() - begun,
@@ -125,6 +129,15 @@ def _others(trained: Trained, reporter: Reporter) -> list[Metric]:
     return metrics
 
 
+def _save_answers(trained: Trained, attempt: Attempt) -> None:
+    """Writes what the model answered for each image into the attempt's folder, and names the classes it knows least."""
+    splits, evaluation = trained.stage.splits, trained.evaluation
+    logits, labels = evaluation.last_logits(), evaluation.labels
+    counts = save_answers(logits, labels, splits.measured_names, splits.class_names, attempt.folder)
+    if line := least_accurate(counts, splits.class_names):
+        say(attempt.reporter, line)
+
+
 def _save(trained: Trained, attempt: Attempt) -> Adapter:
     """Writes the adapter into the attempt's folder."""
     stage = trained.stage
@@ -136,12 +149,16 @@ def _save(trained: Trained, attempt: Attempt) -> Adapter:
     return Adapter(uri=uri, sha256=sha256)
 
 
-def _metrics(spec: RunSpec, evaluation: Evaluation, last: float, progress: Progress) -> list[Metric]:
-    def metric(split: str, value: float, epoch: int) -> Metric:
+def _metrics(
+    spec: RunSpec, evaluation: Evaluation, last: float, beside: dict[str, float], progress: Progress
+) -> list[Metric]:
+    def metric(split: str, value: float, epoch: int, measure: str = "accuracy") -> Metric:
         name, samples = spec.task.name, evaluation.count
-        return Metric(task=name, split=split, metric="accuracy", value=value, epoch=epoch, samples=samples)
+        return Metric(task=name, split=split, metric=measure, value=value, epoch=epoch, samples=samples)
 
-    metrics = [metric(evaluation.split, last, spec.training.epochs)]
+    epochs = spec.training.epochs
+    metrics = [metric(evaluation.split, last, epochs)]
+    metrics += [metric(evaluation.split, value, epochs, measure) for measure, value in beside.items()]
     if progress.measured:
         epoch, best = max(progress.measured, key=lambda point: (point[1], -point[0]))
         metrics.append(metric("best_val", best, epoch))

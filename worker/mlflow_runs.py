@@ -23,6 +23,8 @@ T = TypeVar("T")
 METRICS_A_CALL = 800  # MLflow takes 1,000 entities a call, of them 100 params and 100 tags
 SMALL_A_CALL = 100
 ADAPTER = "adapter.safetensors"
+PICTURE = "confusion.svg"
+"""Of what the model answered, beside the adapter."""
 COPY_TAG = "pace.adapter"
 """Whether the run has a copy of the adapter: kept, or removed after a while."""
 MLFLOW_PARENT = "mlflow.parentRunId"
@@ -183,7 +185,17 @@ class Runs:
                 log.warning("%s: %s", result.adapter.uri, error)
                 return False
             self._client.log_artifact(run, str(copy))
+            self._copy_picture(run, result.adapter.uri, Path(folder) / PICTURE)
         return True
+
+    def _copy_picture(self, run: str, adapter: str, copy: Path) -> None:
+        """Copies the confusion matrix, which lies beside the adapter; none where an older worker wrote none."""
+        try:
+            with fsspec.open(f"{adapter.rpartition('/')[0]}/{PICTURE}", "rb") as source:
+                copy.write_bytes(source.read())
+        except OSError:
+            return
+        self._client.log_artifact(run, str(copy))
 
 
 def refused(error: MlflowException) -> bool:

@@ -158,6 +158,7 @@ def splits(
         test=images if phase == "final" else None,
         class_names=listing.class_names,
         report=report,
+        measured_names=tuple(str(entry.path) for entry in other),
     )
 
 

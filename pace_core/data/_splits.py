@@ -97,6 +97,8 @@ class Splits:
     """In the order of the labels."""
     report: DataReport
     targets: tuple[Target, ...] = ()
+    measured_names: tuple[str, ...] = ()
+    """Of the images that the phase measures on, by which their owner finds them; empty where they have none."""
 
     def __post_init__(self) -> None:
         assert (self.val is None) != (self.test is None), "a phase measures on exactly one split"

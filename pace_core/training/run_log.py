@@ -3,8 +3,12 @@
 import math
 from collections.abc import Iterator, Sequence
 
+from torch import Tensor
+
+from pace_core.scores import of_each_class
 from pace_core.spec import Reporter, RunSpec
 from pace_core.spec.run_spec import MEASURED
+from pace_core.spec.text import shown
 from pace_core.training.checkpoint import Progress
 from pace_core.training.schedule import learning_rate
 
@@ -12,6 +16,7 @@ _FAR = 2.0
 """Standard errors beyond which a difference is no accident."""
 _WIDE = 0.05
 """A standard error that hides what most comparisons look for."""
+_NAMED = 3
 _RATE = "optimizer.lr"
 
 
@@ -49,6 +54,15 @@ def result_line(split: str, accuracy: float, count: int) -> str:
     """Returns the final number with its standard error."""
     error = 100 * standard_error(accuracy, count)
     return f"{split} accuracy {percent(accuracy, count)}, one standard error ± {error:.1f} points"
+
+
+def least_accurate(counts: Tensor, class_names: Sequence[str]) -> str:
+    """Returns the classes that are known least, out of the confusion matrix; nothing where all are known."""
+    classes = zip(class_names, of_each_class(counts).tolist(), strict=True)
+    found = [(accuracy, int(n), name) for name, (n, accuracy, *_) in classes]
+    worst = sorted(one for one in found if one[1] and one[0] < 1)[:_NAMED]
+    said = ", ".join(f"{shown(name, 40)} {percent(accuracy, n)}" for accuracy, n, name in worst)
+    return f"least accurate classes: {said}" if said else ""
 
 
 def warnings(

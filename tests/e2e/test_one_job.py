@@ -49,7 +49,7 @@ def test_the_accuracy_is_the_same_in_the_job_on_the_leaderboard_and_in_mlflow(st
     history = job.ended()
     history.check_order()
     assert history.states == ["queued", "starting", "running", "succeeded"]
-    (metric,) = [m for m in history.job.result.metrics if m.split == "test"]
+    (metric,) = [m for m in history.job.result.metrics if (m.split, m.metric) == ("test", "accuracy")]
     assert 0.1 < metric.value <= 1
 
     board = stack.rest.get("/v1/leaderboards/vtab-mini").json()

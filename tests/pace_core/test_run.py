@@ -44,7 +44,7 @@ def test_a_final_run_tests_once_and_knows_no_best_epoch(make_spec: MakeSpec, tmp
     result = run(make_spec(task__phase="final"), told, str(tmp_path))
     measured = [m["epoch"] for m in told.of("metrics") if "test/accuracy" in m["values"]]
     assert measured == [2]
-    assert [m.split for m in result.metrics] == ["test"]
+    assert {m.split for m in result.metrics} == {"test"}
 
 
 def test_a_result_says_what_it_depends_on(make_spec: MakeSpec, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_result_says_what_it_depends_on(make_spec: MakeSpec, tmp_path: Path) -
 
 def test_zero_epochs_evaluate_the_pretrained_model(make_spec: MakeSpec, tmp_path: Path) -> None:
     result = run(make_spec(training={"epochs": 0}), Told(), str(tmp_path))
-    assert [(m.split, m.epoch) for m in result.metrics] == [("val", 0)]
+    assert {(m.split, m.epoch) for m in result.metrics} == {("val", 0)}
     assert result.adapter is None
 
 

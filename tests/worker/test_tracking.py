@@ -16,6 +16,7 @@ from worker.projection import slug
 
 def test_a_job_becomes_a_run_with_its_settings_curves_result_and_files(mlflow: MlflowClient, tmp_path: Path) -> None:
     service = Service()
+    (tmp_path / "confusion.svg").write_text("<svg/>")
     submit(service, "job_whole", tmp_path / "adapter.safetensors")
     track(service, mlflow)
     run = run_of(mlflow, "job_whole")
@@ -36,7 +37,9 @@ def test_a_job_becomes_a_run_with_its_settings_curves_result_and_files(mlflow: M
     assert run.data.metrics["cost/minutes"] == 1.5
     assert run.data.metrics["cost/peak_memory_mib"] == 3
     assert run.data.metrics["cost/trainable_parameters"] == 1234
-    assert {file.path for file in mlflow.list_artifacts(run.info.run_id)} == {"adapter.safetensors", "spec.json"}
+    assert {file.path for file in mlflow.list_artifacts(run.info.run_id)} == {
+        "adapter.safetensors", "confusion.svg", "spec.json"
+    }  # fmt: skip
     (data,) = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("vtab-1k/cifar", "d" * 36)
     place = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
