@@ -66,6 +66,7 @@ class Database:
             sqlalchemy_url(url),
             pool_size=pool_size,
             max_overflow=pool_size,
+            pool_use_lifo=True,  # few connections do most of the work, and know its statements already
             connect_args={"connect_timeout": _CONNECT_S, "options": _TIMEOUTS, **_KEEPALIVE},
         )
         event.listen(self._engine.sync_engine, "checkin", _rested)

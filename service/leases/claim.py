@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import func, or_, select, tuple_
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import LEASED
@@ -20,6 +20,7 @@ from service.keys.auth import Caller, cluster_of, still_valid
 from service.keys.secrets import hashed, topic
 from service.leases.queue import look_at_queue
 from service.leases.settle import settle
+from service.leases.statements import LIVE, LOST
 from service.settings import Settings
 from service.wake import QUEUE, SUPPLY, Wakes, notify
 
@@ -109,21 +110,17 @@ async def _taken_slots(session: AsyncSession, cluster: str, request: LeaseReques
     start of Ray, whose nodes then have other names.
     """
     idle = [slot.name for slot in (*request.slots, *(slot for slot in request.all_slots if slot.trouble))]
+    places = {"cluster": cluster, "idle": idle, "every": [slot.name for slot in request.all_slots]}
+    found = list((await session.execute(LIVE, places)).scalars())
+    if not found:
+        return set()
     holding = {(held.job, held.attempt) for held in request.holding}
     late = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _IN_FLIGHT_S)
     live = await session.execute(
         select(Job, Attempt, (Attempt.renewed_at < late).label("silent"))
         .join(Attempt, (Attempt.job == Job.id) & (Attempt.number == Job.attempt))
-        .where(
-            Job.lease_expires_at.is_not(None),  # few, and with an index
-            Job.state.in_(LEASED),
-            Attempt.cluster == cluster,
-            or_(
-                Attempt.slot.in_(idle),
-                Attempt.slot.not_in([slot.name for slot in request.all_slots]),
-            ),
-        )
-        .with_for_update(of=Job)
+        .where(Job.id.in_(found), Job.state.in_(LEASED), Attempt.cluster == cluster)
+        .with_for_update(of=Job)  # one that is just ending is waited for
         .execution_options(populate_existing=True)
     )
     taken: set[str] = set()
@@ -139,13 +136,9 @@ async def _taken_slots(session: AsyncSession, cluster: str, request: LeaseReques
 async def _lost(session: AsyncSession, holding: Sequence[Holding]) -> list[Holding]:
     if not holding:
         return []
-    current = await session.execute(
-        select(Job.id, Job.attempt).where(
-            tuple_(Job.id, Job.attempt).in_([(held.job, held.attempt) for held in holding]), Job.state.in_(LEASED)
-        )
-    )
-    alive = {(row.id, row.attempt) for row in current}
-    return [held for held in holding if (held.job, held.attempt) not in alive]
+    held = {"jobs": [one.job for one in holding], "attempts": [one.attempt for one in holding]}
+    over = {(job, attempt) for job, attempt in await session.execute(LOST, held)}
+    return [one for one in holding if (one.job, one.attempt) in over]
 
 
 async def _claim(

@@ -64,6 +64,22 @@ HEADS = text("""
     ) AS head
 """)
 
+# Attempts of the cluster that are live in one of its idle slots, or in a slot that it does not have. Whatever Postgres
+# believes of how many are leased, it looks up the attempt of each by its key.
+LIVE = text("""
+    SELECT jobs.id FROM jobs CROSS JOIN LATERAL (
+        SELECT cluster, slot FROM attempts WHERE job = jobs.id AND number = jobs.attempt OFFSET 0
+    ) AS attempt
+    WHERE lease_expires_at IS NOT NULL AND cluster = :cluster
+      AND (slot = ANY(CAST(:idle AS text[])) OR slot <> ALL(CAST(:every AS text[])))
+""")
+# Those of the attempts which a cluster holds that are over.
+LOST = text("""
+    SELECT job, held.attempt FROM unnest(CAST(:jobs AS text[]), CAST(:attempts AS integer[])) AS held (job, attempt)
+    WHERE NOT EXISTS (
+        SELECT FROM jobs WHERE id = job AND jobs.attempt = held.attempt AND lease_expires_at IS NOT NULL)
+""")
+
 # What runs now, by project and owner, and is promised on the cluster's nodes; where queued jobs of it broke lately.
 AT_WORK = text(f"""
     SELECT
@@ -74,8 +90,10 @@ AT_WORK = text(f"""
             GROUP BY project, owner) AS counted),
         (SELECT coalesce(json_agg(json_build_array(node, bytes)), '[]') FROM (
             SELECT node, sum(coalesce(memory_bytes, 0)) AS bytes
-            FROM jobs JOIN attempts ON job = jobs.id AND number = jobs.attempt
-            WHERE lease_expires_at IS NOT NULL AND cluster = :cluster AND attempts.device = 'cpu'
+            FROM jobs CROSS JOIN LATERAL (
+                SELECT cluster, node, device FROM attempts WHERE job = jobs.id AND number = jobs.attempt OFFSET 0
+            ) AS attempt
+            WHERE lease_expires_at IS NOT NULL AND cluster = :cluster AND attempt.device = 'cpu'
             GROUP BY node) AS promised),
         (SELECT coalesce(json_agg(json_build_array(job, cluster, node)), '[]') FROM attempts
          WHERE {INFRASTRUCTURE_ENDS} AND ended_at > now() - make_interval(secs => :avoided_s) AND job IN (
