@@ -11,7 +11,7 @@ from sqlalchemy import DateTime, MetaData, Text, event
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
@@ -49,7 +49,7 @@ class Base(DeclarativeBase):
 
 
 class Database:
-    """Connections to Postgres.
+    """Connections to Postgres: `pool_size` for transactions and as many for lone statements, twice that for a moment.
 
     `on_commit` is given the topics that a transaction collected with `service.wake.notify`, once it has committed.
     """
@@ -62,22 +62,14 @@ class Database:
         self.recent = Recent()
         """What requests read a moment ago."""
         self._on_commit = on_commit
-        self._engine = create_async_engine(
-            sqlalchemy_url(url),
-            pool_size=pool_size,
-            max_overflow=pool_size,
-            pool_use_lifo=True,  # few connections do most of the work, and know its statements already
-            connect_args={"connect_timeout": _CONNECT_S, "options": _TIMEOUTS, **_KEEPALIVE},
-        )
-        event.listen(self._engine.sync_engine, "checkin", _rested)
-        event.listen(self._engine.sync_engine, "checkout", _still_alive)
+        self._engine = _engine(url, pool_size)
+        # of its own: a connection that changes between the two ways at every use costs as much as the statement
+        self._lone_engine = _engine(url, pool_size, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
         # guarded UPDATEs are the truth; what was read before them is not patched up behind our back
         self._sessions = async_sessionmaker(
             self._engine, expire_on_commit=False, execution_options={"synchronize_session": False}
         )
-        self._lone = async_sessionmaker(
-            self._engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False
-        )
+        self._lone = async_sessionmaker(self._lone_engine, expire_on_commit=False)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[AsyncSession]:
@@ -95,11 +87,26 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+        await self._lone_engine.dispose()
 
     def _tell(self, session: AsyncSession) -> None:
         topics: set[str] = session.info.get("topics", set())
         if topics:
             self._on_commit(topics)
+
+
+def _engine(url: str, pool_size: int, **more: Any) -> AsyncEngine:
+    engine = create_async_engine(
+        sqlalchemy_url(url),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_use_lifo=True,  # few connections do most of the work, and know its statements already
+        connect_args={"connect_timeout": _CONNECT_S, "options": _TIMEOUTS, **_KEEPALIVE},
+        **more,
+    )
+    event.listen(engine.sync_engine, "checkin", _rested)
+    event.listen(engine.sync_engine, "checkout", _still_alive)
+    return engine
 
 
 def _rested(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:

@@ -3,10 +3,10 @@
 import asyncio
 import hashlib
 import secrets
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from fsspec.core import url_to_fs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,11 +16,29 @@ from service.db import Database
 from service.problems import ClusterTaken, StorageUnreachable, Unavailable
 from service.settings import Settings
 
+_ADMIT = text("""
+    INSERT INTO clusters (name, generation, slots, data, code_version, dispatcher, proof)
+    VALUES (:cluster, 0, coalesce(CAST(:slots AS jsonb), '[]'), coalesce(CAST(:data AS jsonb), '{}'), :code_version,
+            :dispatcher, :proof)
+    ON CONFLICT (name) DO UPDATE SET
+        dispatcher = excluded.dispatcher, heard_at = now(), code_version = excluded.code_version,
+        proof = coalesce(nullif(clusters.proof, ''), excluded.proof),
+        slots = coalesce(CAST(:slots AS jsonb), clusters.slots),
+        data = coalesce(CAST(:data AS jsonb), clusters.data),
+        generation = clusters.generation + CASE WHEN CAST(:slots AS jsonb) IS NULL THEN 0 ELSE 1 END,
+        seen_at = CASE WHEN CAST(:slots AS jsonb) IS NULL THEN clusters.seen_at ELSE now() END
+    WHERE clusters.dispatcher IN ('', :dispatcher, :replaces)
+        OR clusters.heard_at < now() - make_interval(secs => :silent_s)
+    RETURNING proof, generation
+""")
+
 
 async def join(database: Database, settings: Settings, cluster: str, asked: Join) -> Joined:
     """Lets the dispatcher serve the cluster. Raises ClusterTaken while another one does."""
     async with database.transaction() as session:
-        proof, _ = await admit(session, settings, cluster, asked.dispatcher, asked.code_version, asked.replaces)
+        proof, _ = await admit(
+            session, settings, cluster, asked.dispatcher, asked.code_version, replaces=asked.replaces
+        )
         installation = await _installation(session)
     joined = Joined(
         cluster=cluster,
@@ -37,43 +55,38 @@ async def leave(session: AsyncSession, cluster: str, dispatcher: str) -> None:
     await session.execute(update(Cluster).where(*served).values(dispatcher=""))
 
 
+class Announced(NamedTuple):
+    """What a cluster says in a lease request of what it has, as JSON."""
+
+    slots: str
+    data: str
+
+
 async def admit(
     session: AsyncSession,
     settings: Settings,
     cluster: str,
     dispatcher: str,
     code_version: str,
+    announced: Announced | None = None,
     replaces: str = "",
-    **announced: Any,
 ) -> tuple[str, int]:
-    """Notes that this dispatcher serves the cluster now, and what else of it was `announced`. Returns the name of the
-    proof for its nodes, and the cluster's generation.
+    """Notes that this dispatcher serves the cluster now, and what it announced, which begins a new generation. Returns
+    the name of the proof for its nodes, and the cluster's generation.
 
     Raises ClusterTaken where another one was heard of lately.
     """
-    silent = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, settings.dispatcher_silent_s)
     said: dict[str, Any] = {
+        "cluster": cluster,
         "dispatcher": dispatcher,
-        "heard_at": func.now(),
+        "replaces": replaces,
         "code_version": code_version,
-        **announced,
-    }
-    new: dict[str, Any] = {
-        "generation": 0,
-        "slots": [],
-        "data": {},
+        "slots": announced and announced.slots,
+        "data": announced and announced.data,
         "proof": secrets.token_hex(16),
+        "silent_s": settings.dispatcher_silent_s,
     }
-    row = insert(Cluster).values(name=cluster, **{**new, **said})
-    raised = {"generation": Cluster.generation + 1} if announced else {}
-    free = or_(Cluster.dispatcher.in_(("", dispatcher, replaces)), Cluster.heard_at < silent)
-    admitted = await session.execute(
-        row.on_conflict_do_update(
-            index_elements=[Cluster.name],
-            set_={**said, **raised, "proof": func.coalesce(func.nullif(Cluster.proof, ""), row.excluded.proof)},
-            where=free,
-        ).returning(Cluster.proof, Cluster.generation)
-    )
+    admitted = await session.execute(_ADMIT, said)
     taken = admitted.one_or_none()
     if taken is not None:
         return taken.proof, taken.generation

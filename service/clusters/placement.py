@@ -2,12 +2,6 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from service.clusters.fit import there
-from service.clusters.tables import Cluster
-
 
 class Placement:
     """The data that a cluster has, beside those that other clusters which are there have."""
@@ -34,9 +28,3 @@ class Placement:
     def elsewhere(self, cluster: str, path: str) -> bool:
         """Tells whether another cluster that is there could be given the job."""
         return not path or self._others.get(cluster, {}).get(path) is True
-
-
-async def placement(session: AsyncSession, cluster: str, own: Mapping[str, bool] | None, seen_s: float) -> Placement:
-    """Returns the placement for a cluster that says what it has."""
-    others = await session.execute(select(Cluster.name, Cluster.data).where(there(seen_s), Cluster.name != cluster))
-    return Placement(own, {name: data for name, data in others})

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Table, Text, and_, extract, func, insert, 
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import LEASED, MOVES, REASONS, EventType
+from pace_core.spec import LEASED, MOVES, REASONS, EventType, State
 from service.events.log import NewEvent, from_service, storable, store
 from service.events.tables import JobEvent
 from service.jobs.statements import CLAIM, GIVEN, HEAR, SUBMIT
@@ -107,9 +107,18 @@ async def claim(
     return claimed
 
 
-async def begin(session: AsyncSession, job: str, attempt: int) -> bool:
-    """Marks the attempt as running, at its first event."""
-    return await _move(session, job, "begin", {}, attempt=attempt) is not None
+async def begin(
+    session: AsyncSession,
+    job: str,
+    attempt: int,
+    events: Sequence[NewEvent],
+    lease_s: float,
+    progress: dict[str, Any] | None = None,
+) -> bool:
+    """Marks the attempt as running, at its first events, which are stored, and renews its lease."""
+    move = MOVES["begin"]
+    said = from_service(attempt, {"move": move.name, "state": move.target, "attempt": attempt})
+    return await _hear(session, job, attempt, [said, *events], lease_s, progress, move.sources, move.target)
 
 
 async def hear(
@@ -121,21 +130,7 @@ async def hear(
     progress: dict[str, Any] | None = None,
 ) -> bool:
     """Renews the attempt's lease at a sign of life, and stores its new events. Moves nothing."""
-    said = [{"seq": e.seq, "at": e.at.isoformat(), "type": str(e.type), "data": e.data} for e in events]
-    values = {
-        "job": job,
-        "attempt": attempt,
-        "leased": [str(state) for state in LEASED],
-        "lease_s": lease_s,
-        "count": len(events),
-        "events": json.dumps(said),
-        "last_seq": events[-1].seq if events else None,
-        "progress": None if progress is None else json.dumps(progress),
-    }
-    heard = (await session.execute(HEAR, values)).first() is not None
-    if heard and events:
-        notify(session, APPENDED, job)
-    return heard
+    return await _hear(session, job, attempt, events, lease_s, progress, LEASED)
 
 
 async def pause(session: AsyncSession, job: str, attempt: int, end: End, failed: bool = False) -> bool:
@@ -269,6 +264,36 @@ async def request_all(session: AsyncSession, jobs: Collection[str], **requests: 
         update(Job).where(Job.id.in_(jobs), Job.state.in_(LEASED)).values(**values).returning(Job.id)
     )
     return len(asked.all())
+
+
+async def _hear(
+    session: AsyncSession,
+    job: str,
+    attempt: int,
+    events: Sequence[NewEvent],
+    lease_s: float,
+    progress: dict[str, Any] | None,
+    sources: Collection[State],
+    target: State | None = None,
+) -> bool:
+    said = [  # our own, which have no seq, by the database's clock
+        {"seq": e.seq, "at": e.seq and e.at.isoformat(), "type": str(e.type), "data": e.data} for e in events
+    ]
+    values = {
+        "job": job,
+        "attempt": attempt,
+        "sources": [str(state) for state in sources],
+        "target": None if target is None else str(target),
+        "lease_s": lease_s,
+        "count": len(events),
+        "events": json.dumps(said),
+        "last_seq": events[-1].seq if events else None,
+        "progress": None if progress is None else json.dumps(progress),
+    }
+    heard = (await session.execute(HEAR, values)).first() is not None
+    if heard and events:
+        notify(session, APPENDED, job)
+    return heard
 
 
 async def _end_attempt(

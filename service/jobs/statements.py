@@ -70,14 +70,14 @@ CLAIM = text("""
 HEAR = text("""
     WITH renewed AS (
         UPDATE jobs SET lease_expires_at = now() + make_interval(secs => :lease_s), event_count = event_count + :count,
-               progress = coalesce(CAST(:progress AS jsonb), progress)
-        WHERE id = :job AND attempt = :attempt AND state = ANY(:leased) RETURNING id, attempt, event_count
+               state = coalesce(:target, state), progress = coalesce(CAST(:progress AS jsonb), progress)
+        WHERE id = :job AND attempt = :attempt AND state = ANY(:sources) RETURNING id, attempt, event_count
     ), heard AS (
         UPDATE attempts SET renewed_at = now(), last_seq = coalesce(CAST(:last_seq AS integer), last_seq)
         FROM renewed WHERE attempts.job = renewed.id AND number = renewed.attempt
     ), said AS (
         INSERT INTO job_events (job, number, attempt, seq, at, type, data)
-        SELECT id, event_count - :count + place, attempt, seq, at, type, data
+        SELECT id, event_count - :count + place, attempt, seq, coalesce(at, clock_timestamp()), type, data
         FROM renewed, ROWS FROM (
             jsonb_to_recordset(CAST(:events AS jsonb)) AS (seq integer, at timestamptz, type text, data jsonb)
         ) WITH ORDINALITY AS given (seq, at, type, data, place)
@@ -85,4 +85,5 @@ HEAR = text("""
     )
     SELECT id FROM renewed
 """)
-"""Renews an attempt's lease and stores its `count` new events (`events`: JSON records)."""
+"""Renews an attempt's lease and stores its `count` new events (`events`: JSON records); moves the job, where `target`
+is not null."""

@@ -36,8 +36,12 @@ class Job(Base):
         CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="succeeded_has_result"),
         CheckConstraint("priority BETWEEN 0 AND 100", name="priority"),
         CheckConstraint("max_attempts >= 1 AND failures <= max_attempts", name="attempts"),
-        Index("ix_jobs_lanes", "lane", "project", "owner", text("priority DESC"), "id", postgresql_where=_IN_LINE),
-        Index("ix_jobs_first", "project", "owner", text("priority DESC"), "id", postgresql_where=_IN_LINE),
+        Index(
+            "ix_jobs_first",
+            *("project", "owner", text("priority DESC"), "id"),
+            postgresql_include=["lane"],
+            postgresql_where=_IN_LINE,
+        ),
         Index(
             "ix_jobs_lines",
             *("project", "owner", text("md5(lane)"), text("priority DESC"), "id"),

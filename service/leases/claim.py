@@ -1,16 +1,17 @@
 """Gives queued jobs to the free slots of a cluster."""
 
+import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from pydantic import TypeAdapter
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import LEASED
-from pace_core.spec.leases import Holding, Lease, LeaseRequest, LeaseResponse, Slot
-from service.clusters.joining import admit
-from service.clusters.placement import Placement, placement
+from pace_core.spec.leases import Lease, LeaseRequest, LeaseResponse, Slot
+from service.clusters.joining import Announced, admit
 from service.clusters.tables import Cluster
 from service.db import Database
 from service.jobs import ledger
@@ -20,13 +21,14 @@ from service.keys.auth import Caller, cluster_of, still_valid
 from service.keys.secrets import hashed, topic
 from service.leases.queue import look_at_queue
 from service.leases.settle import settle
-from service.leases.statements import LIVE, LOST
+from service.leases.statements import LOOK
 from service.settings import Settings
 from service.wake import QUEUE, SUPPLY, Wakes, notify
 
 _TOGETHER_S = 0.01  # jobs submitted one after the other are looked at together
 _LOOKED_FOR = 100  # paths in one answer
 _PATHS_BYTES = 200_000  # of paths of which a cluster says in a request whether it has them
+_SLOTS = TypeAdapter(list[Slot])
 _IN_FLIGHT_S = 5.0  # the last report of an attempt may still be on its way when its slot is announced free
 
 
@@ -52,15 +54,15 @@ async def lease(
             return LeaseResponse(leases=[], lost=[], lease_s=settings.lease_s)
         await still_valid(database, caller)
         async with database.transaction() as session:
-            known = await _newest(session, cluster, generation)
-            if known is None:
+            found = (await session.execute(LOOK, _asked(cluster, generation, request))).one_or_none()
+            if found is None:
                 return LeaseResponse(leases=[], lost=[], lease_s=settings.lease_s)
-            taken = await _taken_slots(session, cluster, request, settings.retry_after_s)
-            lost = await _lost(session, request.holding)
+            taken = await _taken_slots(session, cluster, request, found.live, settings.retry_after_s)
+            over = {(job, attempt) for job, attempt in found.lost}
+            lost = [held for held in request.holding if (held.job, held.attempt) in over]
             free = [slot for slot in request.slots if slot.name not in taken]
-            placed = await placement(session, cluster, request.paths, settings.worker_seen_s)
-            leases = await _claim(session, settings, known, request, free, placed)
-        look_for = _to_look_for(placed.look_for, request.paths)
+            leases, wanted = await _claim(session, settings, cluster, request, free, found.reserved)
+        look_for = _to_look_for(wanted, request.paths)
         if not (leases or lost or look_for or last):
             return None
         return LeaseResponse(leases=leases, lost=lost, look_for=look_for, lease_s=settings.lease_s)
@@ -85,41 +87,41 @@ def _to_look_for(wanted: Iterable[str], told: Iterable[str] | None) -> list[str]
 
 async def _announce(session: AsyncSession, settings: Settings, cluster: str, request: LeaseRequest) -> int:
     """The cluster's generation with this request, of which every one raises it."""
-    said: dict[str, Any] = {
-        "slots": [slot.model_dump() for slot in request.all_slots],
-        "data": request.paths or {},
-        "code_version": request.code_version,
-        "seen_at": func.now(),
-    }
     notify(session, SUPPLY)
-    _, generation = await admit(session, settings, cluster, request.dispatcher, **said)
+    announced = Announced(_SLOTS.dump_json(request.all_slots).decode(), json.dumps(request.paths or {}))
+    _, generation = await admit(session, settings, cluster, request.dispatcher, request.code_version, announced)
     return generation
 
 
-async def _newest(session: AsyncSession, name: str, generation: int) -> Cluster | None:
-    """Returns the cluster, locked, while no later request of its has come."""
-    of = select(Cluster).where(Cluster.name == name, Cluster.generation == generation)
-    return (await session.execute(of.with_for_update(key_share=True))).scalar_one_or_none()
+def _asked(cluster: str, generation: int, request: LeaseRequest) -> dict[str, Any]:
+    return {
+        "cluster": cluster,
+        "generation": generation,
+        "idle": [slot.name for slot in (*request.slots, *(slot for slot in request.all_slots if slot.trouble))],
+        "every": [slot.name for slot in request.all_slots],
+        "jobs": [held.job for held in request.holding],
+        "attempts": [held.attempt for held in request.holding],
+    }
 
 
-async def _taken_slots(session: AsyncSession, cluster: str, request: LeaseRequest, retry_after_s: float) -> set[str]:
-    """Slots announced free for which an attempt is on its way: granted or ended a moment ago, by another answer.
+async def _taken_slots(
+    session: AsyncSession, cluster: str, request: LeaseRequest, jobs: Sequence[str], retry_after_s: float
+) -> set[str]:
+    """Slots announced free for which an attempt of these jobs is on its way: granted or ended a moment ago, by another
+    answer.
 
     Where nothing was heard of the attempt for longer, the cluster does not run it: it is ended here. So is what was
     given to a slot that says now what is wrong with it, and what ran in one that the cluster no longer has, as after a
     start of Ray, whose nodes then have other names.
     """
-    idle = [slot.name for slot in (*request.slots, *(slot for slot in request.all_slots if slot.trouble))]
-    places = {"cluster": cluster, "idle": idle, "every": [slot.name for slot in request.all_slots]}
-    found = list((await session.execute(LIVE, places)).scalars())
-    if not found:
+    if not jobs:
         return set()
     holding = {(held.job, held.attempt) for held in request.holding}
     late = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _IN_FLIGHT_S)
     live = await session.execute(
         select(Job, Attempt, (Attempt.renewed_at < late).label("silent"))
         .join(Attempt, (Attempt.job == Job.id) & (Attempt.number == Job.attempt))
-        .where(Job.id.in_(found), Job.state.in_(LEASED), Attempt.cluster == cluster)
+        .where(Job.id.in_(jobs), Job.state.in_(LEASED), Attempt.cluster == cluster)
         .with_for_update(of=Job)  # one that is just ending is waited for
         .execution_options(populate_existing=True)
     )
@@ -133,31 +135,25 @@ async def _taken_slots(session: AsyncSession, cluster: str, request: LeaseReques
     return taken
 
 
-async def _lost(session: AsyncSession, holding: Sequence[Holding]) -> list[Holding]:
-    if not holding:
-        return []
-    held = {"jobs": [one.job for one in holding], "attempts": [one.attempt for one in holding]}
-    over = {(job, attempt) for job, attempt in await session.execute(LOST, held)}
-    return [one for one in holding if (one.job, one.attempt) in over]
-
-
 async def _claim(
     session: AsyncSession,
     settings: Settings,
-    cluster: Cluster,
+    cluster: str,
     request: LeaseRequest,
     slots: Sequence[Slot],
-    placed: Placement,
-) -> list[Lease]:
+    reserved: dict[str, str] | None,
+) -> tuple[list[Lease], Iterable[str]]:
+    """Returns the leases, and the data of which the cluster has not said whether it has them."""
     if not slots:
-        return []
-    queue = await look_at_queue(session, settings, cluster, slots, request.all_slots, placed)
+        return [], ()
+    before = reserved["job"] if reserved else None
+    queue = await look_at_queue(session, settings, cluster, slots, request.all_slots, request.paths, before)
     leases: list[Lease] = []
     while chosen := await queue.choose(session):
         tokens = {job: secrets.token_urlsafe(24) for job in chosen}
         abouts = {
             job: {
-                "cluster": cluster.name,
+                "cluster": cluster,
                 "slot": slot.name,
                 "node": slot.node,
                 "device": slot.device,
@@ -170,9 +166,10 @@ async def _claim(
         leases += [
             _lease(settings, job, slot, tokens[job], claimed[job]) for job, slot in chosen.items() if job in claimed
         ]
-    kept = queue.reserved
-    cluster.reserved = None if kept is None else {"job": kept.job.id, "node": kept.node}
-    return leases
+    kept = None if queue.reserved is None else {"job": queue.reserved.job.id, "node": queue.reserved.node}
+    if kept != reserved:
+        await session.execute(update(Cluster).where(Cluster.name == cluster).values(reserved=kept))
+    return leases, queue.look_for
 
 
 def _lease(settings: Settings, job: str, slot: Slot, token: str, claimed: Claimed) -> Lease:

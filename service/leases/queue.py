@@ -9,15 +9,14 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec.leases import Slot
-from service.clusters.closures import closures
 from service.clusters.fit import open_slots
 from service.clusters.placement import Placement
-from service.clusters.tables import Cluster
 from service.jobs.tables import Job
 from service.leases.memory import NodeMemory
 from service.leases.reservation import Reservation, reserve
@@ -44,9 +43,13 @@ class Queue:
         load: "_Load",
         broke: "_Broke",
         placed: Placement,
+        lines: Sequence[Line],
         reserved_before: str | None,
     ) -> None:
         """slots: the free ones of the open ones. reserved_before: the job for which a node was kept until now."""
+        self.look_for = placed.look_for
+        """Data of which the cluster has not said whether it has them, in the order in which they were needed."""
+        self._lines: Sequence[Line] | None = lines
         self.reserved: Reservation | None = None
         """The node that is kept for a job which needs more memory than is free."""
         self._reserved_before = reserved_before
@@ -70,8 +73,9 @@ class Queue:
 
     async def _propose(self, session: AsyncSession) -> dict[str, tuple[Waiting, Slot]]:
         load, broke, placed = self._load, self._broke, self._placed
-        some = {"start": secrets.token_hex(16), "lanes": _LANES_AT_ONCE, "least": _LEAST_OF_AN_OWNER}
-        lines = [Line(*row) for row in await session.execute(LANES, some)]
+        lines, self._lines = self._lines, None
+        if lines is None:  # a later round: what is queued may be something else by now
+            lines = [Line(*row) for row in await session.execute(LANES, _some_lanes())]
         suites = {line.needs.suite for line in lines if line.needs.suite} - load.room_in_suite.keys()
         if suites:
             load.room_in_suite.update(await _room_in_suites(session, suites))
@@ -153,28 +157,45 @@ class Queue:
 async def look_at_queue(
     session: AsyncSession,
     settings: Settings,
-    cluster: Cluster,
+    cluster: str,
     slots: Sequence[Slot],
     all_slots: Sequence[Slot],
-    placed: Placement,
+    paths: Mapping[str, bool] | None,
+    reserved_before: str | None,
 ) -> Queue:
-    """Returns the queue before those of the slots that are open. `placed`: whose data the cluster has."""
-    closed = await closures(session, cluster.name)
-    free, opened = (
-        [slot for slot in some if closed.of(cluster.name, slot) is None and not slot.trouble]
-        for some in (slots, all_slots)
-    )
-    if not free:
-        return Queue([], [], _Load.of(all_slots, {}, [], []), _Broke(cluster.name, {}, []), placed, None)
-    values = {"cluster": cluster.name, "max_running": settings.max_running, "avoided_s": _AVOIDED_S}
-    most, running, promised, broke = (await session.execute(AT_WORK, values)).one()
+    """Returns the queue before those of the slots that are open. `paths`: whether the cluster has these data."""
+    values = {
+        "cluster": cluster,
+        "seen_s": settings.worker_seen_s,
+        "max_running": settings.max_running,
+        "avoided_s": _AVOIDED_S,
+        **_some_lanes(),
+    }
+    closed_places, others, most, running, promised, broke, lines = (await session.execute(AT_WORK, values)).one()
+    closed = {(node, slot) for node, slot in closed_places}
+    free, opened = ([slot for slot in some if _is_open(slot, closed)] for some in (slots, all_slots))
     nodes: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     for job, of_cluster, node in broke:
         nodes[job].add((of_cluster, node))
     slots_open = await open_slots(session, settings.worker_seen_s) if nodes else []
-    load = _Load.of(all_slots, most, running, promised)
-    kept = cluster.reserved["job"] if cluster.reserved else None
-    return Queue(free, opened, load, _Broke(cluster.name, nodes, slots_open), placed, kept)
+    return Queue(
+        free,
+        opened,
+        _Load.of(all_slots, most, running, promised),
+        _Broke(cluster, nodes, slots_open),
+        Placement(paths, others),
+        [Line(*line) for line in lines],
+        reserved_before,
+    )
+
+
+def _some_lanes() -> dict[str, Any]:
+    return {"start": secrets.token_hex(16), "lanes": _LANES_AT_ONCE, "least": _LEAST_OF_AN_OWNER}
+
+
+def _is_open(slot: Slot, closed: Set[tuple[str, str]]) -> bool:
+    places = ("", ""), (slot.node, ""), (slot.node, slot.name)
+    return not slot.trouble and closed.isdisjoint(places)
 
 
 @dataclass

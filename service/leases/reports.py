@@ -6,7 +6,7 @@ from hmac import compare_digest
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import LEASED, REASONS, Directive, Event, EventType, Fault, State
@@ -22,6 +22,12 @@ from service.leases.settle import settle
 from service.problems import Invalid, LeaseFenced, NotFound, ReportGap
 from service.settings import Settings
 
+_CURRENT = (
+    select(Job, Attempt, func.now())
+    .join(Attempt, Attempt.job == Job.id)
+    .where(Job.id == bindparam("job"), Attempt.number == bindparam("attempt"))
+    .with_for_update()  # both: whoever waited for the job is to see the attempt as it is by then
+)
 _RENEW_S = 2.0  # reports that only ask for the directive come several times a second and need no write each
 
 
@@ -36,13 +42,7 @@ async def take_report(
     """
     async with database.transaction() as session:
         # times are compared with the database's clock alone: this process's may be off
-        current = (
-            select(Job, Attempt, func.now())
-            .join(Attempt, Attempt.job == Job.id)
-            .where(Job.id == job_id, Attempt.number == attempt_number)
-            .with_for_update()  # both: whoever waited for the job is to see the attempt as it is by then
-        )
-        found = (await session.execute(current)).one_or_none()
+        found = (await session.execute(_CURRENT, {"job": job_id, "attempt": attempt_number})).one_or_none()
         if found is None:
             raise NotFound(f"no attempt {attempt_number} of job {job_id} was ever leased")
         job, attempt, now = found
@@ -99,12 +99,11 @@ async def _store(
 ) -> None:
     if not new and (now - attempt.renewed_at).total_seconds() < min(_RENEW_S, lease_s / 10):
         return
-    if new and job.state == State.STARTING:
-        await ledger.begin(session, job.id, job.attempt)
     training = [e.data for e in new if e.type is EventType.PROGRESS and "step" in e.data]
     progress = training[-1] if training else None
     events = [from_run(job.attempt, event) for event in new]
-    await ledger.hear(session, job.id, job.attempt, events, lease_s, progress)
+    hear = ledger.begin if new and job.state == State.STARTING else ledger.hear
+    await hear(session, job.id, job.attempt, events, lease_s, progress)
 
 
 async def _end(

@@ -26,7 +26,7 @@ def _walk(start: str, until: str) -> str:
 
 # Of each owner the lanes of the first jobs, and as many from a random place on: so none is never looked at, however
 # many wait before it which fit nowhere.
-LANES = text(f"""
+_LANES = f"""
     WITH RECURSIVE owners AS (
         (SELECT project, owner FROM jobs WHERE {_QUEUED} ORDER BY project, owner LIMIT 1)
         UNION ALL
@@ -42,7 +42,8 @@ LANES = text(f"""
         UNION ALL {_walk(":start", "'g'")}
         UNION ALL {_walk("''", ":start")}
     ) AS lanes
-""")
+"""
+LANES = text(_LANES)
 # The first of each lane, and the oldest that have gained priority by waiting.
 HEADS = text("""
     SELECT id, head.lane, head.project, head.owner, priority, memory_bytes,
@@ -64,25 +65,41 @@ HEADS = text("""
     ) AS head
 """)
 
-# Attempts of the cluster that are live in one of its idle slots, or in a slot that it does not have. Whatever Postgres
-# believes of how many are leased, it looks up the attempt of each by its key.
-LIVE = text("""
-    SELECT jobs.id FROM jobs CROSS JOIN LATERAL (
-        SELECT cluster, slot FROM attempts WHERE job = jobs.id AND number = jobs.attempt OFFSET 0
-    ) AS attempt
-    WHERE lease_expires_at IS NOT NULL AND cluster = :cluster
-      AND (slot = ANY(CAST(:idle AS text[])) OR slot <> ALL(CAST(:every AS text[])))
-""")
-# Those of the attempts which a cluster holds that are over.
-LOST = text("""
-    SELECT job, held.attempt FROM unnest(CAST(:jobs AS text[]), CAST(:attempts AS integer[])) AS held (job, attempt)
-    WHERE NOT EXISTS (
-        SELECT FROM jobs WHERE id = job AND jobs.attempt = held.attempt AND lease_expires_at IS NOT NULL)
+# Locks the cluster, unless a later request of it has come: no row then. What its earlier requests claimed is committed
+# by now, and seen. `live`: jobs with an attempt in one of its idle slots, or in a slot that it does not have; whatever
+# Postgres believes of how many are leased, it looks up the attempt of each by its key. `lost`: attempts that the
+# cluster holds and that are over.
+LOOK = text("""
+    WITH ours AS MATERIALIZED (
+        SELECT reserved FROM clusters WHERE name = :cluster AND generation = :generation FOR NO KEY UPDATE
+    )
+    SELECT reserved,
+        ARRAY(
+            SELECT jobs.id FROM jobs CROSS JOIN LATERAL (
+                SELECT cluster, slot FROM attempts WHERE job = jobs.id AND number = jobs.attempt OFFSET 0
+            ) AS attempt
+            WHERE lease_expires_at IS NOT NULL AND cluster = :cluster
+              AND (slot = ANY(CAST(:idle AS text[])) OR slot <> ALL(CAST(:every AS text[])))
+        ) AS live,
+        (SELECT coalesce(json_agg(json_build_array(job, held.attempt)), '[]')
+         FROM unnest(CAST(:jobs AS text[]), CAST(:attempts AS integer[])) AS held (job, attempt)
+         WHERE NOT EXISTS (
+            SELECT FROM jobs WHERE id = job AND jobs.attempt = held.attempt AND lease_expires_at IS NOT NULL)
+        ) AS lost,
+        -- its parameters say little of how the statements that follow are best answered: they are planned once
+        set_config('plan_cache_mode', 'force_generic_plan', true)
+    FROM ours
 """)
 
-# What runs now, by project and owner, and is promised on the cluster's nodes; where queued jobs of it broke lately.
+# What the choice depends on beside the heads of the lanes: what is closed in the cluster, whose data others have, how
+# many may run, what runs now, by project and owner, and is promised on its nodes, where queued jobs of it broke lately;
+# and the lanes.
 AT_WORK = text(f"""
     SELECT
+        (SELECT coalesce(json_agg(json_build_array(node, slot)), '[]') FROM closures
+         WHERE cluster = :cluster AND (until IS NULL OR until > now())),
+        (SELECT coalesce(json_object_agg(name, data), '{{}}') FROM clusters
+         WHERE name <> :cluster AND seen_at >= now() - make_interval(secs => :seen_s)),
         (SELECT coalesce(json_object_agg(name, coalesce(max_running, CAST(:max_running AS integer))), '{{}}')
          FROM projects),
         (SELECT coalesce(json_agg(json_build_array(project, owner, count)), '[]') FROM (
@@ -100,5 +117,6 @@ AT_WORK = text(f"""
             SELECT job FROM attempts JOIN jobs ON jobs.id = job
             WHERE cluster = :cluster AND attempts.{INFRASTRUCTURE_ENDS}
               AND attempts.ended_at > now() - make_interval(secs => :avoided_s)
-              AND state = 'queued' AND not_before IS NULL))
+              AND state = 'queued' AND not_before IS NULL)),
+        (SELECT coalesce(json_agg(json_build_array(lane, project, owner)), '[]') FROM ({_LANES}) AS lines)
 """)

@@ -26,7 +26,7 @@ Verb = Callable[[AsyncSession, str], Awaitable[Any]]
 
 VERBS: dict[str, Verb] = {
     "claim": lambda session, job: ledger.claim(session, {job: ABOUT}, 60.0, "/storage"),
-    "begin": lambda session, job: ledger.begin(session, job, 1),
+    "begin": lambda session, job: ledger.begin(session, job, 1, [], 60.0),
     "pause": lambda session, job: ledger.pause(session, job, 1, END),
     "hold": ledger.hold,
     "resume": ledger.resume,
