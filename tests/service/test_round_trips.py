@@ -32,7 +32,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def of_requests(asked: list[str]) -> list[str]:
     """Returns them without those of the service's watchmen, which come when they come."""
-    watch = ("not_before <=", ", clock_timestamp()) AS", "lease_expires_at < now()", "DELETE FROM")
+    watch = ("not_before <=", "EXTRACT(epoch FROM clock_timestamp())", "lease_expires_at < now()", "DELETE FROM")
     return [statement for statement in asked if not any(word in statement for word in watch)]
 
 
