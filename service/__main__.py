@@ -45,6 +45,9 @@ def main() -> None:
     _Server(server_config(app, settings), app).run()
 
 
+_KEPT_OPEN_S = 75  # idle: longer than clients and proxies keep a connection, whose next request else meets its end
+
+
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """Returns the settings of the server."""
     return uvicorn.Config(
@@ -53,6 +56,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         settings.port,
         log_config=None,
         timeout_graceful_shutdown=5,
+        timeout_keep_alive=_KEPT_OPEN_S,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,
         server_header=False,

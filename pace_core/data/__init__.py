@@ -34,5 +34,5 @@ def entries() -> dict[str, Source[Any]]:
 
 
 def find(name: str) -> Source[Any]:
-    """Returns a data source by its name. Raises KeyError for an unknown one."""
-    return entries()[name]
+    """Returns a data source by its name, and loads no other. Raises KeyError for an unknown one."""
+    return registry.find(sys.modules[__name__], Source, name)

@@ -71,11 +71,16 @@ def estimate(
 
 
 def expected_images(spec: RunSpec) -> dict[str, int]:
-    """Returns how many images the spec's benchmark has to train on and to measure on; 1,000 each where none says."""
-    measured = "val" if spec.task.phase == "search" else "test"
+    """Returns how many images there are to train on and to measure on: as the spec says, else as its benchmark has,
+    else 1,000 of each. A split that nobody has counted is taken to be as large as what the other phase measures on.
+    """
+    measured, other = ("val", "test") if spec.task.phase == "search" else ("test", "val")
     found = find_task(spec.task.name)
-    known = found[0].images_of(found[1], spec.task.phase) if found else {}
-    return {"train": _UNKNOWN_IMAGES, measured: _UNKNOWN_IMAGES} | known
+    known = {str(split): count for split, count in (spec.resources.images or {}).items()}
+    if not known and found:
+        known = found[0].images_of(found[1], spec.task.phase)
+    unknown = known.get(other, _UNKNOWN_IMAGES)
+    return {"train": known.get("train", _UNKNOWN_IMAGES), measured: known.get(measured, unknown)}
 
 
 def _memory_bytes(

@@ -153,6 +153,9 @@ Label = Annotated[str, AfterValidator(_label)]
 """Name or value of a worker's label."""
 
 
+Split = Literal["train", "val", "test"]
+
+
 class Resources(ParamsModel):
     """Resources that the run computes with; they change no result except in the last bits."""
 
@@ -163,6 +166,9 @@ class Resources(ParamsModel):
     """Free memory a slot must have to be given the run; estimated where None."""
     requires: dict[Label, Label] = Field(default={}, max_length=20)
     """Labels that a slot must have, with their values, such as {gpu: H100}; `pace workers` lists them."""
+    images: dict[Split, Annotated[int, Field(ge=0, le=1_000_000_000, strict=True)]] | None = None
+    """Images of each split of a data set of your own, by which memory and time are estimated; `pace` counts them where
+    the data lie on its machine. 1,000 of each where None."""
 
 
 class RunSpec(Section):

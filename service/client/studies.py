@@ -45,12 +45,15 @@ class AsyncStudies:
         """Returns the study as it is now."""
         return await self._study(await self._connection.json("GET", f"/v1/studies/{study}"))
 
-    async def list(self, limit: int | None = None) -> AsyncGenerator[StudyView]:
-        """Studies, newest first, page after page as they are asked for."""
+    async def list(self, limit: int | None = None, **filters: str | bool | None) -> AsyncGenerator[StudyView]:
+        """Yields studies, newest first, page after page as they are asked for.
+
+        Filters as in `GET /v1/studies`: project, owner, task, row, search, since, ended.
+        """
         after: str | None = None
         left = limit
         while left is None or left > 0:
-            query = {"after": after, "limit": PAGE if left is None else min(left, PAGE)}
+            query = {**filters, "after": after, "limit": PAGE if left is None else min(left, PAGE)}
             page = await self._connection.json("GET", "/v1/studies", query=query)
             for study in page["data"]:
                 yield await self._study(study)

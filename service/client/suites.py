@@ -41,12 +41,15 @@ class AsyncSuites:
         """Returns the suite as it is now."""
         return await self._suite(await self._connection.json("GET", f"/v1/suites/{suite}"))
 
-    async def list(self, limit: int | None = None, job: str | None = None) -> AsyncGenerator[SuiteView]:
-        """Yields suites, newest first, page after page as they are asked for; with `job` those that have it."""
+    async def list(self, limit: int | None = None, **filters: str | bool | None) -> AsyncGenerator[SuiteView]:
+        """Yields suites, newest first, page after page as they are asked for.
+
+        Filters as in `GET /v1/suites`: project, owner, task, row, job, search, since, ended.
+        """
         after: str | None = None
         left = limit
         while left is None or left > 0:
-            query = {"job": job, "after": after, "limit": PAGE if left is None else min(left, PAGE)}
+            query = {**filters, "after": after, "limit": PAGE if left is None else min(left, PAGE)}
             page = await self._connection.json("GET", "/v1/suites", query=query)
             for suite in page["data"]:
                 yield await self._suite(suite)

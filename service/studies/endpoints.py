@@ -35,6 +35,7 @@ from service.studies.report import report_of
 from service.studies.report_schemas import StudyReport
 from service.studies.schemas import (
     StudyExtension,
+    StudyFilters,
     StudyPage,
     StudyPlan,
     StudyRequest,
@@ -84,16 +85,9 @@ async def post_study(
 
 
 @router.get("", summary="List studies, newest first")
-async def list_studies(
-    session: Transaction,
-    caller: Reader,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    after: Annotated[str | None, Query(max_length=100)] = None,
-    untracked: bool = False,
-) -> StudyPage:
-    """Pages by cursor: pass `next_cursor` as `after`. `untracked`: those that have ended and that the tracking does not
-    show yet."""
-    found, cursor = await page(session, caller, limit, after, untracked)
+async def list_studies(session: Transaction, caller: Reader, filters: Annotated[StudyFilters, Query()]) -> StudyPage:
+    """Pages by cursor: pass `next_cursor` as `after`."""
+    found, cursor = await page(session, caller, filters)
     data = [await view(session, study) for study in found]
     return StudyPage(data=data, has_more=cursor is not None, next_cursor=cursor)
 

@@ -3,17 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import false, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import State, load_benchmarks
 from service.jobs.tables import Job
 from service.keys.auth import Caller
-from service.paging import newest_first
+from service.paging import is_task, narrowed, newest_first
 from service.problems import NotFound
-from service.studies.schemas import RungView, StudyRequest, StudyView, TrialView
+from service.studies.schemas import RungView, StudyFilters, StudyRequest, StudyView, TrialView
 from service.studies.space import rungs_of
 from service.studies.tables import Rung, Study, Trial
+from service.suites.queries import open_suites
 from service.suites.queries import views as suite_views
 from service.suites.tables import Suite
 
@@ -26,16 +27,22 @@ async def find(session: AsyncSession, study_id: str, caller: Caller, *, lock: bo
     return study
 
 
-async def page(
-    session: AsyncSession, caller: Caller, limit: int, after: str | None, untracked: bool
-) -> tuple[Sequence[Study], str | None]:
+async def page(session: AsyncSession, caller: Caller, filters: StudyFilters) -> tuple[Sequence[Study], str | None]:
     """Returns one page of studies, newest first, and the cursor of the next one."""
-    query = select(Study)
-    if untracked:
+    query = narrowed(select(Study), Study, filters)
+    if filters.row is not None:
+        query = query.where(Study.row == filters.row)
+    if filters.task is not None:
+        query = query.where(is_task(filters.task, Study.benchmark, Study.task))
+    if filters.ended is not None:
+        searching = Study.searched_at.is_(None) & Study.failed.is_(None) & Study.cancelled_at.is_(None)
+        open_ = searching | Study.suite.in_(open_suites())
+        query = query.where(~func.coalesce(open_, false()) if filters.ended else open_)
+    if filters.untracked:
         query = query.where(Study.searched_at.is_not(None), ~Study.tracked)
     if caller.bounded:
         query = query.where(Study.project == caller.project)
-    return await newest_first(session, query, Study.id, "study", limit, after)
+    return await newest_first(session, query, Study.id, "study", filters.limit, filters.after)
 
 
 async def trials(session: AsyncSession, study: Study) -> list[TrialView]:

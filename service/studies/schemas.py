@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from service.filters import Filters
 from service.jobs.schemas import Label, RecipeChoice, Tags
 
 _INPUT = ConfigDict(extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
@@ -268,6 +269,13 @@ class StudyView(BaseModel):
     """When the search was over."""
     ended_at: datetime | None
     mlflow_url: str | None
+
+
+class StudyFilters(Filters):
+    """Which studies to list; all given ones must hold."""
+
+    untracked: bool = False
+    """Those that have ended and that the tracking does not show yet."""
 
 
 class StudyPage(BaseModel):

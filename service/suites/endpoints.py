@@ -19,7 +19,15 @@ from service.suites.plan import Plan, plan
 from service.suites.planned import planned
 from service.suites.queries import find, page, views
 from service.suites.results import table_of
-from service.suites.schemas import SuiteExtension, SuitePage, SuitePlan, SuiteRequest, SuiteTable, SuiteView
+from service.suites.schemas import (
+    SuiteExtension,
+    SuiteFilters,
+    SuitePage,
+    SuitePlan,
+    SuiteRequest,
+    SuiteTable,
+    SuiteView,
+)
 from service.suites.tables import Suite
 
 router = APIRouter(prefix="/v1/suites", tags=["suites"])
@@ -61,16 +69,10 @@ async def post_suite(
 
 
 @router.get("", summary="List suites, newest first")
-async def list_suites(
-    session: Transaction,
-    caller: Reader,
-    limit: Annotated[int, Query(ge=1, le=200)] = 20,
-    after: Annotated[str | None, Query(max_length=100)] = None,
-    job: Annotated[str | None, Query(max_length=100)] = None,
-) -> SuitePage:
+async def list_suites(session: Transaction, caller: Reader, filters: Annotated[SuiteFilters, Query()]) -> SuitePage:
     """Pages by cursor: pass `next_cursor` as `after`. The jobs of one are `GET /v1/jobs?suite=…`; the suites that a job
     is of, which may be several, `GET /v1/suites?job=…`."""
-    found, cursor = await page(session, caller, limit, after, job)
+    found, cursor = await page(session, caller, filters)
     return SuitePage(data=await views(session, found), has_more=cursor is not None, next_cursor=cursor)
 
 

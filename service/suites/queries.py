@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, case, func, or_, select
+from sqlalchemy import ColumnElement, CompoundSelect, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import ENDED, LEASED, State
 from service.jobs.tables import Job
 from service.keys.auth import Caller
-from service.paging import newest_first
+from service.paging import is_task, narrowed, newest_first
 from service.problems import NotFound
 from service.studies.tables import Rung, Study, Trial
-from service.suites.schemas import SuiteView
+from service.suites.schemas import SuiteFilters, SuiteView
 from service.suites.tables import Suite, SuiteRun
 
 _ENDED = {*ENDED, "refused", "deleted"}
@@ -26,16 +26,32 @@ async def find(session: AsyncSession, suite_id: str, caller: Caller, *, lock: bo
     return suite
 
 
-async def page(
-    session: AsyncSession, caller: Caller, limit: int, after: str | None, job: str | None
-) -> tuple[Sequence[Suite], str | None]:
+async def page(session: AsyncSession, caller: Caller, filters: SuiteFilters) -> tuple[Sequence[Suite], str | None]:
     """Returns one page of suites, newest first, and the cursor of the next one."""
-    query = select(Suite)
+    query = narrowed(select(Suite), Suite, filters)
     if caller.bounded:
         query = query.where(Suite.project == caller.project)
-    if job is not None:
-        query = query.where(Suite.id.in_(select(SuiteRun.suite).where(SuiteRun.job == job)))
-    return await newest_first(session, query, Suite.id, "suite", limit, after)
+    if filters.job is not None:
+        query = query.where(Suite.id.in_(select(SuiteRun.suite).where(SuiteRun.job == filters.job)))
+    if filters.row is not None:
+        query = query.where(_has_run(SuiteRun.row == filters.row))
+    if filters.task is not None:
+        query = query.where(_has_run(is_task(filters.task, Suite.benchmark, SuiteRun.task)))
+    if filters.ended is not None:
+        query = query.where(Suite.id.in_(open_suites()) != filters.ended)
+    return await newest_first(session, query, Suite.id, "suite", filters.limit, filters.after)
+
+
+def _has_run(of: ColumnElement[bool]) -> ColumnElement[bool]:
+    return select(SuiteRun.suite).where(SuiteRun.suite == Suite.id, of).exists()
+
+
+def open_suites() -> CompoundSelect[str]:
+    """Selects the suites of which a job has not ended, or a search that is to find a job's settings."""
+    working = select(SuiteRun.suite).join(Job, Job.id == SuiteRun.job).where(Job.ended_at.is_(None))
+    searching = select(SuiteRun.suite).join(Study, Study.id == SuiteRun.study)
+    goes_on = (Study.searched_at.is_(None), Study.failed.is_(None), Study.cancelled_at.is_(None))
+    return working.union_all(searching.where(SuiteRun.job.is_(None), *goes_on))
 
 
 async def views(session: AsyncSession, suites: Sequence[Suite]) -> list[SuiteView]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.filters import Filters
 from service.jobs.schemas import LONGEST_RUN_S, Label, Tags
 from service.leaderboards.schemas import Leaderboard
 from service.studies.schemas import SearchSettings
@@ -204,6 +205,13 @@ class SuiteView(BaseModel):
     created_at: datetime
     ended_at: datetime | None
     mlflow_url: str | None
+
+
+class SuiteFilters(Filters):
+    """Which suites to list; all given ones must hold."""
+
+    job: Annotated[str | None, Field(max_length=100)] = None
+    """Those that have this job."""
 
 
 class SuitePage(BaseModel):

@@ -66,7 +66,9 @@ def app(settings: Settings, catalogue: Catalogue) -> FastAPI:
 async def base_url(app: FastAPI) -> AsyncIterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1, timeout_keep_alive=75)
+        )
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started:
             await asyncio.sleep(0.01)

@@ -20,6 +20,9 @@ Project = Annotated[str | None, typer.Option("--project", help="Of this project.
 Search = Annotated[str | None, typer.Option("--search", help="Part of name, row, task or id.")]
 Since = Annotated[str | None, typer.Option("--since", metavar="2h|3d|date", help="Submitted since then.")]
 
+Name = Annotated[str | None, typer.Option("--search", help="Part of the name.")]
+Ended = Annotated[bool | None, typer.Option("--ended/--open", help="Only what has ended, or what has not.")]
+
 
 @dataclass(frozen=True)
 class Filters:
@@ -43,9 +46,14 @@ class Filters:
             "row": self.row,
             "owner": self.owner,
             "project": self.project,
-            "since": moment(self.since).isoformat() if self.since is not None else None,
+            "since": since_of(self.since),
             "search": self.search,
         }
+
+
+def since_of(text: str | None) -> str | None:
+    """Returns the moment as the API takes it. Raises typer.BadParameter where the text is no time."""
+    return None if text is None else moment(text).isoformat()
 
 
 def moment(text: str) -> datetime:

@@ -5,11 +5,13 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
+from pace_core.spec.benchmarks import find_task
 from pace_core.spec.data_report import DataReport
 from service.client import Client
 from service.client.cli.output import cell, failed, print_table, print_text, table
@@ -28,7 +30,7 @@ class Inspection(BaseModel):
     memory_bytes: int | None
 
 
-def inspected(client: Client, spec: dict[str, Any]) -> Inspection | None:
+def inspected(client: Client, spec: Mapping[str, Any]) -> Inspection | None:
     """Returns classes, images and steps; None where the service is not this machine's, or the core not installed.
 
     Ends the command where the run itself would fail for its data.
@@ -37,12 +39,40 @@ def inspected(client: Client, spec: dict[str, Any]) -> Inspection | None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "spec.json"
-        file.write_text(json.dumps(spec), "utf-8")
+        file.write_text(json.dumps(dict(spec)), "utf-8")
         asked = [sys.executable, "-m", "pace_core", "inspect", str(file), "--json"]
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
     if done.returncode:
         raise failed(" ".join(done.stderr.split()))
     return Inspection.model_validate_json(done.stdout)
+
+
+def counted(client: Client, specs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns what lies over the specs so that they say how many images of the user's own they have, the most of all.
+
+    Ends the command where a run would fail for its data. Nothing is added where the service is not this machine's, the
+    core is not installed, or the spec says it itself or is of a benchmark, whose images are known.
+    """
+    images: dict[str, int] = {}
+    for spec in specs:
+        task, resources = _section(spec, "task"), _section(spec, "resources")
+        if find_task(str(task.get("name"))) or resources.get("images") or not _exists(task.get("path")):
+            continue  # a path that leads nowhere is a fault of the submission itself
+        if found := inspected(client, spec):
+            images |= {split: max(count, images.get(split, 0)) for split, count in found.data.images.items()}
+    return {"resources": {"images": images}} if images else {}
+
+
+def _exists(path: Any) -> bool:
+    try:
+        return isinstance(path, str) and Path(path).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _section(spec: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    given = spec.get(name)
+    return cast(Mapping[str, Any], given) if isinstance(given, Mapping) else {}
 
 
 def print_inspection(found: Inspection) -> None:

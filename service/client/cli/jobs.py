@@ -92,16 +92,14 @@ def _print_jobs(found: list[Job], narrowed: bool, of_one_task: bool) -> None:
     if not found:
         made = "`pace submit --recipe vtab-mini --row PACE --task digits` makes one"
         return out().print("no jobs like that; `pace jobs` lists all" if narrowed else f"no jobs; {made}")
-    shown = table("job", "~task", "~row", ">seed", "~~state", "~owner", ">age", "~name")
-    for job in found:
-        task = "" if of_one_task else cell(job.task)  # a column of the same word would cost the others their room
-        row = (job.id, task, cell(job.row), str(job.seed), _state(job), cell(job.owner))
+    shown = table("job", "~task", "~~row", ">seed", "~~state", "~owner", ">age", "~name")
+    several_owners = len({job.owner for job in found}) > 1
+    for job in found:  # a column of the same word would cost the others their room
+        task, owner = "" if of_one_task else cell(job.task), cell(job.owner) if several_owners else ""
+        state = " ".join(filter(None, (shown_state(job.state), cell(accuracy(job.result) or standing(job)))))
+        row = (job.id, task, cell(job.row), str(job.seed), state, owner)
         shown.add_row(*row, age(job.created_at), cell(job.name))
     print_table(shown)
-
-
-def _state(job: Job) -> str:
-    return " ".join(filter(None, (shown_state(job.state), cell(accuracy(job.result) or standing(job)))))
 
 
 def show(job: _Id, as_json: AsJson = False, as_csv: AsCsv = False) -> None:

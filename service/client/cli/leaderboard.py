@@ -5,12 +5,14 @@ from typing import Annotated
 import typer
 
 from pace_core.spec.benchmarks import load_benchmarks
+from pace_core.spec.suggest import did_you_mean
 from service.client import Client, Leaderboard
 from service.client.cli import filters
 from service.client.cli.output import (
     AsCsv,
     AsJson,
     cell,
+    failed,
     form,
     out,
     plain,
@@ -34,6 +36,7 @@ def install(app: typer.Typer) -> None:
 def leaderboard(
     benchmark: Annotated[str, typer.Argument(help="Such as vtab-mini, or a task of your own.")],
     phase: Annotated[Phase, typer.Option(help="search: validation images; final: test images.")] = "final",
+    row: Annotated[list[str], typer.Option("--row", help="Only rows of this label; several times for several.")] = [],  # noqa: B006
     project: filters.Project = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -43,6 +46,11 @@ def leaderboard(
     shape = form(as_json, as_csv, bibtex)
     with Client() as client:
         board = client.leaderboard(benchmark, phase=phase, project=project)
+    if row:
+        labels = [view.label for view in board.rows]
+        if unknown := [label for label in row if label not in labels]:
+            raise failed(f"the table has no row {unknown[0]!r}{did_you_mean(unknown[0], labels)}")
+        board = board.model_copy(update={"rows": [view for view in board.rows if view.label in row]})
     if bibtex:
         print_bibtex(board.bibtex, board.title)
         return

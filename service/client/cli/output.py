@@ -40,6 +40,9 @@ _STYLES = {
 }
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: everything, nothing shortened.")]
+AsOneJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON: the plan with --dry-run, what was made with --detach.")
+]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, with a line of column names.")]
 
 
@@ -58,6 +61,12 @@ def form(as_json: bool, as_csv: bool, bibtex: bool = False) -> Form:
     if bibtex and (as_json or as_csv):
         raise typer.BadParameter("give --bibtex alone; --json has the same entries in its field bibtex")
     return Form.JSON if as_json else Form.CSV if as_csv else Form.TABLE
+
+
+def json_is_of_one_answer(as_json: bool, dry_run: bool, detach: bool) -> None:
+    """Raises typer.BadParameter where a command that waits and shows several things is to print JSON."""
+    if as_json and not (dry_run or detach):
+        raise typer.BadParameter("--json goes with --dry-run or --detach; `… show --wait --json` has the table")
 
 
 def print_as(

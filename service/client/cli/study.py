@@ -7,17 +7,22 @@ from typing import Annotated, Any, Literal, cast
 import typer
 import yaml
 
+from pace_core.spec.recipes import merged
 from pace_core.spec.spec_file import parse_yaml, read_spec_file
 from service.client import Client, StudyExtension, StudyRequest, StudyView
+from service.client.cli import filters
+from service.client.cli.inspection import counted
 from service.client.cli.jobs import standing
 from service.client.cli.output import (
     AsCsv,
     AsJson,
+    AsOneJson,
     Form,
     ago,
     cell,
     failed,
     form,
+    json_is_of_one_answer,
     out,
     print_csv,
     print_json,
@@ -27,7 +32,7 @@ from service.client.cli.output import (
 )
 from service.client.cli.seeds import seeds_of
 from service.client.cli.study_report import print_study, print_study_plan, said
-from service.client.cli.submit import chosen_recipe, pair, parse_overrides
+from service.client.cli.submit import chosen_recipe, pair, parse_overrides, raw_spec
 from service.client.cli.suite import parsed
 from service.client.cli.waiting import Standing, wait_with_bar
 from service.studies.schemas import Rungs, Scheduler, Search
@@ -76,6 +81,7 @@ def submit(
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan and what it takes.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")] = False,
+    as_json: AsOneJson = False,
 ) -> None:
     """Search on validation images, then test the best: `pace study submit photos.yaml --space optimizer.lr=0.001,0.01`.
 
@@ -103,16 +109,26 @@ def submit(
         "name": name if name is not None or "name" in raw or file is None else file.stem,
     }
     request = parsed(StudyRequest, raw | {key: value for key, value in given.items() if value is not None})
-    to_the_table(request, dry_run=dry_run, detach=detach)
+    to_the_table(request, dry_run=dry_run, detach=detach, as_json=as_json)
 
 
-def to_the_table(request: StudyRequest, *, dry_run: bool, detach: bool) -> None:
+def to_the_table(request: StudyRequest, *, dry_run: bool, detach: bool, as_json: bool = False) -> None:
     """Prints plan and time; unless it is a dry run, submits the study, waits, and prints what it found."""
+    json_is_of_one_answer(as_json, dry_run, detach)
+    raw = raw_spec(request.spec, request.recipe, request.overrides)
     with Client() as client:
-        print_study_plan(client.studies.check(request), request)
+        more = counted(client, [merged(raw, {"task": {"phase": "search"}})])
+        request = request.model_copy(update={"overrides": merged(request.overrides, more)})
+        plan = client.studies.check(request)
+        if as_json and dry_run:
+            return print_json(plan.model_dump(mode="json"))
+        if not as_json:
+            print_study_plan(plan, request)
         if dry_run:
             return
         study = client.studies.submit(request)
+        if as_json:
+            return print_json(study.model_dump(mode="json"))
         out().print(f"[green]submitted[/] {study.id}")
         if detach:
             return _next_steps(study)
@@ -123,6 +139,13 @@ def to_the_table(request: StudyRequest, *, dry_run: bool, detach: bool) -> None:
 
 
 def list_(
+    task: filters.TaskName = None,
+    row: filters.RowLabel = None,
+    owner: filters.Owner = None,
+    project: filters.Project = None,
+    since: filters.Since = None,
+    search: filters.Name = None,
+    ended: filters.Ended = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 20,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -130,7 +153,18 @@ def list_(
     """List studies, newest first."""
     shape = form(as_json, as_csv)
     with Client() as client:
-        found = list(client.studies.list(limit=limit))
+        found = list(
+            client.studies.list(
+                limit=limit,
+                task=task,
+                row=row,
+                owner=owner,
+                project=project,
+                since=filters.since_of(since),
+                search=search,
+                ended=ended,
+            )
+        )
     records = [study.model_dump(mode="json") for study in found]
     if shape is Form.JSON:
         return print_json(records)

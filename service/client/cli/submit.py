@@ -11,8 +11,8 @@ from pace_core.spec.run_spec import MEASURED
 from pace_core.spec.spec_file import parse_yaml, read_spec_file, with_absolute_paths
 from pace_core.spec.validate import validate
 from service.client import Client, JobRequest, RecipeChoice
-from service.client.cli.inspection import inspected, print_inspection
-from service.client.cli.output import cell, duration, going_on, out, plain, print_text
+from service.client.cli.inspection import counted, inspected, print_inspection
+from service.client.cli.output import AsJson, cell, duration, going_on, out, plain, print_json, print_text
 
 
 def install(app: typer.Typer) -> None:
@@ -32,6 +32,7 @@ def submit(
     priority: Annotated[int, typer.Option(min=0, max=100, help="Higher runs first.")] = 50,
     again: Annotated[bool, typer.Option("--again", help="Also where an equal job is done already.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Only check; show the resolved spec.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Submit a job: `pace submit spec.yaml`, or `pace submit --recipe vtab-mini --row PACE --task digits`.
 
@@ -60,10 +61,12 @@ def submit(
     )
     with Client() as client:
         if dry_run:
-            _show_check(client, request)
-            return
+            return _show_check(client, request, as_json)
+        request.overrides = merged(overrides, counted(client, [asked]))
         with going_on("stopped; `pace jobs` shows whether the job was submitted"):
             job = client.jobs.submit(request)
+    if as_json:
+        return print_json(job.model_dump(mode="json"))
     done = job.state.ended
     said = "[green]done already[/] by" if done else "[green]submitted[/]"
     out().print(f"{said} {job.id}  {cell(job.task)} / {cell(job.row)} / seed {job.seed}  ({job.state})")
@@ -130,10 +133,13 @@ def chosen_recipe(spec: Path | None, recipe: str | None, row: str | None, task: 
     return RecipeChoice(name=recipe, row=row, task=task)
 
 
-def _show_check(client: Client, request: JobRequest) -> None:
+def _show_check(client: Client, request: JobRequest, as_json: bool) -> None:
     check = client.jobs.check(request)
-    out().print(plain(yaml.safe_dump(check.spec, sort_keys=False)))
     found = inspected(client, check.spec)
+    if as_json:
+        data = found.model_dump(mode="json") if found else None
+        return print_json({**check.model_dump(mode="json"), "inspection": data})
+    out().print(plain(yaml.safe_dump(check.spec, sort_keys=False)))
     if found:
         print_inspection(found)
     print_text(MEASURED[check.spec["task"]["phase"]])

@@ -9,18 +9,21 @@ from pydantic import BaseModel, ValidationError
 
 from pace_core.spec.errors import Fault, SpecError
 from pace_core.spec.recipes import merged
-from pace_core.spec.spec_file import read_spec_file
+from pace_core.spec.spec_file import read_spec_file, with_absolute_paths
 from service.client import Client, SuiteExtension, SuiteRequest, SuiteView
-from service.client.cli import jobs
+from service.client.cli import filters, jobs
+from service.client.cli.inspection import counted
 from service.client.cli.output import (
     AsCsv,
     AsJson,
+    AsOneJson,
     Form,
     ago,
     cell,
     duration,
     failed,
     form,
+    json_is_of_one_answer,
     out,
     print_csv,
     print_json,
@@ -82,6 +85,7 @@ def submit(
     again: Annotated[bool, typer.Option("--again", help="Also run what is done already.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan and what it takes.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the table.")] = False,
+    as_json: AsOneJson = False,
 ) -> None:
     """Submit a suite: `pace suite submit --benchmark vtab-mini --rows PACE,Linear --seeds 0,1`, or a file.
 
@@ -108,13 +112,21 @@ def submit(
     raw |= {"reuse": False} if again else {}
     if not raw.get("rows"):
         raise typer.BadParameter("name --rows of a recipe, or --methods (`pace catalogue` lists both), or a file")
+    json_is_of_one_answer(as_json, dry_run, detach)
     request = parsed(SuiteRequest, raw)
     with Client() as client:
+        more = counted(client, own_specs(request))
+        request = request.model_copy(update={"overrides": merged(request.overrides, more)})
         plan = client.suites.check(request)
-        print_plan(plan)
+        if as_json and dry_run:
+            return print_json(plan.model_dump(mode="json"))
+        if not as_json:
+            print_plan(plan)
         if dry_run:
             return
         suite = client.suites.submit(request)
+        if as_json:
+            return print_json(suite.model_dump(mode="json"))
         out().print(f"[green]submitted[/] {suite.id}")
         if detach:
             return _next_steps(suite)
@@ -122,6 +134,13 @@ def submit(
 
 
 def list_(
+    task: filters.TaskName = None,
+    row: filters.RowLabel = None,
+    owner: filters.Owner = None,
+    project: filters.Project = None,
+    since: filters.Since = None,
+    search: filters.Name = None,
+    ended: filters.Ended = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 20,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -129,7 +148,18 @@ def list_(
     """List suites, newest first."""
     shape = form(as_json, as_csv)
     with Client() as client:
-        found = list(client.suites.list(limit=limit))
+        found = list(
+            client.suites.list(
+                limit=limit,
+                task=task,
+                row=row,
+                owner=owner,
+                project=project,
+                since=filters.since_of(since),
+                search=search,
+                ended=ended,
+            )
+        )
     records = [suite.model_dump(mode="json") for suite in found]
     if shape is Form.JSON:
         return print_json(records)
@@ -235,6 +265,13 @@ def _under_way(client: Client, suite: str) -> str:
     """Says which of the suite's jobs runs, and how far it is."""
     found = list(client.jobs.list(limit=1, suite=suite, state="running"))
     return " ".join(f"{job.row} on {job.task}, seed {job.seed}: {jobs.standing(job)}".rstrip(": ") for job in found)
+
+
+def own_specs(request: SuiteRequest) -> list[dict[str, Any]]:
+    """Returns a spec of each task of the user's own, for its data alone, with paths that hold everywhere."""
+    rest = {name: part for name, part in request.overrides.items() if name in ("task", "resources")}
+    base = merged(rest, {"task": {"phase": request.phase}, "method": {"name": "linear"}})
+    return [with_absolute_paths(merged({"task": task}, base)) for task in request.tasks if not isinstance(task, str)]
 
 
 def of_spec(spec: dict[str, Any], regularizers: list[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pace_core.spec.recipes import merged
 from pace_core.spec.spec_file import parse_yaml, read_spec_file
 from pace_core.spec.validate import validate
 from service.client import StudyRequest
+from service.client.cli.output import AsOneJson
 from service.client.cli.seeds import seeds_of
 from service.client.cli.study import to_the_table
 from service.client.cli.submit import chosen_recipe, pair, raw_spec
@@ -37,6 +38,7 @@ def sweep(
     priority: Annotated[int, typer.Option(min=0, max=100, help="Higher runs first.")] = 50,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan and what it takes.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the table.")] = False,
+    as_json: AsOneJson = False,
 ) -> None:
     """Search every combination of values, then test the best once a seed.
 
@@ -68,7 +70,7 @@ def sweep(
         "seeds": seeds_of(seeds),
         "priority": priority,
     }
-    to_the_table(parsed(StudyRequest, request), dry_run=dry_run, detach=detach)
+    to_the_table(parsed(StudyRequest, request), dry_run=dry_run, detach=detach, as_json=as_json)
 
 
 def _grid(texts: list[str]) -> dict[str, list[Any]]:

@@ -138,6 +138,10 @@ async def test_a_leaderboard_is_printed_with_its_best_and_its_notes(pace: Pace, 
     assert "no runs yet: glyphs, " in said.out
     assert "–" not in said.out, "no column that nothing is in"
     assert "mean ± std (runs)" in said.out
+    only = (await pace("leaderboard", "vtab-mini", "--row", "Linear")).out
+    assert ("30.0" in only, "LoRA_add" in only) == (True, False)
+    typo = await pace("leaderboard", "vtab-mini", "--row", "Lineer")
+    assert (typo.code, "did you mean 'Linear'?" in typo.told) == (1, True)
     unknown = await pace("leaderboard", "vtab-maxi")
     assert unknown.code == 1
     assert "vtab-mini" in unknown.told
@@ -200,6 +204,8 @@ async def _measured(pace: Pace, api: Api, row: str, seed: int, accuracy: float) 
 async def test_the_resolved_spec_is_shown_without_submitting(pace: Pace) -> None:
     said = await pace(*LORA, "--dry-run")
     assert yaml.safe_load(said.out.split("\n\n")[0])["method"]["name"] == "lora_add"
+    as_json = json.loads((await pace(*LORA, "--dry-run", "--json")).out)
+    assert (as_json["spec"]["method"]["name"], as_json["inspection"]) == ("lora_add", None)
     assert "no jobs" in (await pace("jobs")).out
 
 

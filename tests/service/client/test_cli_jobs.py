@@ -26,9 +26,21 @@ async def test_a_list_of_jobs_fits_a_hundred_columns_and_cuts_no_id_and_no_numbe
         said = await pace("jobs")
         line = next(line for line in said.out.splitlines() if job in line)
         assert "succeeded 50.0 %" in line
-        assert "ada" in line, "whose it is"
         assert max(cell_len(line) for line in said.out.splitlines()) <= 100
         assert "\x1b" not in said.out
+
+
+async def test_the_label_of_a_row_is_whole_beside_a_long_result(pace: Pace, api: Api) -> None:
+    await api.submit(row="lora_add + pace", name="a long name of a try that one shortens first")
+    await api.finish(0.5)
+    said = (await pace("jobs")).out
+    assert "lora_add + pace" in said
+    assert "succeeded 50.0 %" in said
+    assert "ada" not in said, "every job is hers"
+    await api.sql("UPDATE jobs SET owner = 'bob'")
+    await api.submit()
+    said = (await pace("jobs")).out
+    assert ("ada" in said, "bob" in said) == (True, True)
 
 
 async def test_lists_come_as_json_and_csv_whole_and_in_the_order_of_the_table(pace: Pace, api: Api) -> None:

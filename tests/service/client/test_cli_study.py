@@ -52,6 +52,35 @@ async def test_a_study_prints_its_plan_and_ends_with_its_best(pace: Pace, api: A
     assert "share of the variance explained by each field: regularizer.sigma 96 %" in said.out
 
 
+@pytest.mark.parametrize(
+    ("wanted", "other"),
+    [
+        (("--task", "vtab-mini/digits"), ("--task", "glyphs")),
+        (("--row", "lora_add + pace"), ("--row", "PACE")),
+        (("--search", "MIN"), ("--search", "yours")),
+        (("--open",), ("--ended",)),
+    ],
+)
+async def test_a_list_of_studies_is_narrowed(
+    pace: Pace, api: Api, file: Path, wanted: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    made = json.loads((await pace("study", "submit", file, *SPACE, "--detach", "--json")).out)
+    found = json.loads((await pace("study", "list", *wanted, "--json")).out)
+    assert [study["id"] for study in found] == [made["id"]]
+    assert json.loads((await pace("study", "list", *other, "--json")).out) == []
+
+
+async def test_a_study_has_ended_with_the_last_run_of_its_best(pace: Pace, api: Api, file: Path) -> None:
+    async def ended() -> list[int]:
+        return [len((await api.get(f"/v1/studies?ended={said}"))["data"]) for said in ("true", "false")]
+
+    await pace("study", "submit", file, *SPACE, "--seeds", "0", "--detach")
+    await searched(api)
+    assert await ended() == [0, 1], "the best is still to be tested"
+    await finish(api, 0.9)
+    assert await ended() == [1, 0]
+
+
 async def test_after_the_last_trial_it_is_told_how_many_final_runs_have_ended(
     pace: Pace, api: Api, file: Path, base_url: str
 ) -> None:

@@ -63,6 +63,42 @@ async def test_a_file_makes_a_suite_and_options_win_over_it(pace: Pace, api: Api
     assert [suite["name"] for suite in (await api.get("/v1/suites"))["data"]] == ["mine"]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "other"),
+    [
+        (("--task", "digits"), ("--task", "glyphs")),
+        (("--task", "vtab-mini/digits"), ("--task", "vtab-maxi/digits")),
+        (("--row", "Linear"), ("--row", "PACE")),
+        (("--owner", "ada"), ("--owner", "bob")),
+        (("--project", "default"), ("--project", "nobody")),
+        (("--search", "100% OF"), ("--search", "100_ of")),
+        (("--since", "2h"), ("--since", "0m")),
+        (("--open",), ("--ended",)),
+    ],
+)
+async def test_a_list_of_suites_is_narrowed(
+    pace: Pace, api: Api, wanted: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    made = json.loads((await pace(*SHORT, "--name", "100% of it", "--detach", "--json")).out)
+    found = json.loads((await pace("suite", "list", *wanted, "--json")).out)
+    assert [suite["id"] for suite in found] == [made["id"]]
+    assert json.loads((await pace("suite", "list", *other, "--json")).out) == []
+
+
+async def test_a_suite_has_ended_with_its_last_job(pace: Pace, api: Api) -> None:
+    await pace(*SHORT, "--detach")
+    await end_all(api, {"Linear": 0.5, "LoRA_add": "nan"})
+    assert [len((await api.get(f"/v1/suites?ended={ended}"))["data"]) for ended in ("true", "false")] == [1, 0]
+    searching = await pace("suite", "submit", "--task", "vtab-mini/digits", "--rows", "Linear", "--json")
+    assert (searching.code, "--dry-run or --detach" in searching.told) == (2, True)
+
+
+async def test_a_plan_comes_as_json(pace: Pace, api: Api) -> None:
+    plan = json.loads((await pace(*SHORT, "--dry-run", "--json")).out)
+    assert (plan["new"], len(plan["runs"]), plan["rows"]) == (4, 4, ["Linear", "LoRA_add"])
+    assert (await api.get("/v1/suites"))["data"] == []
+
+
 async def test_pairs_of_methods_and_regularizers_need_no_recipe(pace: Pace, api: Api) -> None:
     said = await pace(
         *("suite", "submit", "--benchmark", "vtab-mini", "--tasks", "digits", "--dry-run"),

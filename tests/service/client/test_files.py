@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,10 @@ from tests.service.client.commands import Pace
 def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A spec with a relative path, in the folder that one is in."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "photos").mkdir()
+    for name in "ab":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(5):
+            (tmp_path / "photos" / name / f"{i}.png").touch()
     file = tmp_path / "spec.yaml"
     task = {"name": "mine", "source": "image_folder", "path": "photos"}
     file.write_text(yaml.safe_dump({"task": task, "method": {"name": "linear"}}))
@@ -95,18 +99,59 @@ async def test_a_dry_run_counts_the_images_of_the_folder_in_its_memory(
     pace: Pace, api: Api, base_url: str, spec: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     own_stack(base_url, api.keys.user, monkeypatch, tmp_path)
-    for name in "ab":
-        folder = tmp_path / "photos" / name
-        folder.mkdir()
-        (folder / "0.png").touch()
-        for i in range(1, 6000):
-            os.link(folder / "0.png", folder / f"{i}.png")
+    many_images(tmp_path / "photos")
     said = await pace("submit", spec, "--set", "training.augmentation=crop_flip", "--dry-run")
     asked = validate(yaml.safe_load(said.out.split("\n\n")[0]))
     images = {"train": 9600, "test": 2400}
     needed, of_any = ((estimate(asked, load_catalogue(), each, "cpu").memory_bytes or 0) for each in (images, None))
     assert needed > of_any + 0.1 * 2**30
     assert f"memory about {needed / 2**30:.1f} GiB" in said.out, said.err
+
+
+async def test_a_job_is_queued_by_the_memory_of_the_images_that_are_there(
+    pace: Pace, api: Api, base_url: str, spec: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own_stack(base_url, api.keys.user, monkeypatch, tmp_path)
+    many_images(tmp_path / "photos")
+    said = await pace("submit", spec, "--set", "training.augmentation=crop_flip", "--json")
+    job = json.loads(said.out)
+    assert job["spec"]["resources"].pop("images") == {"train": 9600, "test": 2400}
+    other = await api.submit(spec=job["spec"])
+    ((counted,), (assumed,)) = await api.sql(
+        f"SELECT memory_bytes FROM jobs WHERE id IN ('{job['id']}', '{other}') ORDER BY id"
+    )
+    assert counted > assumed + 0.1 * 2**30
+
+
+async def test_a_sweep_is_planned_by_the_images_that_are_there(
+    pace: Pace, api: Api, base_url: str, spec: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    command = ("sweep", spec, "--set", "optimizer.lr=0.001,0.01", "--dry-run", "--json")
+    from_elsewhere = json.loads((await pace(*command)).out)["slot_minutes"]
+    own_stack(base_url, api.keys.user, monkeypatch, tmp_path)
+    there = json.loads((await pace(*command)).out)["slot_minutes"]
+    assert there < from_elsewhere / 50  # ten images, and not a thousand
+
+
+async def test_so_is_a_suite_and_a_folder_that_no_run_can_train_on_is_told_before_anything_is_queued(
+    pace: Pace, api: Api, base_url: str, spec: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own_stack(base_url, api.keys.user, monkeypatch, tmp_path)
+    command = ("suite", "submit", spec, "--detach", "--json")
+    suite = json.loads((await pace(*command)).out)
+    jobs = (await api.get(f"/v1/jobs?suite={suite['id']}"))["data"]
+    assert [job["spec"]["resources"]["images"] for job in jobs] == [{"train": 8, "test": 2}]
+    shutil.rmtree(tmp_path / "photos" / "b")
+    said = await pace(*command)
+    assert (said.code, "class" in said.told) == (1, True), said.told
+    assert len((await api.get("/v1/suites"))["data"]) == 1
+
+
+def many_images(folder: Path) -> None:
+    """Makes the images of the two classes 12,000 empty files, which nobody opens to count them."""
+    for name in "ab":
+        for i in range(5, 6000):
+            os.link(folder / name / "0.png", folder / name / f"{i}.png")
 
 
 async def test_a_download_replaces_nothing_unasked_and_has_a_name(

@@ -181,6 +181,7 @@ async def test_a_teammate_connects_by_one_file_and_submits(pace: Pace, api: Api,
     assert (file.stat().st_mode & 0o777) == 0o600
     assert "is there already" in (await pace("key", "create", "eve", "--save", file)).told
 
+    await api.submit(name="ada's, in the same project")
     # a process of its own that has nothing but a home folder and the file
     script = (
         "import sys\nfrom service.client.cli import main\n"
