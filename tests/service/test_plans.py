@@ -105,7 +105,8 @@ LISTS = (
 )
 OTHERS = (
     "/v1/suites",
-    "/v1/suites?state=running",
+    "/v1/suites?ended=false",
+    "/v1/studies?ended=true&search=a",
     "/v1/studies",
     "/v1/audit",
     "/v1/limits",
