@@ -56,7 +56,7 @@ async def leave(session: AsyncSession, cluster: str, dispatcher: str) -> None:
 
 
 class Announced(NamedTuple):
-    """What a cluster says in a lease request of what it has, as JSON."""
+    """The holdings that a cluster names in a lease request, as JSON."""
 
     slots: str
     data: str
