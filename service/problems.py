@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -19,6 +19,7 @@ _MEDIA = "application/problem+json"
 
 
 _AWAY = frozenset({"25006", "25P03"})
+_CROSSED = frozenset({"23503", "23505"})  # what is named is gone meanwhile, or there by now
 """Codes of Postgres that are no fault of ours: a server that only reads, as a standby does before it takes over, and a
 transaction that it ended because nothing was asked in it for long."""
 
@@ -169,6 +170,12 @@ def install(app: FastAPI, allowed: Callable[[str], list[str]]) -> None:
             return await away(request, error)
         raise error
 
+    async def crossed(_: Request, error: Exception) -> JSONResponse:
+        if _state(error) not in _CROSSED:
+            raise error
+        _log.info("two requests crossed", error=_first_line(error))
+        return answer(Conflict("somebody else made or removed the same at this moment; look, and send it again"))
+
     async def http(request: Request, error: Exception) -> JSONResponse:
         error = cast(HTTPException, error)
         for kind in (Unauthorized, TooLarge):
@@ -197,6 +204,7 @@ def install(app: FastAPI, allowed: Callable[[str], list[str]]) -> None:
     for kind in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(kind, away)
     app.add_exception_handler(InternalError, inside)
+    app.add_exception_handler(IntegrityError, crossed)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, bug)
 

@@ -1,10 +1,10 @@
 """Events, by which a run tells how it goes."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Directive = Literal["continue", "pause", "stop"]
 
@@ -102,14 +102,25 @@ NewerType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$", max_length=50)]
 AnyType = Annotated[EventType | NewerType, Field(union_mode="left_to_right")]
 
 
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def _readable(at: datetime) -> datetime:
+    """Returns the time in UTC. One near an end of what can be written down would be stored and never read again."""
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    if not _FIRST <= at < _LAST:
+        raise ValueError("must be a time from 1970 to 2199; is the clock right of the machine that says so?")
+    return at.astimezone(UTC)
+
+
 class Event(BaseModel):
     """One event of an attempt, numbered 1, 2, 3… by the actor that runs it."""
 
     model_config = ConfigDict(frozen=True)
 
     seq: int = Field(ge=1, lt=2**31)
-    at: datetime
-    """When it happened, UTC."""
+    at: Annotated[datetime, AfterValidator(_readable)]
+    """When it happened, UTC, by the clock of the worker."""
     type: AnyType
     data: dict[str, Any]
 

@@ -18,7 +18,10 @@ _Attempt = Annotated[int, Path(ge=1, lt=2**31)]
 
 async def _same_protocol(request: Request) -> None:
     """Looks at the number alone: of another protocol the rest may be anything."""
-    body: Any = await request.json()
+    try:
+        body: Any = await request.json()
+    except ValueError:  # nothing, or no JSON: the body itself is refused
+        return
     theirs = body.get("protocol", PROTOCOL) if isinstance(body, dict) else PROTOCOL  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     if isinstance(theirs, int) and theirs != PROTOCOL:
         older = "service" if theirs > PROTOCOL else "worker"

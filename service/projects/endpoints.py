@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.audit import log
@@ -21,11 +22,10 @@ _Name = Annotated[str, Path(max_length=100)]
 
 @router.post("", status_code=201, summary="Make a project")
 async def post_project(request: Request, session: Transaction, caller: Admin, body: ProjectRequest) -> ProjectView:
-    if await session.get(Project, body.name) is not None:
+    made = insert(Project).values(name=body.name).on_conflict_do_nothing().returning(Project)
+    project = (await session.execute(made)).scalar_one_or_none()
+    if project is None:
         raise Conflict(f"there is a project {body.name!r} already")
-    project = Project(name=body.name)
-    session.add(project)
-    await session.flush()
     log.record(session, request, caller, "project.create", body.name, body.name)
     notify(session, PROJECT)
     return await _view(session, project)

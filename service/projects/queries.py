@@ -10,8 +10,12 @@ from service.wake import PROJECT
 
 
 async def open_project(session: AsyncSession, name: str, pointer: str) -> Project:
-    """Returns a project that takes jobs and keys. Raises Invalid, with that pointer, for any other."""
-    return _open(await session.get(Project, name), name, pointer)
+    """Returns a project that takes jobs and keys. Raises Invalid, with that pointer, for any other.
+
+    It is not archived before the transaction has ended.
+    """
+    share = {"key_share": True, "read": True}
+    return _open(await session.get(Project, name, with_for_update=share), name, pointer)
 
 
 async def recent_open_project(database: Database, name: str, pointer: str) -> Project:

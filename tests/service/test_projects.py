@@ -1,5 +1,9 @@
 """Projects: made, listed, archived."""
 
+import asyncio
+
+import psycopg
+
 from tests.service.api import SPEC, Api
 
 
@@ -13,6 +17,25 @@ async def test_a_project_is_made_and_takes_keys_and_jobs(api: Api) -> None:
     assert [project["name"] for project in (await api.get("/v1/projects"))["data"]] == ["default", "vision"]
     assert [project["name"] for project in (await api.get("/v1/projects", key=key))["data"]] == ["vision"]
     assert (await api.call("GET", "/v1/projects/default", key=key)).status_code == 404
+
+
+async def test_what_several_make_at_once_is_made_once_and_the_others_are_told(api: Api) -> None:
+    answers = await asyncio.gather(*(api.call("POST", "/v1/projects", json={"name": "same"}) for _ in range(6)))
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
+
+
+async def test_a_suite_that_comes_while_its_project_is_archived_is_taken_before_or_refused(api: Api) -> None:
+    suite = {"benchmark": "vtab-mini", "rows": ["Linear"], "tasks": ["digits"], "seeds": [0]}
+    async with await psycopg.AsyncConnection.connect(api.database.url) as archiving:
+        await archiving.execute("SELECT 1 FROM projects WHERE name = 'default' FOR UPDATE")
+        await archiving.execute("UPDATE projects SET archived_at = now() WHERE name = 'default'")
+        submitting = asyncio.create_task(api.call("POST", "/v1/suites", json=suite))
+        async with asyncio.timeout(10):
+            while not await api.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                await asyncio.sleep(0.01)
+        await archiving.commit()
+    assert (await submitting).status_code == 422
+    assert (await api.get("/v1/jobs"))["data"] == []
 
 
 async def test_an_archived_project_is_read_and_takes_nothing_new(api: Api) -> None:

@@ -14,7 +14,7 @@ import service.leases.reaper
 import service.leases.reports
 from service.db import Database
 from service.leases.reaper import reap_for_ever
-from tests.service.api import Api, log
+from tests.service.api import Api, log, numbered
 
 
 async def test_a_poll_whose_asker_is_gone_takes_no_job(api: Api) -> None:
@@ -99,6 +99,31 @@ async def test_workers_have_time_to_be_heard_after_the_service_was_suspended(
     finally:
         reaping.cancel()
     assert rounds[3] - rounds[2] > 0.15  # every look found that it had been away, and waited
+
+
+@pytest.mark.parametrize(
+    "at",
+    ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00", "1969-12-31T23:59:59Z", "2200-01-01T00:00:00Z", 1e18],
+)
+async def test_an_event_of_a_clock_that_is_out_of_all_bounds_is_refused_and_stops_no_reader(
+    api: Api, at: str | float
+) -> None:
+    job = await api.submit()
+    await api.take()
+    refused = await api.send(job, 1, [{"seq": 1, "at": at, "type": "log", "data": {"level": "info", "message": "x"}}])
+    assert refused.status_code == 422
+    await numbered(api)
+    for path in (f"/v1/jobs/{job}/events", f"/v1/jobs/{job}/logs", "/v1/events"):
+        assert (await api.call("GET", path)).status_code == 200
+
+
+async def test_a_time_without_a_zone_is_utc(api: Api) -> None:
+    job = await api.submit()
+    await api.take()
+    said = {"seq": 1, "at": "2026-01-01T12:00:00", "type": "log", "data": {"level": "info", "message": "x"}}
+    assert (await api.send(job, 1, [said])).status_code == 200
+    (event,) = (await api.get(f"/v1/jobs/{job}/events?type=log"))["data"]
+    assert event["at"] == "2026-01-01T12:00:00Z"
 
 
 @pytest.mark.parametrize(

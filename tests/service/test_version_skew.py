@@ -91,7 +91,7 @@ async def test_a_worker_of_another_protocol_is_told_so_before_it_gets_a_job(api:
 
 
 @pytest.mark.parametrize(
-    "body", ["[]", "1", '"x"', '{"protocol": "new"}', '{"protocol": null}', '{"protocol": 1e999}', "{"]
+    "body", ["", "[]", "1", '"x"', '{"protocol": "new"}', '{"protocol": null}', '{"protocol": 1e999}', "{"]
 )
 async def test_what_is_no_lease_request_at_all_is_told_so(api: Api, body: str) -> None:
     headers = {"Content-Type": "application/json"}
