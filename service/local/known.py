@@ -30,22 +30,23 @@ def remember(folder: Folder) -> None:
         write_private(file, f"{folder.path}\n")
 
 
-def forget(folder: Folder) -> None:
-    """Forgets the stack of that folder, which has ended."""
-    with suppress(OSError):
-        _file(folder).unlink(missing_ok=True)
-
-
-def running_stacks() -> list[Folder]:
-    """Returns the folders of the stacks that run for this user, in a fixed order."""
+def known_stacks() -> list[Folder]:
+    """Returns the folders of the stacks that this user has started, in a fixed order; those deleted are forgotten."""
     found: list[Folder] = []
     with suppress(OSError):
         for file in sorted((user_folder() / "stacks").iterdir()):
             with suppress(OSError, ValueError):
                 folder = Folder(Path(file.read_text("utf-8").strip()))
-                if folder.running():
+                if folder.path.exists():
                     found.append(folder)
+                else:
+                    file.unlink()
     return found
+
+
+def running_stacks() -> list[Folder]:
+    """Returns the folders of those that run."""
+    return [folder for folder in known_stacks() if folder.running()]
 
 
 def _file(folder: Folder) -> Path:

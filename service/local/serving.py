@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 
-from service.local.known import forget, remember
+from service.local.known import remember
 from service.local.readiness import StackError
 from service.local.record import Folder, Record
 from service.local.stack import clear
@@ -30,8 +30,6 @@ def serve(
             ended_by = asyncio.run(_serve(Supervisor(folder, say, answering), say))
         except RuntimeError as error:
             raise StackError(str(error)) from error
-        finally:
-            forget(folder)
         clear(folder)
     return ended_by
 

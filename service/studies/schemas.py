@@ -107,7 +107,7 @@ class SearchSettings(BaseModel):
     reduction: int = Field(default=3, ge=2, le=10, strict=True)
     """Each rung has so many times the epochs of the one before, and asha lets one in so many trials go on to it."""
     min_epochs: int | None = Field(default=None, ge=1, le=10_000, strict=True)
-    """Of the first rung; a ninth of the whole where None, at least one."""
+    """Of the first rung; where None, the whole's over the third power of `reduction`, at least one."""
     budget: Budget = Budget()
     metric: Annotated[str, Field(max_length=100, pattern=r"^val/[\w./ -]+$")] | None = None
     """Such as val/loss, of those that the runs measure on validation images; the task's own where None."""

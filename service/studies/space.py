@@ -54,12 +54,16 @@ def trials_of(request: SearchSettings) -> int:
 
 
 def rungs_of(request: SearchSettings, epochs: int) -> list[int]:
-    """Epochs of each rung, the last of them the whole schedule's."""
+    """Returns the epochs of each rung, the last of them the whole schedule's.
+
+    One between the first and the last is left out where it costs more than it saves: where its epochs are more than
+    those that the trials stopped after it would have had.
+    """
     if request.scheduler == "none":
         return [epochs]
-    rung = request.min_epochs or max(1, epochs // request.reduction**2)
+    rung = request.min_epochs or max(1, epochs // request.reduction**3)
     found: list[int] = []
-    while rung < epochs:
+    while rung < epochs and (not found or rung <= epochs * (1 - 1 / request.reduction)):
         found.append(rung)
         rung *= request.reduction
     return [*found, epochs]

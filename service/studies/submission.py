@@ -33,7 +33,8 @@ def resolved(asked: StudyRequest, catalogue: Catalogue) -> tuple[StudyRequest, R
         if spec.regularizer.name != "pace":
             raise _invalid("/space", "missing", "name the fields to search, such as optimizer.lr, with their values")
         space = PAPERS_GRID
-    request = asked.model_copy(update={"space": space})
+    first = asked.min_epochs or rungs_of(asked, spec.training.epochs)[0]  # kept, whatever a later version would choose
+    request = asked.model_copy(update={"space": space, "min_epochs": first})
     faults: list[Fault] = []
     if request.search == "grid" and request.trials is not None:
         message = "a grid runs whole; search random or tpe for so many of its points"

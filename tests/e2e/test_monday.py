@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +18,11 @@ from PIL import Image, ImageDraw
 
 from tests.stack import Stack
 
-pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 CLASSES = ("disc", "square", "triangle", "cross", "ring", "stripes")
 PER_CLASS = 50
+README = Path("README.md").read_text("utf-8")
 
 
 def draw(kind: str, rng: np.random.Generator, size: int = 64) -> Image.Image:
@@ -48,6 +51,16 @@ def draw(kind: str, rng: np.random.Generator, size: int = 64) -> Image.Image:
     return image
 
 
+def between(begin: str, end: str) -> str:
+    """The README from where it first says the one until it then says the other."""
+    return README.partition(begin)[2].partition(end)[0]
+
+
+def commands(begin: str, end: str) -> list[list[str]]:
+    """The commands `pace …` of that part of the README, each as its arguments."""
+    return [shlex.split(line)[1:] for line in re.findall(r"^ {4}(pace .*)$", between(begin, end), re.MULTILINE)]
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the engineer works in: photos and a spec."""
@@ -56,14 +69,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "photos" / kind).mkdir(parents=True)
         for number in range(PER_CLASS):
             draw(kind, rng).save(folder / "photos" / kind / f"{number:03}.png")
-    spec = {
-        "task": {"name": "my-photos", "source": "image_folder", "path": "photos"},
-        "backbone": {"name": "pace_vit_mini"},
-        "method": {"name": "lora_add", "rank": 8},
-        "regularizer": {"name": "pace", "sigma": 0.5, "lambda": 0.1},
-        "optimizer": {"lr": 5e-3},
-        "training": {"epochs": 3, "batch_size": 32},
-    }
+    for kind in CLASSES:
+        (folder / "new-photos").mkdir(exist_ok=True)
+        draw(kind, rng).save(folder / "new-photos" / f"{kind}.png")
+    spec = yaml.safe_load(between("```yaml\n", "```"))
+    spec["training"]["epochs"] = 3  # minutes, and not a quarter of an hour
     (folder / "photos.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     return folder
 
@@ -93,40 +103,47 @@ class Desk:
 
 def test_monday(stack: Stack, desk: Path, tmp_path: Path) -> None:
     mine = Desk(desk, tmp_path / "home", PACE_STATE_DIR=str(stack.folder.path))
+    look, sweep, report, compare, draw_it = commands("## Your own photos", "**Whole tables.**")
 
-    looked = mine.pace("submit", "photos.yaml", "--dry-run")
+    looked = mine.pace(*look)
     assert "stripes" in looked
     assert "all 6" in looked
     assert "steps" in looked
 
-    search = ("sweep", "photos.yaml", "--set", "regularizer.sigma=0.2,1", "--set", "regularizer.lambda=0.02,0.5")
-    assert "4 trials by grid" in mine.pace(*search, "--dry-run")
-    found = mine.pace(*search, "--seeds", "0,1")
+    planned = json.loads(mine.pace(*sweep, "--dry-run", "--json"))
+    assert (planned["trials"], planned["final"]) == (6, 2)
+    found = mine.pace(*sweep)
+    assert "6 trials by grid" in found
     assert "validation images" in found
     assert "95 % interval" in found
     assert "lora_add + pace" in found, "it ends with the table of its best"
 
-    report = ("suite", "submit", "photos.yaml", "--regularizers", "none,pace", "--seeds", "0,1")
     assert "lora_add + pace minus lora_add" in " ".join(mine.pace(*report).split())
-    assert "0 to run, 4 done already" in mine.pace(*report), "done once is done"
-    compared = list(csv.DictReader(io.StringIO(mine.pace("compare", "my-photos", "--csv"))))
-    assert {row["n"] for row in compared} == {"2"}
+    assert "0 to run, 6 done already" in mine.pace(*report), "done once is done"
+    compared = list(csv.DictReader(io.StringIO(mine.pace(*compare, "--csv"))))
     assert {row["row"].partition(" (")[0] for row in compared} == {"lora_add", "lora_add + pace"}
+    assert {row["n"] for row in compared} <= {"2", "3"}
     assert all(float(row["mean"]) > 1 / 6 + 0.3 for row in compared), "30 points above chance"
     assert "paired" in {row["pairing"] for row in compared}
-    picture = ElementTree.fromstring(mine.pace("compare", "my-photos", "--svg"))
+    assert draw_it[-2:] == [">", "table.svg"]
+    picture = ElementTree.fromstring(mine.pace(*draw_it[:-2]))
     assert len(picture.findall("{*}circle")) >= 4
     assert "lora_add + pace" in mine.pace("leaderboard", "my-photos")
 
-    jobs = json.loads(mine.pace("jobs", "--row", "lora_add + pace", "--json"))
-    adapter = mine.pace("download", jobs[0]["id"]).strip()
-    assert adapter == f"my-photos-lora_add-pace-seed{jobs[0]['seed']}.safetensors"
-    answers = list(csv.DictReader(io.StringIO(mine.pace("predict", adapter, "photos/disc", "--csv"))))
-    assert len({row[next(iter(row))] for row in answers}) == PER_CLASS
+    list_them, download, predict = commands("**Use it.**", "## Where to look")
+    assert "lora_add + pace" in mine.pace(*list_them)
+    jobs = json.loads(mine.pace(*list_them, "--row", "lora_add + pace", "--state", "succeeded", "--json"))
+    job = next(job for job in jobs if job["seed"] == 0 and job["phase"] == "final")
+    assert f"{mine.pace(*(job['id'] if word == 'JOB' else word for word in download)).strip()}" == predict[1]
+    answers = list(csv.DictReader(io.StringIO(mine.pace(*predict, "--csv"))))
+    assert len({row[next(iter(row))] for row in answers}) == len(CLASSES)
 
-    mine.pace("key", "create", "grace", "--save", "grace.json")
+    _, _, key = commands("## The teammate", "On the other laptop")
+    connect, hers_too = commands("On the other laptop", "## From Python")
+    mine.pace(*key)
     hers = Desk(desk, tmp_path / "her home")
-    hers.pace("connect", "grace.json")
-    hers.pace("submit", "photos.yaml", "--name", "hers", "--set", "training.epochs=1")
+    hers.pace(*connect)
+    assert job["id"] in hers.pace(*hers_too, "--limit", "100")
+    hers.pace("submit", "photos.yaml", "--name", "hers", "--again", "--set", "training.epochs=1")
     hers.pace("watch")
-    assert "grace" in mine.pace("jobs", "--owner", "grace")
+    assert "hers" in mine.pace("jobs", "--owner", "grace")

@@ -147,6 +147,32 @@ async def test_a_study_is_seen_by_its_project_alone_and_driven_by_workers_alone(
     assert (await api.get("/v1/studies", key=key))["data"] == []
 
 
+@pytest.mark.parametrize(
+    ("epochs", "more", "rungs"),
+    [
+        (1, {}, [1]),
+        (9, {}, [1, 3, 9]),
+        (27, {}, [1, 3, 9, 27]),
+        (100, {}, [3, 9, 27, 100]),  # 81 would cost nearly as much as 100
+        (300, {}, [11, 33, 99, 300]),
+        (9, {"reduction": 2}, [1, 2, 4, 9]),
+        (9, {"min_epochs": 4}, [4, 9]),
+        (9, {"min_epochs": 8}, [8, 9]),
+        (9, {"min_epochs": 9}, [9]),
+        (300, {"scheduler": "none"}, [300]),
+    ],
+)
+async def test_the_first_rung_is_short_and_none_costs_more_than_it_saves(
+    api: Api, epochs: int, more: dict[str, Any], rungs: list[int]
+) -> None:
+    spec = SPEC | {"training": {"epochs": epochs, "warmup_epochs": 0.1}}
+    body = {"spec": spec, "space": SPACE, "scheduler": "asha", "seeds": [], **more}
+    plan = await api.call("POST", "/v1/studies?validate_only=true", json=body)
+    assert plan.json()["rungs"] == rungs
+    study = await api.call("POST", "/v1/studies", json=body)
+    assert study.json()["request"]["min_epochs"] == rungs[0]
+
+
 async def test_a_plan_says_what_it_would_take_and_stores_nothing(api: Api) -> None:
     body = {"spec": SPEC, "space": SPACE, "scheduler": "asha", "seeds": [0, 1]}
     answer = await api.call("POST", "/v1/studies?validate_only=true", json=body)

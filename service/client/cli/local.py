@@ -31,7 +31,7 @@ from service.client.cli.output import (
     table,
 )
 from service.local.identity import alive
-from service.local.known import connection_file, running_stacks
+from service.local.known import connection_file, known_stacks, running_stacks
 from service.local.ports import at
 from service.local.readiness import wait_ready as wait_for_parts
 from service.local.record import Folder, Record, read_client, write_private
@@ -73,6 +73,7 @@ def up(
     os.environ |= {"PACE_HOST": host} if host else {}
     os.environ |= {"PACE_SHARE_MLFLOW": "1"} if share_mlflow else {}
     folder = Folder(state_folder())
+    tell_of_others(folder)
     if not (detach or wait_ready):
         _require("uvicorn", "ray", "mlflow", "torch", extra="all")
 
@@ -99,6 +100,16 @@ def up(
         with going_on(_STARTING):
             wait_for_parts(record.url, folder.read_client()["key"], record.started_at, out().print)
     _print_addresses(folder, record, stop="pace down")
+
+
+def tell_of_others(folder: Folder) -> None:
+    """Says that the stack will be a new one, where nobody has asked for that and the user has others."""
+    others = [] if folder.postgres.exists() or os.environ.get("PACE_STATE_DIR") else known_stacks()
+    if not others:
+        return
+    print_text(f"this is a new stack without jobs, in {folder.path}; the ones that you have are")
+    for other in others:
+        out().print(f"  PACE_STATE_DIR={plain(other.path)} pace up    {'runs' if other.running() else 'is stopped'}")
 
 
 def down() -> None:
