@@ -6,7 +6,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import Catalogue, EventType, SpecError, State, validate
+from pace_core.spec import Catalogue, EventType, Fault, SpecError, State, validate
 from service.events.queries import of_job
 from service.jobs import ledger
 from service.jobs.reuse import equal_jobs
@@ -17,7 +17,7 @@ from service.keys.auth import Caller
 from service.keys.roles import Role
 from service.keys.secrets import hashed
 from service.limits.queries import check_room
-from service.problems import LeaseFenced, NotFound
+from service.problems import Invalid, LeaseFenced, NotFound
 from service.settings import Settings
 from service.studies.driver_schemas import RungAnswer
 from service.studies.queries import best_of, epochs_of, metric_of, request_of, trials
@@ -96,7 +96,11 @@ async def rung_of(
     The trial is found by its config, so whoever asks again, for whatever reason, repeats nothing.
     """
     request = request_of(study)
-    epochs = rungs_of(request, study.epochs)[rung]
+    rungs = rungs_of(request, study.epochs)
+    if rung >= len(rungs):
+        fault = Fault(pointer="/rung", code="out_of_range", message=f"the last of this study is {len(rungs) - 1}")
+        raise Invalid("the request has faults", [fault])
+    epochs = rungs[rung]
     point = reduced(config, request.space)
     trial = await _known(session, study, point)
     found = await _rung(session, study, trial, rung) if trial else None

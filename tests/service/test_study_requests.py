@@ -199,3 +199,12 @@ async def test_a_driver_that_waits_for_a_rung_is_told_at_once_when_its_key_is_re
     await api.call("DELETE", f"/v1/keys/{worker['id']}")
     async with asyncio.timeout(4):
         assert (await waiting).status_code == 401
+
+
+async def test_a_rung_that_a_study_does_not_have_is_refused(api: Api) -> None:
+    await submitted(api)
+    lease = await driver(api)
+    assert lease
+    body = {"token": lease["token"], "config": {"regularizer.sigma": 0.1, "regularizer.lambda": 0.02}, "rung": 5}
+    refused = await api.call("POST", f"/v1/studies/{lease['study']}/rungs", json=body, key=api.keys.worker)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/rung")
