@@ -17,6 +17,7 @@ from service.db import Database
 from service.events import endpoints as events
 from service.events.sequencer import number_for_ever
 from service.health import endpoints as health
+from service.health import metrics
 from service.jobs import actions, artifacts, history
 from service.jobs import endpoints as jobs
 from service.jobs.intake import Intake
@@ -39,7 +40,7 @@ from service.wake import Wakes
 
 _ROUTERS = (
     *(jobs, actions, history, artifacts, events, leases, leaderboards, catalogue_endpoints),
-    *(suites, studies, keys, projects, audit, limits, clusters, health),
+    *(suites, studies, keys, projects, audit, limits, clusters, health, metrics),
 )
 
 

@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse
 from pace_core.spec.leases import Heartbeat
 from service.__main__ import server_config
 from service.settings import Settings
-from tests.service.api import CPU, Api
+from tests.service.api import CPU, Api, numbered
 
 
 async def test_the_service_is_ready_without_workers_and_complete_with_them(api: Api) -> None:
@@ -113,3 +113,28 @@ async def test_one_cluster_that_is_well_hides_no_other_that_is_not(api: Api) -> 
     await api.sql("UPDATE clusters SET seen_at = now() - interval '1 hour'")
     assert (await api.call("DELETE", "/v1/clusters/south")).status_code == 204
     assert (await api.get("/readyz"))["parts"]["ray"]["status"] == "ok"
+
+
+async def test_a_monitoring_system_reads_numbers_of_the_whole_installation(api: Api) -> None:
+    await api.submit()
+    await api.submit()
+    await api.lease([CPU], all_slots=[CPU, {**CPU, "name": "cpu-1", "trouble": "its disk is full"}])
+    beat = Heartbeat(part="mlflow", ok=False, detail="").model_dump()
+    await api.call("POST", "/v1/heartbeats", json=beat, key=api.keys.tracking)
+    await api.call("PUT", "/v1/cursors/mlflow", json={"position": 1}, key=api.keys.tracking)
+    await numbered(api)
+    answer = await api.call("GET", "/metrics", key=api.keys.tracking)
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    said = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#"))
+    oldest = float(said.pop("pace_queue_oldest_seconds{}"))
+    assert 0 <= oldest < 60
+    assert said == {
+        'pace_jobs_queued{project="default"}': "1",
+        'pace_jobs_running{project="default"}': "1",
+        'pace_slots{cluster="local"}': "2",
+        'pace_slots_in_trouble{cluster="local"}': "1",
+        "pace_events{}": "3",
+        "pace_events_unnumbered{}": "0",
+        'pace_events_behind{reader="mlflow"}': "2",
+        'pace_part_ok{part="mlflow",cluster=""}': "0",
+    }

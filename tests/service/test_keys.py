@@ -107,6 +107,7 @@ ALLOWED = {
     ("POST", "/v1/leases"): {"worker"},
     ("POST", "/v1/leases/{job}/1/reports"): {"worker"},
     ("POST", "/v1/heartbeats"): {"worker", "tracking"},
+    ("GET", "/metrics"): {"tracking", "admin"},
     ("GET", "/v1/keys"): {"user", "admin"},
     ("POST", "/v1/keys"): {"admin"},
     ("DELETE", "/v1/keys?owner=nobody"): {"admin"},
