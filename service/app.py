@@ -13,6 +13,7 @@ from service.audit import endpoints as audit
 from service.background import keep_going
 from service.catalogue import endpoints as catalogue_endpoints
 from service.clusters import endpoints as clusters
+from service.datasets import endpoints as datasets
 from service.db import Database
 from service.events import endpoints as events
 from service.events.sequencer import number_for_ever
@@ -40,7 +41,7 @@ from service.wake import Wakes
 
 _ROUTERS = (
     *(jobs, actions, history, artifacts, events, leases, leaderboards, catalogue_endpoints),
-    *(suites, studies, keys, projects, audit, limits, clusters, health, metrics),
+    *(suites, studies, datasets, keys, projects, audit, limits, clusters, health, metrics),
 )
 
 

@@ -58,6 +58,11 @@ _CHANGE: dict[str, Any] = {
     "id": 12, "at": _AT, "actor": "ada", "role": "user", "key": _KEY, "action": "job.cancel", "target": _JOB,
     "project": "vision", "detail": {}, "address": "127.0.0.1", "request": "req_01kb2v8x3jq4m5n6p7r8s9t0vw",
 }  # fmt: skip
+_UPLOADED = {
+    "id": "ds_01ja9z7k3q2m8v5x1c4b6n0e2r", "project": "vision", "owner": "ada", "name": "photos", "bytes": 1000,
+    "sha256": "0" * 64, "received": 1000, "part_bytes": 8000000, "state": "checking", "job": _JOB, "message": None,
+    "data": None, "created_at": _AT,
+}  # fmt: skip
 ANSWERS: dict[str, dict[str, Any]] = {
     "JobView": _KNOWN_JOB,
     "JobPage": {"data": [_KNOWN_JOB], "has_more": False, "next_cursor": None},
@@ -76,6 +81,8 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "lease_s": 60.0,
     },
     "ReportResponse": {"acknowledged": 1, "directive": "continue"},
+    "DatasetView": _UPLOADED,
+    "DatasetPage": {"data": [_UPLOADED], "has_more": False, "next_cursor": None},
     "SuiteView": {
         "id": _SUITE, "project": "vision", "owner": "ada", "name": "", "benchmark": "vtab-mini", "phase": "final",
         "state": "running", "counts": _SUITE_COUNTS, "runs": 6, "reused": 0, "rows": ["LoRA", "PACE"],
@@ -119,6 +126,8 @@ NAMES = {
 PARAMETERS: dict[str, Any] = {
     "job_id": _JOB,
     "job": _JOB,
+    "dataset_id": _UPLOADED["id"],
+    "offset": 0,
     "suite_id": _SUITE,
     "suite": _SUITE,
     "study_id": _STUDY,

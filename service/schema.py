@@ -2,6 +2,7 @@
 
 from service.audit import tables as audit
 from service.clusters import tables as clusters
+from service.datasets import tables as datasets
 from service.db import Base
 from service.events import tables as events
 from service.health import tables as health
@@ -12,4 +13,4 @@ from service.studies import tables as studies
 from service.suites import tables as suites
 
 METADATA = Base.metadata
-MODULES = (projects, keys, audit, jobs, events, clusters, health, suites, studies)
+MODULES = (projects, keys, audit, jobs, events, clusters, health, suites, studies, datasets)

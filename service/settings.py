@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
     """Of a request."""
     max_report_bytes: int = Field(default=8_000_000, ge=1_000)
-    """Of a worker's lease request or report."""
+    """Of a worker's lease request or report, and of a part of an upload."""
     max_tags: int = Field(default=50, ge=0)
     """Of a job."""
     max_queued: int = Field(default=10_000, ge=0)

@@ -42,7 +42,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PACE_SLOTS", "2")
         patch.setenv("PACE_DATA_ROOTS", str(tmp_path_factory.getbasetemp()))
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("user")))
+        for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+            patch.setenv(name, str(tmp_path_factory.mktemp("user")))
         patch.setenv("PACE_PORT", str(free_port()))  # whatever stack may be starting here at the same time
         for name in ("PACE_DATABASE_URL", "PACE_RAY_ADDRESS", "MLFLOW_TRACKING_URI", "PACE_STORAGE"):
             patch.delenv(name, raising=False)

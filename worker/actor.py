@@ -19,6 +19,7 @@ from worker.code_version import code_version
 from worker.environment import strip
 from worker.memory import free_memory, own_memory
 from worker.process_lock import hold
+from worker.uploads import folder_of
 
 if TYPE_CHECKING:
     from worker.attempt import Attempt
@@ -44,6 +45,7 @@ class SlotActor:
         hold(f"{namespace}/{slot}", _PREDECESSOR_S)  # whatever ran here before is dead, not only thought to be
         strip()
         self._roots = roots
+        self._upload: list[str] = []
         self._open_data()
         self._slot = slot
         self._device = device
@@ -71,6 +73,7 @@ class SlotActor:
         if held is not None and not held.outbox.empty:
             raise RuntimeError(f"{self._slot} holds {held.lease.job}/{held.lease.attempt}")
         greeting = f"attempt {wanted.attempt} on {self._slot} (pid {os.getpid()}, code {code_version()})"
+        self._upload = [] if wanted.upload is None else [str(folder_of(wanted.upload))]
         self._open_data()
         self._attempt = self._attempts.Attempt(wanted, greeting, self._device, self._threads)
 
@@ -118,12 +121,17 @@ class SlotActor:
         return {path: _there(path) for path in paths}
 
     def _open_data(self) -> None:
-        """Lets specs read below the operator's roots, and where this machine has been told that benchmarks lie."""
+        """Lets specs read below the operator's roots, where this machine has been told that benchmarks lie, and the
+        uploaded data set of the run's own project."""
         try:
             told = list(places().values())
         except RunError:  # whoever looks for a benchmark is told
             told = []
-        allow(make_roots([*self._roots["data"], *told], self._roots["weights"], self._roots.get("closed", [])))
+        allow(
+            make_roots(
+                [*self._roots["data"], *told, *self._upload], self._roots["weights"], self._roots.get("closed", [])
+            )
+        )
 
     def _watch(self) -> None:
         while True:

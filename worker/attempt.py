@@ -14,7 +14,9 @@ from pace_core.run import run
 from pace_core.spec import Directive, Interrupted, RunError, RunResult, RunSpec
 from pace_core.spec.leases import Lease
 from pace_core.training.checkpoint import NAME as CHECKPOINT
+from pace_core.uploads import place
 from worker.outbox import Outbox
+from worker.uploads import fetched
 
 Run = Callable[..., RunResult]
 TRACEBACK_LINES = 30
@@ -71,6 +73,8 @@ class Attempt:
     def _outcome(self) -> tuple[str, str, dict[str, Any] | None]:
         try:
             spec = self._within_the_slot(_with_its_start(RunSpec.model_validate(self.lease.spec), self.lease))
+            upload = self.lease.upload
+            place({} if upload is None else {upload.name: fetched(upload)})
             result = self._run(spec, self, self.lease.folder, resume_from=newest_checkpoint(self.lease.resume_from))
         except RunError as error:
             return error.reason, error.message, None

@@ -117,6 +117,18 @@ class LeaseRequest(BaseModel):
     """How long to hold the request open while there is no work."""
 
 
+class Upload(BaseModel):
+    """An uploaded data set of the job's project."""
+
+    model_config = _READ
+
+    name: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the archive."""
+    parts: list[str]
+    """fsspec URLs of its parts, in their order."""
+
+
 class Lease(BaseModel):
     """One attempt of one job, for one slot."""
 
@@ -132,6 +144,8 @@ class Lease(BaseModel):
     """The resolved RunSpec."""
     init_from: str | None = None
     """fsspec URL of the adapter of the job that the spec's `init_from` names."""
+    upload: Upload | None = None
+    """The data set that the spec's `task.dataset` names."""
     folder: str
     """fsspec URL of this attempt's own folder."""
     resume_from: list[str]

@@ -5,6 +5,7 @@ from service.client.client import AsyncClient, Client
 from service.client.jobs import DownloadError
 from service.client.models import Job
 from service.client.problems import ClusterTaken, LeaseFenced, ProblemError
+from service.datasets.schemas import DatasetView
 from service.events.schemas import EventView as JobEvent
 from service.jobs.schemas import JobRequest, RecipeChoice
 from service.leaderboards.schemas import Leaderboard
@@ -16,6 +17,7 @@ __all__ = [
     "AsyncClient",
     "Client",
     "ClusterTaken",
+    "DatasetView",
     "Dimension",
     "DownloadError",
     "Job",

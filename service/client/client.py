@@ -11,6 +11,7 @@ from service.client.access import AsyncAudit, AsyncKeys, AsyncProjects
 from service.client.address import find_address
 from service.client.clusters import AsyncClusters
 from service.client.connection import Connection
+from service.client.datasets import AsyncDatasets
 from service.client.jobs import AsyncJobs
 from service.client.models import Readiness
 from service.client.studies import AsyncStudies
@@ -35,6 +36,7 @@ class AsyncClient:
         self._connection = Connection(self.address, transport)
         self.jobs = AsyncJobs(self._connection)
         self.suites = AsyncSuites(self._connection)
+        self.datasets = AsyncDatasets(self._connection)
         self.studies = AsyncStudies(self._connection)
         self.worker = AsyncWorker(self._connection)
         self.keys = AsyncKeys(self._connection)
@@ -105,6 +107,15 @@ class Suites(Face[AsyncSuites]):
     retry = call(AsyncSuites.retry)
     extend = call(AsyncSuites.extend)
     set_tracking = call(AsyncSuites.set_tracking)
+
+
+class Datasets(Face[AsyncDatasets]):
+    """AsyncDatasets with ordinary calls."""
+
+    upload = call(AsyncDatasets.upload)
+    get = call(AsyncDatasets.get)
+    list = iterate(AsyncDatasets.list)
+    delete = call(AsyncDatasets.delete)
 
 
 class Studies(Face[AsyncStudies]):
@@ -193,6 +204,7 @@ class Client(Face[AsyncClient]):
         self.address = self.behind.address
         self.jobs = Jobs(self.behind.jobs, self.loop)
         self.suites = Suites(self.behind.suites, self.loop)
+        self.datasets = Datasets(self.behind.datasets, self.loop)
         self.studies = Studies(self.behind.studies, self.loop)
         self.worker = Worker(self.behind.worker, self.loop)
         self.keys = Keys(self.behind.keys, self.loop)

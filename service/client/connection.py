@@ -40,12 +40,13 @@ class Connection:
         path: str,
         *,
         body: Any = None,
+        content: bytes | None = None,
         query: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
         safe: bool | None = None,
         timeout_s: float = 30.0,
     ) -> Any:
-        """Returns the answer's JSON, None where it has no body.
+        """Returns the answer's JSON, None where it has no body. What is sent is `body` as JSON, or `content` as it is.
 
         `safe` says that repeating the request does no harm (GET, PUT and DELETE by themselves); such a request is
         tried again for PATIENCE_S while the service is away or busy. Raises ProblemError, NoService.
@@ -64,7 +65,13 @@ class Connection:
             async for attempt in stamina.retry_context(on=again, attempts=None, timeout=None, wait_max=2.0):
                 with attempt:
                     response = await self._http.request(
-                        method, path, json=body, params=_given(query), headers=headers, timeout=timeout
+                        method,
+                        path,
+                        json=body,
+                        content=content,
+                        params=_given(query),
+                        headers=headers,
+                        timeout=timeout,
                     )
                     self._answered = True
                     if response.is_error:

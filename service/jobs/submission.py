@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import (
@@ -18,7 +19,9 @@ from pace_core.spec import (
     spec_of_recipe,
     validate_often,
 )
+from pace_core.spec.suggest import did_you_mean
 from service.clusters.needs import LONGEST_LANE, Needs
+from service.datasets.tables import SOURCE, Dataset
 from service.db import Database
 from service.ids import new_id
 from service.jobs.schemas import JobRequest
@@ -92,6 +95,9 @@ async def checked(
         async with database.lone() as session:
             job.init_uri = await start_of(session, request, spec, caller)
     project = await recent_open_project(database, _project_name(request.project, caller), "/project")
+    if spec.task.source == SOURCE:
+        async with database.lone() as session:
+            await _check_dataset(session, request, spec, project.name)
     job.project = project.name
     job.owner, job.name, job.row, job.tags = caller.owner, request.name, row, dict(request.tags)
     limits = limits_of(project, settings)
@@ -123,6 +129,18 @@ async def start_of(session: AsyncSession, request: JobRequest, spec: RunSpec, ca
     fault = Fault(pointer="/init_from", code="unknown_name", message=message)
     where = "/overrides" if request.recipe or "init_from" in request.overrides else "/spec"
     raise Invalid("the spec has faults", [_placed(fault, where, request)])
+
+
+async def _check_dataset(session: AsyncSession, request: JobRequest, spec: RunSpec, project: str) -> None:
+    """Raises Invalid where the project has no uploaded data set of the name that the spec gives."""
+    name = str(spec.task.params.get("dataset"))
+    names = select(Dataset.name).where(Dataset.project == project, Dataset.completed_at.is_not(None))
+    there = (await session.execute(names.order_by(Dataset.name))).scalars().all()
+    if name not in there:
+        hint = did_you_mean(name, there) or "; `pace dataset upload FOLDER` makes one"
+        message = f"project {project} has no data set {name[:100]!r}{hint}"
+        fault = Fault(pointer="/task/dataset", code="unknown_name", message=message)
+        raise Invalid("the spec has faults", [_placed(fault, "/overrides" if request.recipe else "/spec", request)])
 
 
 def new_job(spec: RunSpec, catalogue: Catalogue, limited: str = "") -> Job:

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -10,9 +10,11 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import LEASED
-from pace_core.spec.leases import Lease, LeaseRequest, LeaseResponse, Slot
+from pace_core.spec.leases import Lease, LeaseRequest, LeaseResponse, Slot, Upload
 from service.clusters.joining import Announced, admit
 from service.clusters.tables import Cluster
+from service.datasets.queries import uploads_of
+from service.datasets.tables import SOURCE
 from service.db import Database
 from service.jobs import ledger
 from service.jobs.ledger import Claimed, End
@@ -163,8 +165,11 @@ async def _claim(
         }
         claimed = await ledger.claim(session, abouts, settings.lease_s, settings.storage_root)
         queue.note(claimed.keys())
+        uploads = await uploads_of(session, settings, _uploaded(claimed))
         leases += [
-            _lease(settings, job, slot, tokens[job], claimed[job]) for job, slot in chosen.items() if job in claimed
+            _lease(settings, job, slot, tokens[job], claimed[job], uploads.get(job))
+            for job, slot in chosen.items()
+            if job in claimed
         ]
     kept = None if queue.reserved is None else {"job": queue.reserved.job.id, "node": queue.reserved.node}
     if kept != reserved:
@@ -172,7 +177,13 @@ async def _claim(
     return leases, queue.look_for
 
 
-def _lease(settings: Settings, job: str, slot: Slot, token: str, claimed: Claimed) -> Lease:
+def _uploaded(claimed: Mapping[str, Claimed]) -> dict[str, str]:
+    """Job → the uploaded data set that it names, of those that name one."""
+    tasks = {job: each.spec["task"] for job, each in claimed.items()}
+    return {job: task["dataset"] for job, task in tasks.items() if task.get("source") == SOURCE}
+
+
+def _lease(settings: Settings, job: str, slot: Slot, token: str, claimed: Claimed, upload: Upload | None) -> Lease:
     return Lease(
         job=job,
         attempt=claimed.attempt,
@@ -180,6 +191,7 @@ def _lease(settings: Settings, job: str, slot: Slot, token: str, claimed: Claime
         token=token,
         spec=claimed.spec,
         init_from=claimed.init_uri,
+        upload=upload,
         folder=ledger.folder_of(settings.storage_root, job, claimed.attempt),
         resume_from=claimed.earlier,
         max_runtime_s=None if claimed.max_runtime_s is None else max(claimed.max_runtime_s - claimed.runtime_s, 0.0),

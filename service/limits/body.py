@@ -24,8 +24,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        of_worker = f"{scope['path']}/".startswith("/v1/leases/")
-        most = self._settings.max_report_bytes if of_worker else self._settings.max_body_bytes
+        large = f"{scope['path']}/".startswith(("/v1/leases/", "/v1/datasets/"))
+        most = self._settings.max_report_bytes if large else self._settings.max_body_bytes
         patience = _PATIENCE * most
         refusal: Problem = TooLarge(
             f"the body is longer than {most:,} bytes, which is the most here; `GET /v1/limits` names every limit"

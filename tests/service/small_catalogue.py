@@ -53,6 +53,11 @@ def small_catalogue() -> Catalogue:
                 },
             },
             "sources": {
+                "uploaded": {
+                    "name": "uploaded",
+                    "title": "Uploaded folder",
+                    "params": _schema(dataset={"type": "string"}),
+                },
                 "image_folder": {
                     "name": "image_folder",
                     "title": "Folder of images",

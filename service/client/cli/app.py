@@ -14,6 +14,7 @@ from service.client.cli import (
     access,
     catalogue,
     compare,
+    dataset,
     jobs,
     leaderboard,
     local,
@@ -47,7 +48,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (local, submit, sweep, suite, study, jobs, watch, compare, leaderboard, catalogue, access, workers):
+for module in (
+    *(local, submit, sweep, suite, study, dataset, jobs),
+    *(watch, compare, leaderboard, catalogue, access, workers),
+):
     module.install(app)
 
 

@@ -1,0 +1,175 @@
+"""Uploads of data sets: in parts that may be sent again, checked by a worker, seen by their project alone."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from service.keys.roles import Role
+from service.keys.secrets import create_key
+from service.settings import Settings
+from tests.service.api import Api
+from tests.service.test_suites import current
+
+CONTENT = bytes(range(256)) * 40
+PART = 4_000
+
+
+@pytest.fixture(autouse=True)
+def small_parts(app: FastAPI, settings: Settings) -> Iterator[None]:
+    app.state.settings = settings.model_copy(update={"max_report_bytes": PART})
+    yield
+    app.state.settings = settings
+
+
+def announced(content: bytes = CONTENT, **more: Any) -> dict[str, Any]:
+    return {"name": "photos", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), **more}
+
+
+async def announce(api: Api, content: bytes = CONTENT, **more: Any) -> dict[str, Any]:
+    answer = await api.call("POST", "/v1/datasets", json=announced(content, **more))
+    assert answer.status_code in (200, 201), answer.text
+    return answer.json()
+
+
+async def put(api: Api, id: str, at: int, content: bytes = CONTENT, key: str | None = None) -> Any:
+    path = f"/v1/datasets/{id}/parts/{at}"
+    return await api.call("PUT", path, content=content[at : at + PART], key=key)
+
+
+async def uploaded(api: Api) -> dict[str, Any]:
+    made = await announce(api)
+    for at in range(0, len(CONTENT), PART):
+        assert (await put(api, made["id"], at)).status_code == 204
+    answer = await api.call("POST", f"/v1/datasets/{made['id']}/complete")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_an_upload_is_checked_by_a_worker_and_then_ready(api: Api) -> None:
+    made = await uploaded(api)
+    assert (made["state"], made["received"]) == ("checking", len(CONTENT))
+    (lease,) = (await api.lease())["leases"]
+    assert lease["job"] == made["job"]
+    assert lease["spec"]["task"]["dataset"] == "photos"
+    assert (lease["upload"]["name"], lease["upload"]["sha256"]) == ("photos", made["sha256"])
+    found = b"".join(open(part, "rb").read() for part in lease["upload"]["parts"])  # noqa: SIM115
+    assert found == CONTENT
+    said = current(0.1)
+    said["data"] = {"classes": 2, "images": {"train": 8, "test": 2}}
+    await api.end(lease["job"], lease["attempt"], "succeeded", result=said)
+    ready = await api.get(f"/v1/datasets/{made['id']}")
+    assert (ready["state"], ready["data"]["images"]) == ("ready", {"train": 8, "test": 2})
+    assert [each["id"] for each in (await api.get("/v1/datasets"))["data"]] == [made["id"]]
+
+
+async def test_an_upload_that_was_interrupted_goes_on_where_it_was(api: Api) -> None:
+    made = await announce(api)
+    assert (made["part_bytes"], made["received"], made["state"]) == (PART, 0, "receiving")
+    await put(api, made["id"], 2 * PART)
+    assert (await announce(api))["received"] == 0, "there is a gap before it"
+    await put(api, made["id"], 0)
+    await put(api, made["id"], 0)
+    again = await announce(api)
+    assert (again["id"], again["received"]) == (made["id"], PART)
+    early = await api.call("POST", f"/v1/datasets/{made['id']}/complete")
+    assert early.status_code == 409
+    assert f"send the part at {PART:,}" in early.json()["detail"]
+    await put(api, made["id"], PART)
+    done = await api.call("POST", f"/v1/datasets/{made['id']}/complete")
+    assert done.json()["state"] == "checking"
+    twice = await api.call("POST", f"/v1/datasets/{made['id']}/complete")
+    assert twice.json()["job"] == done.json()["job"], "and is checked once"
+    assert (await put(api, made["id"], 0)).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("at", "content", "says"),
+    [
+        (1, CONTENT[:PART], "must be a multiple of 4,000 below 10,240"),
+        (3 * PART, b"x", "must be a multiple of 4,000 below 10,240"),
+        (0, CONTENT[: PART - 1], "the part at 0 has 4,000 bytes, and 3,999 were sent"),
+        (2 * PART, CONTENT[:PART], "the part at 8,000 has 2,240 bytes, and 4,000 were sent"),
+        (0, b"", "and 0 were sent"),
+    ],
+)
+async def test_a_part_that_does_not_fit_is_refused(api: Api, at: int, content: bytes, says: str) -> None:
+    made = await announce(api)
+    answer = await api.call("PUT", f"/v1/datasets/{made['id']}/parts/{at}", content=content)
+    assert answer.status_code == 422
+    assert says in answer.text
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "../x"),
+        ("name", ""),
+        ("name", "a b"),
+        ("name", ".hidden"),
+        ("bytes", 0),
+        ("sha256", "x"),
+        ("uri", "s3://x"),
+    ],
+)
+async def test_an_announcement_with_a_fault_is_told_by_its_field(api: Api, field: str, value: Any) -> None:
+    answer = await api.call("POST", "/v1/datasets", json=announced() | {field: value})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == f"/{field}"
+
+
+async def test_a_name_is_taken_once_in_a_project_and_free_again_when_it_is_deleted(api: Api) -> None:
+    made = await uploaded(api)
+    other = await api.call("POST", "/v1/datasets", json=announced(b"other"))
+    assert other.status_code == 422
+    assert "has another data set 'photos'" in other.text
+    assert (await api.call("DELETE", f"/v1/datasets/{made['id']}")).status_code == 204
+    assert not list((api.storage / "datasets").glob(f"{made['id']}*"))
+    assert (await announce(api, b"other"))["received"] == 0
+
+
+async def test_a_project_has_no_room_for_more_than_it_may_store(api: Api) -> None:
+    answer = await api.call("POST", "/v1/datasets", json=announced(bytes=2 * 10**12))
+    assert answer.status_code == 429
+    assert "may store 1,000,000,000,000 bytes and has 0" in answer.json()["detail"]
+
+
+async def test_data_sets_are_seen_and_used_by_their_project_alone(api: Api) -> None:
+    made = await uploaded(api)
+    await api.lease()
+    await api.call("POST", "/v1/projects", json={"name": "others"})
+    async with api.database.transaction() as session:
+        stranger = await create_key(session, Role.USER, "eve", project="others")
+    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/complete"), ("PUT", "/parts/0")):
+        answer = await api.call(method, f"/v1/datasets/{made['id']}{path}", key=stranger)
+        assert answer.status_code == 404, (method, path)
+    assert (await api.get("/v1/datasets", key=stranger))["data"] == []
+    spec = {"task": {"name": "x", "source": "uploaded", "dataset": "photos"}, "method": {"name": "linear"}}
+    refused = await api.call("POST", "/v1/jobs", json={"spec": spec}, key=stranger)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "/spec/task/dataset"
+    assert "project others has no data set 'photos'" in refused.text
+    suite = {"tasks": [spec["task"]], "rows": [{"spec": {"method": {"name": "linear"}}}]}
+    assert (await api.call("POST", "/v1/suites", json=suite, key=stranger)).status_code == 202
+    free = {"name": "cpu-9", "device": "cpu", "memory_bytes": 8 << 30, "node": "n9"}
+    (lease,) = (await api.lease([free], all_slots=[free], cluster="far"))["leases"]
+    assert lease["upload"] is None, "no way of asking gives another project's files"
+
+
+async def test_a_job_names_a_data_set_and_a_misspelt_one_is_told(api: Api) -> None:
+    await uploaded(api)
+    spec = {"task": {"name": "x", "source": "uploaded", "dataset": "photo"}, "method": {"name": "linear"}}
+    answer = await api.call("POST", "/v1/jobs", json={"spec": spec})
+    assert "did you mean 'photos'" in answer.text
+    spec["task"]["dataset"] = "photos"
+    assert (await api.call("POST", "/v1/jobs", json={"spec": spec})).status_code == 202
+
+
+async def test_a_check_that_failed_says_why(api: Api) -> None:
+    made = await uploaded(api)
+    job, attempt = await api.take()
+    await api.end(job, attempt, "data_corrupt", message="cat/1.jpg: is a link")
+    found = await api.get(f"/v1/datasets/{made['id']}")
+    assert (found["state"], found["message"]) == ("failed", "cat/1.jpg: is a link")
