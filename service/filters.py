@@ -23,6 +23,6 @@ class Filters(BaseModel):
     """Submitted then or later; with its offset, such as 2026-11-27T09:30:00Z."""
     ended: bool | None = None
     """Whether all that they run has ended."""
-    limit: int = Field(default=20, ge=1, le=100)
+    limit: int = Field(default=20, ge=1, le=200)
     after: str | None = Field(default=None, max_length=100)
     """The `next_cursor` of the page before."""
