@@ -15,6 +15,7 @@ MOST_FILES = 1_000_000
 _EXPANDS = 20
 _SMALLEST = 100 * 2**20
 """Images hardly shrink: what grows to more than twenty times its size, and above this, is a bomb."""
+_DEEPEST = 32  # folders one in the other, which cost the disk more than they cost the archive
 _CHUNK = 2**20
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError)
 
@@ -98,8 +99,12 @@ def _inside(name: str) -> PurePosixPath:
     parts = [part for part in path.parts if part != "."]
     if path.is_absolute() or ".." in parts or not parts or "\0" in name or ":" in parts[0]:
         raise _refused(name, "leads out of the folder")
-    if len(name) > 1000 or any(len(part.encode("utf-8", "surrogateescape")) > 255 for part in parts):
-        raise _refused(name, "has too long a name")
+    if (
+        len(parts) > _DEEPEST
+        or len(name) > 1000
+        or any(len(part.encode("utf-8", "surrogateescape")) > 255 for part in parts)
+    ):
+        raise _refused(name, "has too long or too deep a name")
     return PurePosixPath(*parts)
 
 

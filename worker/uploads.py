@@ -21,8 +21,11 @@ _CHUNK = 2**20
 
 
 def folder_of(upload: Upload) -> Path:
-    """Returns where the data set lies on this node, or will."""
-    return uploads.cache() / upload.sha256
+    """Returns where the data set lies on this node, or will.
+
+    Named by its id: under its SHA-256, whoever knows that of another project's could announce it, and send anything.
+    """
+    return uploads.cache() / upload.id
 
 
 def fetched(upload: Upload) -> Path:

@@ -122,6 +122,7 @@ class Upload(BaseModel):
 
     model_config = _READ
 
+    id: str = Field(pattern=r"^ds_[0-9a-z]+$")
     name: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Of the archive."""

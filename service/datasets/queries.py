@@ -67,7 +67,7 @@ async def uploads_of(session: AsyncSession, settings: Settings, jobs: Mapping[st
         .where(Job.id.in_(jobs), Dataset.name.in_(names), Dataset.completed_at.is_not(None))
     )
     return {
-        job: Upload(name=dataset.name, sha256=dataset.sha256, parts=await _parts(settings, dataset))
+        job: Upload(id=dataset.id, name=dataset.name, sha256=dataset.sha256, parts=await _parts(settings, dataset))
         for job, dataset in rows.all()
         if jobs[job] == dataset.name
     }

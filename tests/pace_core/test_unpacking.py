@@ -42,10 +42,12 @@ def test_a_folder_comes_out_as_it_went_in_and_nothing_may_be_executed(kind: str,
 
 
 @pytest.mark.parametrize("make", [zipped, tarred])
-@pytest.mark.parametrize("name", ["../out.txt", "/tmp/x", "a/../../x", "..\\x", "C:\\x", "x" * 300, ".."])
+@pytest.mark.parametrize(
+    "name", ["../out.txt", "/tmp/x", "a/../../x", "..\\x", "C:\\x", "x" * 300, "a/" * 40 + "x", ".."]
+)
 def test_a_name_that_leads_out_is_refused_and_nothing_is_written_there(make: object, name: str, tmp_path: Path) -> None:
     archive = make(tmp_path / "a", {name: b"x"})  # type: ignore[operator]
-    with pytest.raises(RunError, match=r"leads out of the folder|too long a name") as refused:
+    with pytest.raises(RunError, match=r"leads out of the folder|too deep a name") as refused:
         unpack(archive, tmp_path / "deep" / "out")
     assert refused.value.reason == "data_corrupt"
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["a"]

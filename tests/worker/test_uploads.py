@@ -19,7 +19,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "pace" / ".datasets"
 
 
-def upload(tmp_path: Path, members: dict[str, bytes], parts: int = 3) -> Upload:
+def upload(tmp_path: Path, members: dict[str, bytes], parts: int = 3, id: str = "ds_1") -> Upload:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, content in members.items():
@@ -31,7 +31,7 @@ def upload(tmp_path: Path, members: dict[str, bytes], parts: int = 3) -> Upload:
         file = tmp_path / f"part-{number}"
         file.write_bytes(content[number * size : (number + 1) * size])
         urls.append(str(file))
-    return Upload(name="photos", sha256=hashlib.sha256(content).hexdigest(), parts=urls)
+    return Upload(id=id, name="photos", sha256=hashlib.sha256(content).hexdigest(), parts=urls)
 
 
 def test_its_parts_are_joined_and_unpacked_once(tmp_path: Path) -> None:
@@ -49,6 +49,15 @@ def test_another_content_than_announced_is_refused_and_leaves_nothing(tmp_path: 
         fetched(made.model_copy(update={"sha256": "0" * 64}))
     assert refused.value.reason == "data_corrupt"
     assert list(cache.iterdir()) == []
+
+
+def test_whoever_knows_the_hash_of_anothers_data_gets_none_of_them(tmp_path: Path) -> None:
+    theirs = upload(tmp_path, {"cat/1.jpg": b"secret", "dog/1.jpg": b"secret"})
+    fetched(theirs)
+    (tmp_path / "mine").mkdir()
+    mine = upload(tmp_path / "mine", {"cat/1.jpg": b"nothing"}, id="ds_2").model_copy(update={"sha256": theirs.sha256})
+    with pytest.raises(RunError, match="another SHA-256"):
+        fetched(mine)
 
 
 def test_one_that_was_deleted_is_told(tmp_path: Path, cache: Path) -> None:
