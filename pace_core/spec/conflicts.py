@@ -13,6 +13,14 @@ from pace_core.spec.text import brief
 from pace_core.spec.training_faults import training_faults
 
 _TIMM_FAMILIES = re.compile(r"^(vit|deit3?|swin|swinv2)_")
+_ROTATES = "turns its queries and keys by their position inside its attention"
+_UNFIT = {
+    re.compile(r"^vit_.*(dinov3|rope)"): _ROTATES,
+    re.compile(r"^eva"): _ROTATES,
+    re.compile(r"^beit"): "keeps its attention's biases of queries, values and positions outside of its linear layers",
+    re.compile(r"^(convnext|resnet|resnext|efficientnet|regnet|mobilenet|densenet)"): "has no blocks of attention",
+}
+"""Networks of timm by their names → why the methods, which adapt blocks of plain ViTs and Swins, do not fit them."""
 _WEIGHT_WORDS = ("auto", "bundled", "hub", "none")
 
 Section = Mapping[str, Any]
@@ -58,7 +66,10 @@ def _backbone_is_known(sections: Sections, catalogue: Catalogue) -> Iterator[Fau
     if not sections.backbone:
         return
     name = sections.backbone["name"]
-    if name not in catalogue.backbones and not _TIMM_FAMILIES.match(name):
+    if why := next((why for names, why in _UNFIT.items() if names.match(name)), ""):
+        others = "a ViT, DeiT, DINOv2 or CLIP image tower (vit_…) or a Swin"
+        yield Fault(pointer="/backbone/name", code="unknown_name", message=f"{brief(name)} {why}; choose {others}")
+    elif name not in catalogue.backbones and not _TIMM_FAMILIES.match(name):
         hint = did_you_mean(name, catalogue.backbones)
         message = f"{brief(name)} is neither the bundled network nor a timm ViT or Swin{hint}"
         yield Fault(pointer="/backbone/name", code="unknown_name", message=message)

@@ -80,10 +80,10 @@ async def put_part(
     """Stores the body as the archive's bytes from `offset` on. Parts begin at multiples of `part_bytes`; all but the
     last have as many. A part may be sent again."""
     settings: Settings = request.app.state.settings
+    content = await request.body()  # before the database is asked: who sends slowly holds no transaction
     dataset = await find(session, dataset_id, caller)
     if dataset.completed_at is not None:
         raise Conflict(f"all of {dataset.name!r} is there already")
-    content = await request.body()
     size = settings.max_report_bytes
     if offset % size or offset >= dataset.bytes:
         raise _invalid("/offset", f"must be a multiple of {size:,} below {dataset.bytes:,}")

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pace_core.adapters import adapt_model
 from pace_core.backbones import mini, vision
-from pace_core.spec import Backbone, RunError
+from pace_core.spec import Backbone, RunError, validate
 
 SWIN = "swin_tiny_patch4_window7_224"
 HUB = "vit_tiny_patch16_224.augreg_in21k"
@@ -318,6 +319,23 @@ def test_an_npz_with_more_blocks_than_the_network(trained: dict[str, Tensor], tm
 )
 def test_what_cannot_be_built(spec: dict[str, Any], says: str) -> None:
     assert_refused(Backbone(**spec), "spec_invalid", says, "backbone")
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch14_dinov2", "vit_base_patch32_clip_224", "deit_tiny_patch16_224"])
+def test_dinov2_deit_and_the_image_towers_of_clip_are_adapted_and_answer(name: str) -> None:
+    raw = {
+        "task": {"name": "vtab-mini/digits"},
+        "backbone": {"name": name, "weights": "none", "image_size": 56 if "dinov2" in name else 64},
+        "method": {"name": "lora_add", "rank": 2},
+    }
+    spec = validate(raw)
+    model = vision.load(spec.backbone, num_classes=10, drop_path=0.0).model.eval()
+    images = torch.rand(2, 3, spec.backbone.image_size or 0, spec.backbone.image_size or 0)
+    features = model.forward_features(images)
+    adapt_model(model, spec, torch.Generator().manual_seed(0))
+    assert model(images).shape == (2, 10)
+    torch.testing.assert_close(model.forward_features(images), features, rtol=1e-4, atol=1e-4)
+    assert sum(p.requires_grad for n, p in model.named_parameters() if "head" not in n) >= 12 * 4
 
 
 @pytest.fixture

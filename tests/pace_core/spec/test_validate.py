@@ -108,7 +108,19 @@ WRONG = {
     ),
     "a head's rate that would rise": ({"optimizer": {"head_lr": 1e-6}}, "/training/min_lr", "above optimizer.head_lr"),
     "a micro-batch above the batch": ({"training": {"micro_batch": 65}}, "/training/micro_batch", "at most that"),
-    "a backbone that is no vision transformer": ({"backbone": {"name": "resnet50"}}, "/backbone/name", "ViT or Swin"),
+    "a backbone that is no vision transformer": ({"backbone": {"name": "sam2_tiny"}}, "/backbone/name", "ViT or Swin"),
+    "a network without attention": (
+        {"backbone": {"name": "convnext_atto"}},
+        "/backbone/name",
+        "no blocks of attention",
+    ),
+    "BEiT": ({"backbone": {"name": "beit_base_patch16_224"}}, "/backbone/name", "outside of its linear layers"),
+    "EVA": ({"backbone": {"name": "eva02_tiny_patch14_224"}}, "/backbone/name", "turns its queries and keys"),
+    "DINOv3": (
+        {"backbone": {"name": "vit_small_patch16_dinov3"}},
+        "/backbone/name",
+        "choose a ViT, DeiT, DINOv2 or CLIP",
+    ),
     "bundled weights of another network": (
         {"backbone": {"name": "vit_base_patch16_224", "weights": "bundled"}},
         "/backbone/weights",
