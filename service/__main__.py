@@ -55,6 +55,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         settings.host,
         settings.port,
         log_config=None,
+        access_log=False,  # our own line has the request's id
         timeout_graceful_shutdown=5,
         timeout_keep_alive=_KEPT_OPEN_S,
         proxy_headers=bool(settings.trusted_proxies),

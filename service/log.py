@@ -47,4 +47,3 @@ def configure() -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # our own line has the request's id

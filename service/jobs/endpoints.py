@@ -14,7 +14,7 @@ from service.db import Database, Transaction
 from service.events.log import count_deletion
 from service.events.tables import DeletedJob
 from service.jobs.files import delete_files
-from service.jobs.idempotency import answered, replayed, row_of
+from service.jobs.idempotency import replayed, row_of
 from service.jobs.ledger import Submission
 from service.jobs.queries import JobFilters, attempts, find, page
 from service.jobs.reuse import done_already
@@ -94,15 +94,16 @@ async def post_job(
         raise
     if done is not None:
         return JSONResponse(shown(done, None, catalogue).model_dump(mode="json"))
-    content = shown(job, await recent_supply(database, state.settings), catalogue).model_dump(mode="json")
+    answer = shown(job, await recent_supply(database, state.settings), catalogue)
     audit = log.entry(request, caller, "job.submit", job.id, job.project, priority=job.priority)
-    kept = once and {**once, "status": 202, "answer": content}
+    kept = once and {**once, "status": 202, "answer": answer.model_dump(mode="json")}
     if not await state.intake.store(Submission(job, audit, kept)):
         assert once is not None, "nothing else keeps a job from being stored"
         earlier = await _earlier(database, once)
         assert earlier is not None, "whoever took the key has committed"
         return earlier
-    return answered(_PATH, content)
+    location = {"Location": f"{_PATH}/{job.id}"}
+    return Response(answer.model_dump_json(), 202, location, media_type="application/json")
 
 
 async def _done(database: Database, job: Job) -> Job | None:

@@ -60,7 +60,8 @@ async def submit_all(session: AsyncSession, submissions: Sequence[Submission]) -
         columns = {name: getattr(job, name) for name in GIVEN}
         created_at = (job.created_at or datetime.now(UTC)).isoformat()
         given.append(columns | {"created_at": created_at, "audit": audit, "once": once})
-    await session.flush()  # the suite or study that they name may be new too
+    if session.new:  # the suite or study that they name
+        await session.flush()
     made = await session.execute(SUBMIT, {"given": json.dumps(given)})
     ids = set(made.scalars())
     notify(session, QUEUE, APPENDED, *ids)

@@ -149,6 +149,30 @@ def new_job(spec: RunSpec, catalogue: Catalogue, limited: str = "") -> Job:
     `limited`: the suite of which only so many jobs may run at a time, if it is of one. Raises SpecError where what the
     spec asks of a slot is too long to be queued by.
     """
+    facts = _facts_often(spec, catalogue, limited)
+    columns = {**facts, "spec": {**facts["spec"], "seed": spec.seed}}
+    return Job(id=new_id("job"), attempt=0, failures=0, runtime_s=0.0, seed=spec.seed, **columns)
+
+
+_MANY = 2_000
+_known: dict[tuple[str, int, *tuple[int, ...]], tuple[list[object], dict[str, Any]]] = {}
+"""Facts of specs seen lately, by the identities of what they follow from, which an entry keeps alive."""
+
+
+def _facts_often(spec: RunSpec, catalogue: Catalogue, limited: str) -> dict[str, Any]:
+    """Does `_facts`, once for specs that differ in their seeds alone: `validate_often` gives them parts in common."""
+    parts = [part for name, part in spec if name != "seed"]
+    key = limited, id(catalogue), *map(id, parts)
+    found = _known.get(key)
+    if found is None:
+        if len(_known) >= _MANY:
+            _known.clear()
+        found = _known[key] = [catalogue, *parts], _facts(spec, catalogue, limited)
+    return found[1]
+
+
+def _facts(spec: RunSpec, catalogue: Catalogue, limited: str) -> dict[str, Any]:
+    """Returns columns of a job that follow from its spec, whatever the seed."""
     found = find_task(spec.task.name)
     needs = Needs.of(spec, estimate(spec, catalogue).memory_bytes, limited)
     if (length := len(needs.lane.encode())) > LONGEST_LANE:
@@ -156,20 +180,15 @@ def new_job(spec: RunSpec, catalogue: Catalogue, limited: str = "") -> Job:
         message = f"the path of the data and the labels that a slot must have take {length:,} bytes, which is too much "
         message += f"for the queue: at most {LONGEST_LANE:,} together; link the data to a shorter path, or ask for less"
         raise SpecError([Fault(pointer=pointer, code="out_of_range", message=message)])
-    return Job(
-        id=new_id("job"),
-        attempt=0,
-        failures=0,
-        runtime_s=0.0,
-        spec=spec.json_dict(),
-        benchmark=found[0].name if found else None,
-        task=found[1].name if found else spec.task.name,
-        phase=spec.task.phase,
-        seed=spec.seed,
-        device=needs.device,
-        memory_bytes=needs.memory_bytes or None,
-        lane=needs.lane,
-    )
+    return {
+        "spec": spec.json_dict(),
+        "benchmark": found[0].name if found else None,
+        "task": found[1].name if found else spec.task.name,
+        "phase": spec.task.phase,
+        "device": needs.device,
+        "memory_bytes": needs.memory_bytes or None,
+        "lane": needs.lane,
+    }
 
 
 def again(old: Job, catalogue: Catalogue, most: int) -> Job:

@@ -30,12 +30,13 @@ class BodyLimit:
         refusal: Problem = TooLarge(
             f"the body is longer than {most:,} bytes, which is the most here; `GET /v1/limits` names every limit"
         )
-        if not Headers(scope=scope).get("authorization", "").lower().startswith("bearer "):
+        headers = Headers(scope=scope)
+        if not headers.get("authorization", "").lower().startswith("bearer "):
             most = _OF_STRANGERS
             refusal = Unauthorized(
                 "send your API key as `Authorization: Bearer pace_…`; a body is read from who has one"
             )
-        announced = Headers(scope=scope).get("content-length", "")
+        announced = headers.get("content-length", "")
         if announced.isdecimal() and (len(announced) > 18 or int(announced) > most):
             await _pass_over(receive, patience)
             await answer(refusal)(scope, receive, send)

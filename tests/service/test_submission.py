@@ -8,7 +8,7 @@ import pytest
 
 from service.keys.roles import Role
 from service.keys.secrets import create_key
-from tests.service.api import SPEC, Api
+from tests.service.api import CPU, SPEC, Api
 
 
 async def test_all_faults_come_at_once_each_with_its_pointer_and_cure(api: Api) -> None:
@@ -213,3 +213,23 @@ async def test_every_problem_type_resolves_to_what_it_means(api: Api) -> None:
     refused = await api.call("GET", "/v1/jobs/job_none")
     meaning = await api.http.get(refused.json()["type"])
     assert meaning.json()["status"] == refused.status_code == 404
+
+
+async def test_what_follows_from_a_spec_is_remembered_for_other_seeds_and_for_nothing_else(api: Api) -> None:
+    async def submitted(**spec: Any) -> dict[str, Any]:
+        answer = await api.call("POST", "/v1/jobs", json={"spec": {**SPEC, **spec}})
+        assert answer.status_code == 202, answer.text
+        return await api.get(f"/v1/jobs/{answer.json()['id']}")
+
+    first, second = await submitted(seed=1), await submitted(seed=2)
+    assert (first["spec"]["seed"], second["spec"]["seed"]) == (1, 2)
+    assert {**second["spec"], "seed": 1} == first["spec"]
+    large = await submitted(seed=1, resources={"memory_gib": 512})
+    assert large["spec"]["resources"]["memory_gib"] == 512
+    assert "512.0 GiB" in (await waits_for(api, large["id"]))
+    assert "512" not in (await waits_for(api, second["id"]))
+
+
+async def waits_for(api: Api, job: str) -> str:
+    await api.lease([], all_slots=[CPU])
+    return (await api.get(f"/v1/jobs/{job}"))["waiting_for"]
