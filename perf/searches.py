@@ -1,6 +1,6 @@
 """The paper's grid beside as many trials of Optuna's TPE under ASHA, on one task, over a running service.
 
-    python -m perf.searches [--task digits] [--epochs 9] [--image-size 32] [--train-images 400]
+    python -m perf.searches [--task digits] [--epochs 27] [--image-size 32] [--train-images 100]
 
 Both searches see the validation images alone. Writes `docs/searches.md`: what each found and the epochs that it took,
 with the grid's heat map. Trials that this service has done already are taken as they are.
@@ -78,9 +78,9 @@ def page(studies: list[StudyView], asked: argparse.Namespace) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--task", default="digits")
-    parser.add_argument("--epochs", type=int, default=9)
+    parser.add_argument("--epochs", type=int, default=27)
     parser.add_argument("--image-size", type=int, default=32, help="smaller than the task's own 64: quicker")
-    parser.add_argument("--train-images", type=int, default=400, help="of the 800 that a search has")
+    parser.add_argument("--train-images", type=int, default=100, help="of the 800 that a search has")
     asked = parser.parse_args()
     with Client() as client:
         both = requests(asked.task, asked.epochs, asked.image_size, asked.train_images)
