@@ -1,5 +1,6 @@
 # Every target sets up .venv first, which takes a minute once and no time after. Needs Python 3.11 to 3.14 and make.
 PYTHON ?= python3
+unexport PYTHONDONTWRITEBYTECODE # where it is set, each of the many processes compiles torch, Ray and MLflow anew
 BIN = .venv/bin
 UV = $(BIN)/uv
 READY = .venv/.ready
