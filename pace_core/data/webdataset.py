@@ -88,9 +88,9 @@ def _rows(file: Path, split: str, field: str, passed: Passed, faults: list[str])
         raise RunError("data_corrupt", message) from None
     except OSError as error:
         raise RunError("data_corrupt", f"task.path: {file} cannot be read ({error.strerror})") from None
-    for key in images.keys() - labels.keys():
+    for key in (key for key in images if key not in labels):
         faults.append(f"{file.name}/{shown(images[key].name, 200)}: has no .cls and no field {field!r} in a .json")
-    for key in labels.keys() - images.keys():
+    for key in (key for key in labels if key not in images):
         passed.add("label without an image", f"{file}{key}", split=split)
     return [
         Row(
