@@ -1,7 +1,7 @@
 """One HTTP connection to the service: the key, retries that are safe, problem documents as exceptions."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -79,6 +79,22 @@ class Connection:
                     return response.json() if response.content else None
         except httpx2.TransportError as error:
             raise self.no_service(error) from error
+
+    async def pages(
+        self, path: str, limit: int | None, page: int, query: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """Yields the entries of a list, at most `limit`, `page` at a time as they are asked for."""
+        after: str | None = None
+        left = limit
+        while left is None or left > 0:
+            asked = {**(query or {}), "after": after, "limit": page if left is None else min(left, page)}
+            found = await self.json("GET", path, query=asked)
+            for entry in found["data"]:
+                yield entry
+            left = None if left is None else left - len(found["data"])
+            after = found["next_cursor"]
+            if not found["has_more"]:
+                return
 
     @asynccontextmanager
     async def stream(

@@ -56,17 +56,8 @@ class AsyncDatasets:
 
     async def list(self, limit: int | None = None) -> AsyncGenerator[DatasetView]:
         """Yields data sets, newest first, page after page as they are asked for."""
-        after: str | None = None
-        left = limit
-        while left is None or left > 0:
-            query = {"after": after, "limit": PAGE if left is None else min(left, PAGE)}
-            page = await self._connection.json("GET", "/v1/datasets", query=query)
-            for each in page["data"]:
-                yield DatasetView.model_validate(each)
-            left = None if left is None else left - len(page["data"])
-            after = page["next_cursor"]
-            if not page["has_more"]:
-                return
+        async for entry in self._connection.pages("/v1/datasets", limit, PAGE):
+            yield DatasetView.model_validate(entry)
 
     async def delete(self, dataset: str) -> None:
         """Deletes the data set with its files."""

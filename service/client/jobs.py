@@ -217,22 +217,13 @@ class AsyncJobs:
                 yield JobEvent.model_validate(data)
         raise httpx2.ReadError("the stream broke off")
 
-    async def list(self, limit: int | None = None, **filters: str | Sequence[str] | None) -> AsyncGenerator[Job]:
+    async def list(self, limit: int | None = None, **filters: str | Sequence[str] | bool | None) -> AsyncGenerator[Job]:
         """Yields jobs, newest first, page after page as they are asked for.
 
         Filters as in `GET /v1/jobs`: state, task, benchmark, row, tag, owner, project, suite, since, search.
         """
-        after: str | None = None
-        left = limit
-        while left is None or left > 0:
-            query = {**filters, "after": after, "limit": PAGE if left is None else min(left, PAGE)}
-            page = await self._connection.json("GET", "/v1/jobs", query=query)
-            for job in page["data"]:
-                yield await self._job(job)
-            left = None if left is None else left - len(page["data"])
-            after = page["next_cursor"]
-            if not page["has_more"]:
-                return
+        async for entry in self._connection.pages("/v1/jobs", limit, PAGE, filters):
+            yield await self._job(entry)
 
 
 def _file_name(job: Job) -> str:

@@ -1,7 +1,7 @@
 """Studies: searches over a job's fields. And what a study's driver says to the service, with a worker's key."""
 
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from service.client.connection import Connection
@@ -45,22 +45,15 @@ class AsyncStudies:
         """Returns the study as it is now."""
         return await self._study(await self._connection.json("GET", f"/v1/studies/{study}"))
 
-    async def list(self, limit: int | None = None, **filters: str | bool | None) -> AsyncGenerator[StudyView]:
+    async def list(
+        self, limit: int | None = None, **filters: str | Sequence[str] | bool | None
+    ) -> AsyncGenerator[StudyView]:
         """Yields studies, newest first, page after page as they are asked for.
 
         Filters as in `GET /v1/studies`: project, owner, task, row, search, since, ended.
         """
-        after: str | None = None
-        left = limit
-        while left is None or left > 0:
-            query = {**filters, "after": after, "limit": PAGE if left is None else min(left, PAGE)}
-            page = await self._connection.json("GET", "/v1/studies", query=query)
-            for study in page["data"]:
-                yield await self._study(study)
-            left = None if left is None else left - len(page["data"])
-            after = page["next_cursor"]
-            if not page["has_more"]:
-                return
+        async for entry in self._connection.pages("/v1/studies", limit, PAGE, filters):
+            yield await self._study(entry)
 
     async def trials(self, study: str) -> "list[TrialView]":
         """Returns every trial, in the order in which they began."""

@@ -1,7 +1,7 @@
 """Suites: rows × tasks × seeds as one submission."""
 
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Literal
 
 from service.client.connection import Connection
@@ -41,22 +41,15 @@ class AsyncSuites:
         """Returns the suite as it is now."""
         return await self._suite(await self._connection.json("GET", f"/v1/suites/{suite}"))
 
-    async def list(self, limit: int | None = None, **filters: str | bool | None) -> AsyncGenerator[SuiteView]:
+    async def list(
+        self, limit: int | None = None, **filters: str | Sequence[str] | bool | None
+    ) -> AsyncGenerator[SuiteView]:
         """Yields suites, newest first, page after page as they are asked for.
 
         Filters as in `GET /v1/suites`: project, owner, task, row, job, search, since, ended.
         """
-        after: str | None = None
-        left = limit
-        while left is None or left > 0:
-            query = {**filters, "after": after, "limit": PAGE if left is None else min(left, PAGE)}
-            page = await self._connection.json("GET", "/v1/suites", query=query)
-            for suite in page["data"]:
-                yield await self._suite(suite)
-            left = None if left is None else left - len(page["data"])
-            after = page["next_cursor"]
-            if not page["has_more"]:
-                return
+        async for entry in self._connection.pages("/v1/suites", limit, PAGE, filters):
+            yield await self._suite(entry)
 
     async def table(self, suite: str) -> SuiteTable:
         """Returns the suite's table as it is now."""

@@ -49,7 +49,7 @@ def compare_(
     """
     if sum((as_json, as_csv, md, svg)) > 1:
         raise typer.BadParameter("give one of --json, --csv, --md and --svg")
-    wanted = filters.Filters([], tag, task, None, owner, project, since).query()
+    wanted = filters.Filters(tag=tag, task=task, row=None, owner=owner, project=project, since=since).query()
     with Client() as client:
         found = compare(client.jobs.list(None, **wanted), versus, phase, row)
     if as_json:

@@ -11,7 +11,6 @@ from service.client import Client, DatasetView
 from service.client.cli.output import (
     AsCsv,
     AsJson,
-    Form,
     ago,
     cell,
     err,
@@ -19,8 +18,7 @@ from service.client.cli.output import (
     form,
     out,
     plain,
-    print_csv,
-    print_json,
+    print_as,
     print_table,
     print_text,
     table,
@@ -86,17 +84,16 @@ def list_(
     with Client() as client:
         found = list(client.datasets.list(limit=limit))
     records = [each.model_dump(mode="json") for each in found]
-    if shape is Form.JSON:
-        return print_json(records)
-    if shape is Form.CSV:
-        return print_csv(records, _COLUMNS)
+    print_as(shape, data=records, rows=records, columns=_COLUMNS, show=lambda: _print_list(found))
+
+
+def _print_list(found: list[DatasetView]) -> None:
     shown = table("name", "state", ">images", ">bytes", "owner", "uploaded", "id")
     for each in found:
         images = f"{sum(each.data.images.values()):,}" if each.data else ""
         sizes = (cell(each.name), each.state, images, f"{each.bytes:,}")
         shown.add_row(*sizes, cell(each.owner), ago(each.created_at), each.id)
     print_table(shown)
-    return None
 
 
 def show(dataset: _Name, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
@@ -105,12 +102,7 @@ def show(dataset: _Name, as_json: AsJson = False, as_csv: AsCsv = False) -> None
     with Client() as client:
         found = _find(client, dataset)
     record: dict[str, Any] = found.model_dump(mode="json")
-    if shape is Form.JSON:
-        print_json(record)
-    elif shape is Form.CSV:
-        print_csv([record], _COLUMNS)
-    else:
-        _show(found)
+    print_as(shape, data=record, rows=[record], columns=_COLUMNS, show=lambda: _show(found))
 
 
 def delete(dataset: _Name) -> None:

@@ -1,6 +1,7 @@
 """Filters of jobs: the options that all lists share."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -24,36 +25,33 @@ Name = Annotated[str | None, typer.Option("--search", help="Part of the name.")]
 Ended = Annotated[bool | None, typer.Option("--ended/--open", help="Only what has ended, or what has not.")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Filters:
-    """The filters of `GET /v1/jobs`, as a person gives them."""
+    """Filters of lists, as a person gives them; jobs, suites and studies have some of them each."""
 
-    state: list[State]
-    tag: list[str]
     task: str | None
     row: str | None
     owner: str | None
     project: str | None
     since: str | None
     search: str | None = None
+    state: Sequence[State] = ()
+    tag: Sequence[str] = ()
+    ended: bool | None = None
 
-    def query(self) -> dict[str, str | list[str] | None]:
+    def query(self) -> dict[str, str | list[str] | bool | None]:
         """Returns the request's query. Raises typer.BadParameter where `since` is no time."""
         return {
             "state": [str(state) for state in self.state] or None,
-            "tag": self.tag or None,
+            "tag": list(self.tag) or None,
             "task": self.task,
             "row": self.row,
             "owner": self.owner,
             "project": self.project,
-            "since": since_of(self.since),
+            "since": moment(self.since).isoformat() if self.since is not None else None,
             "search": self.search,
+            "ended": self.ended,
         }
-
-
-def since_of(text: str | None) -> str | None:
-    """Returns the moment as the API takes it. Raises typer.BadParameter where the text is no time."""
-    return None if text is None else moment(text).isoformat()
 
 
 def moment(text: str) -> datetime:

@@ -7,15 +7,17 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel
 
 from pace_core.spec.benchmarks import find_task
 from pace_core.spec.data_report import DataReport
-from service.client import Client
+from pace_core.spec.recipes import merged
+from service.client import Client, JobRequest, StudyRequest, SuiteRequest
 from service.client.cli.output import cell, failed, print_table, print_text, table
 
+R = TypeVar("R", JobRequest, StudyRequest, SuiteRequest)
 _SHOWN = 20  # classes
 
 
@@ -47,8 +49,8 @@ def inspected(client: Client, spec: Mapping[str, Any]) -> Inspection | None:
     return Inspection.model_validate_json(done.stdout)
 
 
-def counted(client: Client, specs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns what lies over the specs so that they say how many images of the user's own they have, the most of all.
+def with_images(client: Client, request: R, specs: Iterable[Mapping[str, Any]]) -> R:
+    """Returns the request saying how many images of the user's own its specs have, the most of all.
 
     Ends the command where a run would fail for its data. Nothing is added where the service is not this machine's, the
     core is not installed, or the spec says it itself or is of a benchmark, whose images are known.
@@ -60,7 +62,8 @@ def counted(client: Client, specs: Iterable[Mapping[str, Any]]) -> dict[str, Any
             continue  # a path that leads nowhere is a fault of the submission itself
         if found := inspected(client, spec):
             images |= {split: max(count, images.get(split, 0)) for split, count in found.data.images.items()}
-    return {"resources": {"images": images}} if images else {}
+    more = {"resources": {"images": images}} if images else {}
+    return request.model_copy(update={"overrides": merged(request.overrides, more)})
 
 
 def _exists(path: Any) -> bool:

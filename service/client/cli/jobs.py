@@ -57,7 +57,9 @@ def jobs(
 ) -> None:
     """List jobs, newest first."""
     shape = form(as_json, as_csv)
-    wanted = filters.Filters(state, tag, task, row, owner, project, since, search).query()
+    wanted = filters.Filters(
+        state=state, tag=tag, task=task, row=row, owner=owner, project=project, since=since, search=search
+    ).query()
     with Client() as client:
         found = list(client.jobs.list(limit=limit, **wanted))
     print_as(

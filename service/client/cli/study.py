@@ -1,6 +1,7 @@
 """`pace study`: searches over a job's fields, which end with the table of their best."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -11,7 +12,7 @@ from pace_core.spec.recipes import merged
 from pace_core.spec.spec_file import parse_yaml, read_spec_file
 from service.client import Client, StudyExtension, StudyRequest, StudyView
 from service.client.cli import filters
-from service.client.cli.inspection import counted
+from service.client.cli.inspection import with_images
 from service.client.cli.jobs import standing
 from service.client.cli.output import (
     AsCsv,
@@ -24,12 +25,14 @@ from service.client.cli.output import (
     form,
     json_is_of_one_answer,
     out,
+    print_as,
     print_csv,
     print_json,
     print_table,
     shown_state,
     table,
 )
+from service.client.cli.plan_cost import submitted
 from service.client.cli.seeds import seeds_of
 from service.client.cli.study_report import print_study, print_study_plan, said
 from service.client.cli.submit import chosen_recipe, pair, parse_overrides, raw_spec
@@ -117,19 +120,11 @@ def to_the_table(request: StudyRequest, *, dry_run: bool, detach: bool, as_json:
     json_is_of_one_answer(as_json, dry_run, detach)
     raw = raw_spec(request.spec, request.recipe, request.overrides)
     with Client() as client:
-        more = counted(client, [merged(raw, {"task": {"phase": "search"}})])
-        request = request.model_copy(update={"overrides": merged(request.overrides, more)})
-        plan = client.studies.check(request)
-        if as_json and dry_run:
-            return print_json(plan.model_dump(mode="json"))
-        if not as_json:
-            print_study_plan(plan, request)
-        if dry_run:
+        request = with_images(client, request, [merged(raw, {"task": {"phase": "search"}})])
+        show = partial(print_study_plan, request=request)
+        study = submitted(request, client.studies.check, client.studies.submit, show, dry_run=dry_run, as_json=as_json)
+        if study is None:
             return
-        study = client.studies.submit(request)
-        if as_json:
-            return print_json(study.model_dump(mode="json"))
-        out().print(f"[green]submitted[/] {study.id}")
         if detach:
             return _next_steps(study)
         study = watch(client, study)
@@ -152,24 +147,16 @@ def list_(
 ) -> None:
     """List studies, newest first."""
     shape = form(as_json, as_csv)
+    wanted = filters.Filters(
+        task=task, row=row, owner=owner, project=project, since=since, search=search, ended=ended
+    ).query()
     with Client() as client:
-        found = list(
-            client.studies.list(
-                limit=limit,
-                task=task,
-                row=row,
-                owner=owner,
-                project=project,
-                since=filters.since_of(since),
-                search=search,
-                ended=ended,
-            )
-        )
-    records = [study.model_dump(mode="json") for study in found]
-    if shape is Form.JSON:
-        return print_json(records)
-    if shape is Form.CSV:
-        return print_csv(records, tuple(StudyView.model_fields))
+        found = list(client.studies.list(limit=limit, **wanted))
+    records = [each.model_dump(mode="json") for each in found]
+    print_as(shape, data=records, rows=records, columns=tuple(StudyView.model_fields), show=lambda: _print_list(found))
+
+
+def _print_list(found: list[StudyView]) -> None:
     shown = table("id", "~name", "~task", "state", ">trials", ">best", "submitted")
     for study in found:
         best = f"{100 * study.best.value:.1f}" if study.best and study.best.value is not None else ""

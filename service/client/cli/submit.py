@@ -11,7 +11,7 @@ from pace_core.spec.run_spec import MEASURED
 from pace_core.spec.spec_file import parse_yaml, read_spec_file, with_absolute_paths
 from pace_core.spec.validate import validate
 from service.client import Client, JobRequest, RecipeChoice
-from service.client.cli.inspection import counted, inspected, print_inspection
+from service.client.cli.inspection import inspected, print_inspection, with_images
 from service.client.cli.output import AsJson, cell, duration, going_on, out, plain, print_json, print_text
 
 
@@ -62,7 +62,7 @@ def submit(
     with Client() as client:
         if dry_run:
             return _show_check(client, request, as_json)
-        request.overrides = merged(overrides, counted(client, [asked]))
+        request = with_images(client, request, [asked])
         with going_on("stopped; `pace jobs` shows whether the job was submitted"):
             job = client.jobs.submit(request)
     if as_json:

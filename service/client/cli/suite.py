@@ -12,12 +12,11 @@ from pace_core.spec.recipes import merged
 from pace_core.spec.spec_file import read_spec_file, with_absolute_paths
 from service.client import Client, SuiteExtension, SuiteRequest, SuiteView
 from service.client.cli import filters, jobs
-from service.client.cli.inspection import counted
+from service.client.cli.inspection import with_images
 from service.client.cli.output import (
     AsCsv,
     AsJson,
     AsOneJson,
-    Form,
     ago,
     cell,
     duration,
@@ -25,13 +24,14 @@ from service.client.cli.output import (
     form,
     json_is_of_one_answer,
     out,
-    print_csv,
+    print_as,
     print_json,
     print_table,
     shown_state,
     table,
     write,
 )
+from service.client.cli.plan_cost import submitted
 from service.client.cli.seeds import seeds_of
 from service.client.cli.submit import parse_overrides
 from service.client.cli.suite_report import print_plan, print_suite
@@ -115,19 +115,12 @@ def submit(
     json_is_of_one_answer(as_json, dry_run, detach)
     request = parsed(SuiteRequest, raw)
     with Client() as client:
-        more = counted(client, own_specs(request))
-        request = request.model_copy(update={"overrides": merged(request.overrides, more)})
-        plan = client.suites.check(request)
-        if as_json and dry_run:
-            return print_json(plan.model_dump(mode="json"))
-        if not as_json:
-            print_plan(plan)
-        if dry_run:
+        request = with_images(client, request, own_specs(request))
+        suite = submitted(
+            request, client.suites.check, client.suites.submit, print_plan, dry_run=dry_run, as_json=as_json
+        )
+        if suite is None:
             return
-        suite = client.suites.submit(request)
-        if as_json:
-            return print_json(suite.model_dump(mode="json"))
-        out().print(f"[green]submitted[/] {suite.id}")
         if detach:
             return _next_steps(suite)
         _to_the_table(client, suite)
@@ -147,24 +140,16 @@ def list_(
 ) -> None:
     """List suites, newest first."""
     shape = form(as_json, as_csv)
+    wanted = filters.Filters(
+        task=task, row=row, owner=owner, project=project, since=since, search=search, ended=ended
+    ).query()
     with Client() as client:
-        found = list(
-            client.suites.list(
-                limit=limit,
-                task=task,
-                row=row,
-                owner=owner,
-                project=project,
-                since=filters.since_of(since),
-                search=search,
-                ended=ended,
-            )
-        )
-    records = [suite.model_dump(mode="json") for suite in found]
-    if shape is Form.JSON:
-        return print_json(records)
-    if shape is Form.CSV:
-        return print_csv(records, tuple(SuiteView.model_fields))
+        found = list(client.suites.list(limit=limit, **wanted))
+    records = [each.model_dump(mode="json") for each in found]
+    print_as(shape, data=records, rows=records, columns=tuple(SuiteView.model_fields), show=lambda: _print_list(found))
+
+
+def _print_list(found: list[SuiteView]) -> None:
     shown = table("id", "~name", "state", ">done", ">rows", ">tasks", ">seeds", "submitted")
     for suite in found:
         done = f"{_ended(suite)} of {suite.runs}"
