@@ -13,7 +13,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -249,6 +258,51 @@ def data_add(
     file = places.remember(benchmark, folder.expanduser().absolute())
     console.print(escape(f"{benchmark} lies in {folder}; kept in {file}"), highlight=False)
     console.print(escape(f"see what there is of it: python -m pace_core data check {benchmark}"), highlight=False)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    benchmark: Annotated[str, typer.Argument(help="Such as vtab-1k, fgvc, few-shot or domain-adaptation.")],
+    root: Annotated[Path, typer.Option(help="Folder to fetch it into; what is there is left as it is.")],
+    task: Annotated[str | None, typer.Option(help="What this task needs alone.")] = None,
+) -> None:
+    """Download what is openly available of a benchmark's data, and say of the rest where to get it.
+
+    The same command goes on where a download was cut off. Exit code 1 where a part that is open did not come.
+    """
+    from_ = load_benchmarks()
+    if benchmark not in from_:
+        raise _failed(f"there is no benchmark {benchmark!r}{did_you_mean(benchmark, from_)}")
+    asked = from_[benchmark].task(task) if task is not None else None
+    if task is not None and asked is None:
+        names = [name for each in from_[benchmark].tasks for name in (each.name, *each.aliases)]
+        raise _failed(f"{benchmark} has no task {task!r}{did_you_mean(task, names)}")
+    fetching = importlib.import_module("pace_core.fetching")  # an HTTP client takes a tenth of a second to load
+    parts = fetching.parts_of(from_[benchmark], asked)
+    if not parts:
+        raise _failed(f"{benchmark} is drawn on the spot, or nobody gives its data over the network: nothing to fetch")
+    place = root.expanduser().absolute()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    marks = {"fetched": "✓", "there": "✓", "by_hand": "→", "failed": "✗"}
+    outcomes: list[str] = []
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+
+            def told(part: Any) -> Any:
+                bar = progress.add_task(part.name, total=part.bytes)
+                return lambda done, total: progress.update(bar, completed=done, total=total)
+
+            for each in fetching.fetch(from_[benchmark], parts, place, told):
+                outcomes.append(each.outcome)
+                terms = f" [{each.part.terms}]" if each.part.terms else ""
+                style = "red" if each.outcome == "failed" else "yellow" if each.outcome == "by_hand" else None
+                console.print(f"{marks[each.outcome]} {escape(each.part.name + terms)}", highlight=False)
+                console.print(f"    {escape(valid_unicode(each.message))}", style=style, highlight=False)
+    except RunError as error:
+        raise _failed(error.message) from error
+    console.print(escape(f"see what there is of it: pace data check {benchmark} --root {place}"), highlight=False)
+    if "failed" in outcomes:
+        raise typer.Exit(1)
 
 
 @app.command()

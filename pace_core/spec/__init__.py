@@ -3,6 +3,7 @@
 from pace_core.spec.benchmarks import (
     Benchmark,
     BenchmarkTask,
+    DataPart,
     Group,
     PublishedRow,
     PublishedTable,
@@ -38,6 +39,7 @@ __all__ = [
     "BenchmarkTask",
     "Catalogue",
     "Chosen",
+    "DataPart",
     "Directive",
     "EndReason",
     "Estimate",

@@ -42,6 +42,40 @@ class Group(BaseModel):
     title: str
 
 
+class DataPart(BaseModel):
+    """A part of a benchmark's data: what it is fetched from, or where else to get it."""
+
+    model_config = _DATA
+
+    name: str
+    of: list[str] = []
+    """Data sets that need it, as their tasks call them; all where empty."""
+    homes: list[str] = []
+    """Names that the data set's folder may bear below the root: where none is there, the first is made."""
+    to: str = ""
+    """Folder in that home that it becomes; the home or root itself where empty."""
+    archive: str = ""
+    """URL of a zip or tar file."""
+    folder: str = ""
+    """Folder of the archive that is taken."""
+    sha256: str = ""
+    """Of the archive; where nobody publishes one, that of what came first is kept beside the data."""
+    md5: str = ""
+    """Of the archive, where its makers publish this one only."""
+    bytes: int | None = None
+    """Of the archive."""
+    base: str = ""
+    """URL of the folder of `files`."""
+    files: dict[str, str] = {}
+    """Name of a file → its SHA-256."""
+    by_hand: str = ""
+    """How to get it, where no plain URL gives it."""
+    terms: str = ""
+    """On what terms it is given."""
+    checksum: str = ""
+    """Who publishes the checksum."""
+
+
 class Benchmark(BaseModel):
     """Tasks in groups, and how their numbers become a mean."""
 
@@ -61,6 +95,8 @@ class Benchmark(BaseModel):
     protocol: str
     groups: list[Group]
     tasks: list[BenchmarkTask]
+    parts: list[DataPart] = []
+    """What its data are fetched from."""
 
     @property
     def trained(self) -> list[BenchmarkTask]:

@@ -193,7 +193,7 @@ def train(context: typer.Context) -> None:
 
 
 def data(context: typer.Context) -> None:
-    """Say where a benchmark lies here (`pace data add vtab-1k FOLDER`) and what is there of it (`pace data check`)."""
+    """Fetch a benchmark's data (`pace data fetch`), say where it lies (`add`) and what is there of it (`check`)."""
     _become("pace_core", "data", *context.args, needs=("torch", "timm"), extra="core")
 
 
