@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec.leases import Join, Joined, Leave, Proof, Slot
@@ -15,7 +15,7 @@ from service.clusters.schemas import ClosureKind, ClosureView, ClusterView, Drai
 from service.clusters.tables import Cluster
 from service.db import Database, Transaction
 from service.health.tables import PartHeartbeat
-from service.jobs.tables import Attempt, Job
+from service.jobs.tables import LEASED_JOBS, Attempt, Job
 from service.keys.auth import Admin, Worker, cluster_of
 from service.problems import Conflict, NotFound
 from service.settings import Settings
@@ -119,7 +119,7 @@ async def _place(session: AsyncSession, name: str, asked: Place) -> tuple[str, s
 
 async def _evict(session: AsyncSession, place: tuple[str, str, str]) -> None:
     cluster, node, slot = place
-    live = select(Job.id).where(Job.id == Attempt.job, Job.attempt == Attempt.number, Job.lease_expires_at.is_not(None))
+    live = select(Job.id).where(Job.id == Attempt.job, Job.attempt == Attempt.number, text(LEASED_JOBS))
     there = [Attempt.cluster == cluster, Attempt.ended_at.is_(None), live.exists()]
     there += [Attempt.node == node] if node else []
     there += [Attempt.slot == slot] if slot else []
@@ -130,7 +130,7 @@ async def _running(session: AsyncSession) -> dict[tuple[str, str], str]:
     running = await session.execute(
         select(Attempt.cluster, Attempt.slot, Job.id)
         .join(Job, (Attempt.job == Job.id) & (Attempt.number == Job.attempt))
-        .where(Job.lease_expires_at.is_not(None))
+        .where(text(LEASED_JOBS))
     )
     return {(cluster, slot): job for cluster, slot, job in running}
 

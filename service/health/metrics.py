@@ -7,13 +7,14 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy import text
 
 from service.db import Database
+from service.jobs.tables import LEASED_JOBS
 from service.keys.auth import Tracking
 from service.settings import Settings
 
 router = APIRouter(tags=["health"])
 
 _QUEUED = text("SELECT project, count(*) AS count FROM jobs WHERE state = 'queued' GROUP BY project")
-_RUNNING = text("SELECT project, count(*) AS count FROM jobs WHERE lease_expires_at IS NOT NULL GROUP BY project")
+_RUNNING = text(f"SELECT project, count(*) AS count FROM jobs WHERE {LEASED_JOBS} GROUP BY project")
 _OLDEST = text("""
     SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM jobs
     WHERE state = 'queued' AND not_before IS NULL

@@ -108,30 +108,50 @@ async def claim(
     return claimed
 
 
-async def begin(
-    session: AsyncSession,
-    job: str,
-    attempt: int,
-    events: Sequence[NewEvent],
-    lease_s: float,
-    progress: dict[str, Any] | None = None,
-) -> bool:
-    """Marks the attempt as running, at its first events, which are stored, and renews its lease."""
+class Said(NamedTuple):
+    """What an attempt says, and with which right."""
+
+    job: str
+    attempt: int
+    cluster: str
+    token_hash: str
+    """Of its lease."""
+    after: int | None = None
+    """Number of the event that its new ones follow; None where it has none."""
+    events: Sequence[NewEvent] = ()
+    progress: dict[str, Any] | None = None
+
+
+class Heard(NamedTuple):
+    """An attempt that was heard, and what was asked of it."""
+
+    last_seq: int
+    """Number of its newest stored event."""
+    evicted: bool
+    cancel: bool
+    pause: bool
+    timed_out: bool
+
+
+async def begin(session: AsyncSession, said: Said, lease_s: float) -> Heard | None:
+    """Marks the attempt as running, at its first events, which are stored, and renews its lease.
+
+    Returns None, and has changed nothing, where it is not the job's current one, has begun, or does not show its token.
+    """
     move = MOVES["begin"]
-    said = from_service(attempt, {"move": move.name, "state": move.target, "attempt": attempt})
-    return await _hear(session, job, attempt, [said, *events], lease_s, progress, move.sources, move.target)
+    moved = from_service(said.attempt, {"move": move.name, "state": move.target, "attempt": said.attempt})
+    said = said._replace(events=[moved, *said.events])
+    return await _hear(session, said, lease_s, 0.0, move.sources, move.target)
 
 
-async def hear(
-    session: AsyncSession,
-    job: str,
-    attempt: int,
-    events: Sequence[NewEvent],
-    lease_s: float,
-    progress: dict[str, Any] | None = None,
-) -> bool:
-    """Renews the attempt's lease at a sign of life, and stores its new events. Moves nothing."""
-    return await _hear(session, job, attempt, events, lease_s, progress, LEASED)
+async def hear(session: AsyncSession, said: Said, lease_s: float, rest_s: float = 0.0) -> Heard | None:
+    """Renews the attempt's lease at a sign of life, and stores its new events. Moves nothing.
+
+    Where there are none, a lease that was renewed within `rest_s` stays as it is. Returns None, and has changed
+    nothing, where the attempt is not the job's current one, is over, does not show its token, or other events came
+    before these.
+    """
+    return await _hear(session, said, lease_s, rest_s, LEASED)
 
 
 async def pause(session: AsyncSession, job: str, attempt: int, end: End, failed: bool = False) -> bool:
@@ -269,32 +289,36 @@ async def request_all(session: AsyncSession, jobs: Collection[str], **requests: 
 
 async def _hear(
     session: AsyncSession,
-    job: str,
-    attempt: int,
-    events: Sequence[NewEvent],
+    said: Said,
     lease_s: float,
-    progress: dict[str, Any] | None,
+    rest_s: float,
     sources: Collection[State],
     target: State | None = None,
-) -> bool:
-    said = [  # our own, which have no seq, by the database's clock
-        {"seq": e.seq, "at": e.seq and e.at.isoformat(), "type": str(e.type), "data": e.data} for e in events
+) -> Heard | None:
+    events = [  # our own, which have no seq, by the database's clock
+        {"seq": e.seq, "at": e.seq and e.at.isoformat(), "type": str(e.type), "data": e.data} for e in said.events
     ]
     values = {
-        "job": job,
-        "attempt": attempt,
+        "job": said.job,
+        "attempt": said.attempt,
+        "cluster": said.cluster,
+        "token_hash": said.token_hash,
+        "after": said.after,
         "sources": [str(state) for state in sources],
         "target": None if target is None else str(target),
         "lease_s": lease_s,
+        "rest_s": rest_s,
         "count": len(events),
-        "events": json.dumps(said),
-        "last_seq": events[-1].seq if events else None,
-        "progress": None if progress is None else json.dumps(progress),
+        "events": json.dumps(events),
+        "last_seq": said.events[-1].seq if events else None,
+        "progress": None if said.progress is None else json.dumps(said.progress),
     }
-    heard = (await session.execute(HEAR, values)).first() is not None
-    if heard and events:
-        notify(session, APPENDED, job)
-    return heard
+    heard = (await session.execute(HEAR, values)).one_or_none()
+    if heard is None:
+        return None
+    if events:
+        notify(session, APPENDED, said.job)
+    return Heard(*heard)
 
 
 async def _end_attempt(

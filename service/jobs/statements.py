@@ -68,10 +68,20 @@ CLAIM = text("""
 """Begins an attempt of each job (`given`: JSON records of job and whereabouts); `earlier`: folders of those before."""
 
 HEAR = text("""
-    WITH renewed AS (
+    WITH held AS (  -- both rows: whoever waited for them sees them as they are by then
+        SELECT id, number, last_seq, evicted, cancel_requested_at IS NOT NULL AS cancel,
+               pause_requested_at IS NOT NULL AS pause,
+               coalesce(runtime_s + extract(epoch FROM now() - attempts.started_at) >= max_runtime_s, false)
+                   AS timed_out,
+               :count > 0 OR renewed_at < now() - make_interval(secs => :rest_s) AS due
+        FROM jobs JOIN attempts ON job = id AND number = jobs.attempt
+        WHERE id = :job AND number = :attempt AND state = ANY(:sources)
+          AND cluster = :cluster AND token_hash = :token_hash AND last_seq = coalesce(CAST(:after AS integer), last_seq)
+        FOR UPDATE
+    ), renewed AS (
         UPDATE jobs SET lease_expires_at = now() + make_interval(secs => :lease_s), event_count = event_count + :count,
                state = coalesce(:target, state), progress = coalesce(CAST(:progress AS jsonb), progress)
-        WHERE id = :job AND attempt = :attempt AND state = ANY(:sources) RETURNING id, attempt, event_count
+        FROM held WHERE jobs.id = held.id AND due RETURNING jobs.id, attempt, event_count
     ), heard AS (
         UPDATE attempts SET renewed_at = now(), last_seq = coalesce(CAST(:last_seq AS integer), last_seq)
         FROM renewed WHERE attempts.job = renewed.id AND number = renewed.attempt
@@ -83,7 +93,8 @@ HEAR = text("""
         ) WITH ORDINALITY AS given (seq, at, type, data, place)
         ORDER BY place  -- whoever numbers the events of all jobs goes by the order of inserts
     )
-    SELECT id FROM renewed
+    SELECT coalesce(CAST(:last_seq AS integer), last_seq) AS last_seq, evicted, cancel, pause, timed_out FROM held
 """)
-"""Renews an attempt's lease and stores its `count` new events (`events`: JSON records); moves the job, where `target`
-is not null."""
+"""Stores the `count` new events of an attempt (`events`: JSON records), which follow the one numbered `after`, and
+renews its lease, unless nothing is new and the last renewal was less than `rest_s` ago; moves the job, where `target`
+is not null. For whoever shows the lease's token only."""

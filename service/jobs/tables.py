@@ -20,6 +20,9 @@ WORDS = (
 )
 """What a search looks through."""
 _IN_LINE = text("state = 'queued' AND not_before IS NULL")
+LEASED_JOBS = _among("jobs.state", LEASED)
+"""Which jobs a worker holds. By the state and not by `lease_expires_at`: a column that an index knows may not change at
+every sign of life, or each of them writes all indexes."""
 INFRASTRUCTURE_ENDS = _among("reason", INFRASTRUCTURE)
 """What an attempt ends with that may be the fault of where it ran."""
 
@@ -51,7 +54,7 @@ class Job(Base):
         Index("ix_jobs_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
         Index("ix_jobs_oldest", "lane", "project", "owner", "created_at", postgresql_where=_IN_LINE),
         Index("ix_jobs_not_before", "not_before", postgresql_where=text("not_before IS NOT NULL")),
-        Index("ix_jobs_leases", "lease_expires_at", postgresql_where=text("lease_expires_at IS NOT NULL")),
+        Index("ix_jobs_leased", "project", "owner", postgresql_where=text(_among("state", LEASED))),
         Index("ix_jobs_project", "project", "id"),
         Index("ix_jobs_state", "project", "state", "id"),
         Index("ix_jobs_owner", "project", "owner", "id"),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Catalogue, State
@@ -12,7 +12,7 @@ from service.clusters.fit import Slots, seen_slots
 from service.clusters.needs import Needs
 from service.db import Database
 from service.jobs.schemas import JobView
-from service.jobs.tables import Job
+from service.jobs.tables import LEASED_JOBS, Job
 from service.limits.queries import full_projects
 from service.settings import Settings
 from service.suites.tables import Suite
@@ -78,9 +78,7 @@ def shown(job: Job, seen: Supply | None, catalogue: Catalogue | None = None) -> 
 
 async def _full_suites(session: AsyncSession) -> dict[str, int]:
     """Suites of which as many jobs run as may, with how many that are."""
-    running = (
-        select(Job.suite, func.count().label("count")).where(Job.lease_expires_at.is_not(None)).group_by(Job.suite)
-    )
+    running = select(Job.suite, func.count().label("count")).where(text(LEASED_JOBS)).group_by(Job.suite)
     counted = running.subquery()
     full = select(Suite.id, counted.c.count).join(counted, counted.c.suite == Suite.id)
     return {suite: count for suite, count in await session.execute(full.where(counted.c.count >= Suite.max_parallel))}

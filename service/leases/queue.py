@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec.leases import Slot
 from service.clusters.fit import open_slots
 from service.clusters.placement import Placement
-from service.jobs.tables import Job
+from service.jobs.tables import LEASED_JOBS, Job
 from service.leases.memory import NodeMemory
 from service.leases.reservation import Reservation, reserve
 from service.leases.statements import AT_WORK, HEADS, LANES
@@ -279,7 +279,7 @@ async def _heads(session: AsyncSession, lines: Sequence[Line], count: int) -> li
 
 async def _room_in_suites(session: AsyncSession, suites: Set[str]) -> dict[str, int]:
     """How many more jobs of each of these suites may run, where that is limited."""
-    running = select(func.count()).where(Job.suite == Suite.id, Job.lease_expires_at.is_not(None)).scalar_subquery()
+    running = select(func.count()).where(Job.suite == Suite.id, text(LEASED_JOBS)).scalar_subquery()
     left = select(Suite.id, Suite.max_parallel - running)
     found = await session.execute(left.where(Suite.id.in_(suites), Suite.max_parallel.is_not(None)))
     return {suite: room for suite, room in found}

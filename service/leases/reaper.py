@@ -3,12 +3,12 @@
 import asyncio
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from service.db import Database
 from service.jobs import ledger
 from service.jobs.ledger import End
-from service.jobs.tables import Attempt, Job
+from service.jobs.tables import LEASED_JOBS, Attempt, Job
 from service.leases.settle import RETRY_AFTER_S, settle
 
 _log = structlog.get_logger()
@@ -51,7 +51,7 @@ async def reap_one(database: Database, retry_after_s: float = RETRY_AFTER_S) -> 
     async with database.transaction() as session:
         found = await session.execute(
             select(Job)
-            .where(Job.lease_expires_at < func.now())
+            .where(text(LEASED_JOBS), Job.lease_expires_at < func.now())
             .order_by(Job.lease_expires_at)
             .limit(1)
             .with_for_update(skip_locked=True)  # whom another process or a late report holds is not lost to us

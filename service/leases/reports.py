@@ -1,21 +1,20 @@
 """Takes in what attempts say: events, signs of life, ends."""
 
 import posixpath
-from datetime import datetime
 from hmac import compare_digest
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pace_core.spec import LEASED, REASONS, Directive, Event, EventType, Fault, State
+from pace_core.spec import LEASED, REASONS, Directive, Event, EventType, Fault
 from pace_core.spec.events import SHAPES
 from pace_core.spec.leases import Report, ReportResponse
 from service.db import Database
 from service.events.log import from_run, storable
 from service.jobs import ledger
-from service.jobs.ledger import End
+from service.jobs.ledger import End, Heard, Said
 from service.jobs.tables import Attempt, Job
 from service.keys.secrets import hashed
 from service.leases.settle import settle
@@ -23,7 +22,7 @@ from service.problems import Invalid, LeaseFenced, NotFound, ReportGap
 from service.settings import Settings
 
 _CURRENT = (
-    select(Job, Attempt, func.now())
+    select(Job, Attempt)
     .join(Attempt, Attempt.job == Job.id)
     .where(Job.id == bindparam("job"), Attempt.number == bindparam("attempt"))
     .with_for_update()  # both: whoever waited for the job is to see the attempt as it is by then
@@ -34,34 +33,66 @@ _RENEW_S = 2.0  # reports that only ask for the directive come several times a s
 async def take_report(
     database: Database, settings: Settings, cluster: str, job_id: str, attempt_number: int, report: Report
 ) -> ReportResponse:
-    """Stores the new events, renews the lease and makes the moves they mean, in one transaction.
+    """Stores the new events, renews the lease and makes the moves they mean, all or none.
 
     Events already stored are passed over, so a report can be repeated. Raises LeaseFenced for an attempt that is no
     longer current or that the reporter does not hold, ReportGap where events between the stored and the reported
     ones are missing.
     """
+    events = [_as_stored(event) for event in report.events]
+    said = Said(job_id, attempt_number, cluster, hashed(report.token))
+    if _is_plain(events):
+        async with database.lone() as session:
+            heard = await _hear(session, settings, said, events)
+        if heard is not None:
+            return _answer(heard)
+    return await _take_with_care(database, settings, said, events)
+
+
+def _is_plain(events: list[Event]) -> bool:
+    """Tells whether one statement stores the events, if they are the next ones: most reports are so."""
+    if not events:
+        return True
+    try:
+        _check_order(events, events[0].seq - 1)
+    except (Invalid, ReportGap):
+        return False
+    return events[-1].type is not EventType.END
+
+
+async def _take_with_care(database: Database, settings: Settings, said: Said, events: list[Event]) -> ReportResponse:
+    """Takes a report that ends the attempt, repeats what is stored, or is to be refused and told why."""
     async with database.transaction() as session:
-        # times are compared with the database's clock alone: this process's may be off
-        found = (await session.execute(_CURRENT, {"job": job_id, "attempt": attempt_number})).one_or_none()
+        found = (await session.execute(_CURRENT, {"job": said.job, "attempt": said.attempt})).one_or_none()
         if found is None:
-            raise NotFound(f"no attempt {attempt_number} of job {job_id} was ever leased")
-        job, attempt, now = found
-        if attempt.cluster != cluster or not compare_digest(attempt.token_hash, hashed(report.token)):
+            raise NotFound(f"no attempt {said.attempt} of job {said.job} was ever leased")
+        job, attempt = found
+        if attempt.cluster != said.cluster or not compare_digest(attempt.token_hash, said.token_hash):
             raise LeaseFenced("the report does not show the token of this lease, or its key is of another cluster")
-        new = [_as_stored(event) for event in report.events if event.seq > attempt.last_seq]
-        if job.attempt != attempt_number or job.state not in LEASED:
-            if attempt.said_end and report.events and not new:
+        new = [event for event in events if event.seq > attempt.last_seq]
+        if job.attempt != said.attempt or job.state not in LEASED:
+            if attempt.said_end and events and not new:
                 return ReportResponse(acknowledged=attempt.last_seq, directive="stop")  # its answer was lost
-            raise LeaseFenced(f"attempt {attempt_number} of {job_id} is over; the job is {job.state}")
+            raise LeaseFenced(f"attempt {said.attempt} of {said.job} is over; the job is {job.state}")
         _check_order(new, attempt.last_seq)
-        await _store(session, job, attempt, now, new, settings.lease_s)
-        timed_out = _timed_out(job, attempt, now)
-        if new and new[-1].type is EventType.END:
-            await _end(session, job, attempt, new[-1], timed_out, settings.retry_after_s)
-            directive: Directive = "stop"
-        else:
-            directive = _directive(job, attempt, timed_out)
-        return ReportResponse(acknowledged=new[-1].seq if new else attempt.last_seq, directive=directive)
+        heard = await _hear(session, settings, said, new)
+        assert heard is not None, "its row is locked, and it is the current one"
+        if not (new and new[-1].type is EventType.END):
+            return _answer(heard)
+        await _end(session, job, attempt, new[-1], heard.timed_out, settings.retry_after_s)
+        return ReportResponse(acknowledged=new[-1].seq, directive="stop")
+
+
+async def _hear(session: AsyncSession, settings: Settings, said: Said, new: list[Event]) -> Heard | None:
+    training = [e.data for e in new if e.type is EventType.PROGRESS and "step" in e.data]
+    if not new:
+        return await ledger.hear(session, said, settings.lease_s, min(_RENEW_S, settings.lease_s / 10))
+    said = said._replace(
+        after=new[0].seq - 1,
+        events=[from_run(said.attempt, event) for event in new],
+        progress=training[-1] if training else None,
+    )
+    return await (ledger.begin if new[0].seq == 1 else ledger.hear)(session, said, settings.lease_s)
 
 
 def _as_stored(event: Event) -> Event:
@@ -94,18 +125,6 @@ def _check_shape(event: Event) -> None:
         raise Invalid(f"event {event.seq} is no event of type {event.type}", faults) from None
 
 
-async def _store(
-    session: AsyncSession, job: Job, attempt: Attempt, now: datetime, new: list[Event], lease_s: float
-) -> None:
-    if not new and (now - attempt.renewed_at).total_seconds() < min(_RENEW_S, lease_s / 10):
-        return
-    training = [e.data for e in new if e.type is EventType.PROGRESS and "step" in e.data]
-    progress = training[-1] if training else None
-    events = [from_run(job.attempt, event) for event in new]
-    hear = ledger.begin if new and job.state == State.STARTING else ledger.hear
-    await hear(session, job.id, job.attempt, events, lease_s, progress)
-
-
 async def _end(
     session: AsyncSession, job: Job, attempt: Attempt, event: Event, timed_out: bool, retry_after_s: float
 ) -> None:
@@ -130,12 +149,10 @@ def _leads_out(result: Any, folder: str) -> bool:
     return not f"{scheme}{found}{posixpath.normpath(path)}".startswith(f"{folder.removeprefix('file://')}/")
 
 
-def _timed_out(job: Job, attempt: Attempt, now: datetime) -> bool:
-    spent = job.runtime_s + (now - attempt.started_at).total_seconds()
-    return job.max_runtime_s is not None and spent >= job.max_runtime_s
-
-
-def _directive(job: Job, attempt: Attempt, timed_out: bool) -> Directive:
-    if job.cancel_requested_at is not None or timed_out:
-        return "stop"
-    return "pause" if attempt.evicted or job.pause_requested_at is not None else "continue"
+def _answer(heard: Heard) -> ReportResponse:
+    directive: Directive = "continue"
+    if heard.cancel or heard.timed_out:
+        directive = "stop"
+    elif heard.evicted or heard.pause:
+        directive = "pause"
+    return ReportResponse(acknowledged=heard.last_seq, directive=directive)

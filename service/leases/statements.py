@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from service.jobs.tables import INFRASTRUCTURE_ENDS
+from service.jobs.tables import INFRASTRUCTURE_ENDS, LEASED_JOBS
 
 _QUEUED = "state = 'queued' AND not_before IS NULL"
 _OF_OWNER = f"{_QUEUED} AND project = owners.project AND owner = owners.owner"
@@ -69,7 +69,7 @@ HEADS = text("""
 # by now, and seen. `live`: jobs with an attempt in one of its idle slots, or in a slot that it does not have; whatever
 # Postgres believes of how many are leased, it looks up the attempt of each by its key. `lost`: attempts that the
 # cluster holds and that are over.
-LOOK = text("""
+LOOK = text(f"""
     WITH ours AS MATERIALIZED (
         SELECT reserved FROM clusters WHERE name = :cluster AND generation = :generation FOR NO KEY UPDATE
     )
@@ -78,13 +78,13 @@ LOOK = text("""
             SELECT jobs.id FROM jobs CROSS JOIN LATERAL (
                 SELECT cluster, slot FROM attempts WHERE job = jobs.id AND number = jobs.attempt OFFSET 0
             ) AS attempt
-            WHERE lease_expires_at IS NOT NULL AND cluster = :cluster
+            WHERE {LEASED_JOBS} AND cluster = :cluster
               AND (slot = ANY(CAST(:idle AS text[])) OR slot <> ALL(CAST(:every AS text[])))
         ) AS live,
         (SELECT coalesce(json_agg(json_build_array(job, held.attempt)), '[]')
          FROM unnest(CAST(:jobs AS text[]), CAST(:attempts AS integer[])) AS held (job, attempt)
          WHERE NOT EXISTS (
-            SELECT FROM jobs WHERE id = job AND jobs.attempt = held.attempt AND lease_expires_at IS NOT NULL)
+            SELECT FROM jobs WHERE id = job AND jobs.attempt = held.attempt AND {LEASED_JOBS})
         ) AS lost,
         -- its parameters say little of how the statements that follow are best answered: they are planned once
         set_config('plan_cache_mode', 'force_generic_plan', true)
@@ -103,14 +103,14 @@ AT_WORK = text(f"""
         (SELECT coalesce(json_object_agg(name, coalesce(max_running, CAST(:max_running AS integer))), '{{}}')
          FROM projects),
         (SELECT coalesce(json_agg(json_build_array(project, owner, count)), '[]') FROM (
-            SELECT project, owner, count(*) AS count FROM jobs WHERE lease_expires_at IS NOT NULL
+            SELECT project, owner, count(*) AS count FROM jobs WHERE {LEASED_JOBS}
             GROUP BY project, owner) AS counted),
         (SELECT coalesce(json_agg(json_build_array(node, bytes)), '[]') FROM (
             SELECT node, sum(coalesce(memory_bytes, 0)) AS bytes
             FROM jobs CROSS JOIN LATERAL (
                 SELECT cluster, node, device FROM attempts WHERE job = jobs.id AND number = jobs.attempt OFFSET 0
             ) AS attempt
-            WHERE lease_expires_at IS NOT NULL AND cluster = :cluster AND attempt.device = 'cpu'
+            WHERE {LEASED_JOBS} AND cluster = :cluster AND attempt.device = 'cpu'
             GROUP BY node) AS promised),
         (SELECT coalesce(json_agg(json_build_array(job, cluster, node)), '[]') FROM attempts
          WHERE {INFRASTRUCTURE_ENDS} AND ended_at > now() - make_interval(secs => :avoided_s) AND job IN (

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Fault, State
 from service.db import Database
-from service.jobs.tables import Job
+from service.jobs.tables import LEASED_JOBS, Job
 from service.keys.auth import Caller
 from service.keys.roles import Role
 from service.problems import Invalid, TooMany
@@ -44,18 +44,13 @@ async def used(session: AsyncSession, name: str) -> tuple[int, int]:
     """Returns how many jobs of the project are queued, and how many are running."""
     count = select(func.count()).where(Job.project == name)
     queued = (await session.execute(count.where(Job.state == State.QUEUED))).scalar_one()
-    running = (await session.execute(count.where(Job.lease_expires_at.is_not(None)))).scalar_one()
+    running = (await session.execute(count.where(text(LEASED_JOBS)))).scalar_one()
     return queued, running
 
 
 async def full_projects(session: AsyncSession, settings: Settings) -> dict[str, int]:
     """Projects that have as many jobs running as they may, with how many that are."""
-    running = (
-        select(Job.project, func.count().label("count"))
-        .where(Job.lease_expires_at.is_not(None))
-        .group_by(Job.project)
-        .subquery()
-    )
+    running = select(Job.project, func.count().label("count")).where(text(LEASED_JOBS)).group_by(Job.project).subquery()
     full = await session.execute(
         select(Project.name, running.c.count)
         .join(running, running.c.project == Project.name)

@@ -14,19 +14,19 @@ from service.db import Database
 from service.events.tables import JobEvent
 from service.ids import new_id
 from service.jobs import ledger
-from service.jobs.ledger import End
+from service.jobs.ledger import End, Said
 from service.jobs.tables import Attempt, Job
 from service.keys.bootstrap import Keys
 from tests.service.api import result
 
 END = End("lost", "gone", by_report=False)
-ABOUT = {"cluster": "d1", "slot": "s", "node": "n", "device": "cpu"}
+ABOUT = {"cluster": "d1", "slot": "s", "node": "n", "device": "cpu", "token_hash": "h"}
 
 Verb = Callable[[AsyncSession, str], Awaitable[Any]]
 
 VERBS: dict[str, Verb] = {
     "claim": lambda session, job: ledger.claim(session, {job: ABOUT}, 60.0, "/storage"),
-    "begin": lambda session, job: ledger.begin(session, job, 1, [], 60.0),
+    "begin": lambda session, job: ledger.begin(session, Said(job, 1, "d1", "h"), 60.0),
     "pause": lambda session, job: ledger.pause(session, job, 1, END),
     "hold": ledger.hold,
     "resume": ledger.resume,

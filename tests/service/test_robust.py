@@ -11,7 +11,6 @@ import pytest
 import service.health.endpoints
 import service.keys.endpoints
 import service.leases.reaper
-import service.leases.reports
 from service.db import Database
 from service.leases.reaper import reap_for_ever
 from tests.service.api import Api, log, numbered
@@ -43,7 +42,7 @@ class Behind(datetime):
 
 @pytest.fixture
 def wrong_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (service.leases.reports, service.health.endpoints, service.keys.endpoints):
+    for module in (service.health.endpoints, service.keys.endpoints):
         monkeypatch.setattr(module, "datetime", Behind)
 
 
