@@ -45,8 +45,9 @@ _KNOWN_JOB: dict[str, Any] = {
     "spec": {"task": {"name": "vtab-mini/digits"}, "method": {"name": "lora_add", "rank": 8}}, "cell": None,
     "benchmark": "vtab-mini", "task": "digits", "phase": "final", "seed": 0, "created_at": _AT, "started_at": None,
     "ended_at": None, "reason": None, "message": None, "result": None, "progress": None,
-    "waiting_for": "a free slot", "pause_requested": False, "cancel_requested": False, "retry_of": None,
-    "suite": None, "study": None, "mlflow_url": None, "notices": [],
+    "waiting_for": "a free slot",
+    "place": {"ahead": 3, "starts_in_s": 240.0}, "pause_requested": False, "cancel_requested": False,
+    "retry_of": None, "suite": None, "study": None, "mlflow_url": None, "notices": [],
 }  # fmt: skip
 _HAPPENED: dict[str, Any] = {
     "job": _JOB, "number": 1, "attempt": 0, "seq": None, "at": _AT, "type": "state",

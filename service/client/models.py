@@ -28,6 +28,13 @@ class Progress(_Read):
     """Where it is not the training of what will be tested: `supernet`, or `search` with its generations as epochs."""
 
 
+class QueuePlace(_Read):
+    """A queued job's place in the queue."""
+
+    ahead: int = 0
+    starts_in_s: float | None = None
+
+
 class Job(_Read):
     """A job as the service knows it."""
 
@@ -60,6 +67,8 @@ class Job(_Read):
     progress: Progress | None = None
     waiting_for: str | None = None
     """Why a queued job has not started, or what no worker has that it needs."""
+    place: QueuePlace | None = None
+    """Of a queued job that was asked for by itself."""
     pause_requested: bool = False
     cancel_requested: bool = False
     retry_of: str | None = None

@@ -16,6 +16,7 @@ from service.events.tables import DeletedJob
 from service.jobs.files import delete_files
 from service.jobs.idempotency import replayed, row_of
 from service.jobs.ledger import Submission
+from service.jobs.place import place_of
 from service.jobs.queries import JobFilters, attempts, find, page
 from service.jobs.reuse import done_already
 from service.jobs.schemas import (
@@ -97,12 +98,14 @@ async def post_job(
     answer = shown(job, await recent_supply(database, state.settings), catalogue)
     audit = log.entry(request, caller, "job.submit", job.id, job.project, priority=job.priority)
     kept = once and {**once, "status": 202, "answer": answer.model_dump(mode="json")}
-    if not await state.intake.store(Submission(job, audit, kept)):
+    created_at = await state.intake.store(Submission(job, audit, kept))
+    if created_at is None:
         assert once is not None, "nothing else keeps a job from being stored"
         earlier = await _earlier(database, once)
         assert earlier is not None, "whoever took the key has committed"
         return earlier
     location = {"Location": f"{_PATH}/{job.id}"}
+    answer = answer.model_copy(update={"created_at": created_at})
     return Response(answer.model_dump_json(), 202, location, media_type="application/json")
 
 
@@ -140,10 +143,11 @@ async def get_job(
         await still_valid(database, caller)
         async with database.lone() as session:
             job = await find(session, job_id, caller)
+            place = await place_of(session, job) if last and job.state == State.QUEUED else None
         if not (State(job.state).ended or last):
             return None
         seen = await recent_supply(database, state.settings) if job.state == State.QUEUED else None
-        return shown(job, seen, state.catalogue())
+        return shown(job, seen, state.catalogue(), place)
 
     return await wakes.poll((job_id, topic(caller.key_id)), wait, look)
 

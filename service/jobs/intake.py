@@ -1,6 +1,7 @@
 """Takes submissions into the database: those that come while one statement is under way share the next."""
 
 import asyncio
+from datetime import datetime
 
 from sqlalchemy.exc import DataError, IntegrityError
 
@@ -16,11 +17,11 @@ class Intake:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: list[tuple[Submission, asyncio.Future[bool]]] = []
+        self._waiting: list[tuple[Submission, asyncio.Future[datetime | None]]] = []
         self._storing: asyncio.Task[None] | None = None
 
-    async def store(self, submission: Submission) -> bool:
-        """Stores it, and returns when it is committed; False where its idempotency key was taken already."""
+    async def store(self, submission: Submission) -> datetime | None:
+        """Stores it; returns when that was, once it is committed. None where its idempotency key was taken already."""
         stored = asyncio.get_running_loop().create_future()
         self._waiting.append((submission, stored))
         if self._storing is None:
@@ -33,7 +34,7 @@ class Intake:
             await self._store(batch)
         self._storing = None
 
-    async def _store(self, batch: list[tuple[Submission, asyncio.Future[bool]]]) -> None:
+    async def _store(self, batch: list[tuple[Submission, asyncio.Future[datetime | None]]]) -> None:
         try:
             async with self._database.lone() as session:
                 made = await ledger.submit_all(session, [submission for submission, _ in batch])
@@ -48,10 +49,10 @@ class Intake:
         else:
             for submission, stored in batch:
                 if not stored.done():  # whoever asked is still there
-                    stored.set_result(submission.job.id in made)
+                    stored.set_result(made.get(submission.job.id))
 
 
-def _fail(batch: list[tuple[Submission, asyncio.Future[bool]]], error: Exception) -> None:
+def _fail(batch: list[tuple[Submission, asyncio.Future[datetime | None]]], error: Exception) -> None:
     for _, stored in batch:
         if not stored.done():
             stored.set_exception(error)

@@ -7,7 +7,7 @@ is lost and nothing was written. Otherwise the move's event stands in the same t
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import ColumnElement, Table, Text, and_, extract, func, insert, literal, select, update
@@ -50,22 +50,21 @@ async def submit(session: AsyncSession, job: Job) -> None:
     await submit_all(session, [Submission(job)])
 
 
-async def submit_all(session: AsyncSession, submissions: Sequence[Submission]) -> set[str]:
+async def submit_all(session: AsyncSession, submissions: Sequence[Submission]) -> dict[str, datetime]:
     """Adds new jobs, each queued and with its first event, in one statement: all of them or none, except those whose
-    idempotency key is taken. Returns the ids of the jobs that were added."""
+    idempotency key is taken. Returns when each that was added was, by its id."""
     if not submissions:
-        return set()
+        return {}
     given: list[dict[str, Any]] = []
     for job, audit, once in submissions:
         columns = {name: getattr(job, name) for name in GIVEN}
-        created_at = (job.created_at or datetime.now(UTC)).isoformat()
-        given.append(columns | {"created_at": created_at, "audit": audit, "once": once})
+        given.append(columns | {"audit": audit, "once": once})
     if session.new:  # the suite or study that they name
         await session.flush()
     made = await session.execute(SUBMIT, {"given": json.dumps(given)})
-    ids = set(made.scalars())
-    notify(session, QUEUE, APPENDED, *ids)
-    return ids
+    created = {job: created_at for job, created_at in made}
+    notify(session, QUEUE, APPENDED, *created)
+    return created
 
 
 @dataclass(frozen=True)

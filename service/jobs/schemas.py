@@ -88,6 +88,18 @@ class JobPatch(BaseModel):
     """Replaces all tags."""
 
 
+class QueuePlace(BaseModel):
+    """A queued job's place in the queue."""
+
+    model_config = _OUTPUT
+
+    ahead: int
+    """Jobs in the queue of higher priority, or as high and older, whatever project they are of; at most 10,000 are
+    counted. Which job a slot takes depends on what it needs, too, and on how many of its owner's run."""
+    starts_in_s: float | None
+    """How long those take that are ahead, if jobs end as they did within the last hour; null where none did."""
+
+
 class JobView(BaseModel):
     """A job."""
 
@@ -126,6 +138,8 @@ class JobView(BaseModel):
     progress: dict[str, Any] | None
     waiting_for: str | None
     """Why a queued job has not started, or what no worker has that it needs."""
+    place: QueuePlace | None = None
+    """Of a job in the queue; null in lists, and in the answer to its submission."""
     pause_requested: bool
     cancel_requested: bool
     retry_of: str | None

@@ -12,14 +12,17 @@ GIVEN = {
     "memory_bytes": "bigint",
 }
 _COLUMNS = ", ".join(f'"{name}"' for name in GIVEN)
+# as in other answers; text() takes a bare colon for a parameter
+_NOW = r"""to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24\:MI\:SS.US"Z"')"""
 SUBMIT = text(f"""
     WITH given AS (
         SELECT * FROM jsonb_to_recordset(CAST(:given AS jsonb)) AS given (
             {", ".join(f'"{name}" {kind}' for name, kind in GIVEN.items())},
-            created_at timestamptz, audit jsonb, once jsonb)
+            audit jsonb, once jsonb)
     ), keys AS (
         INSERT INTO idempotency_keys (api_key, route, key, body_hash, status, answer)
-        SELECT once.* FROM given, jsonb_to_record(once) AS once (
+        SELECT api_key, route, key, body_hash, status, answer || jsonb_build_object('created_at', {_NOW})
+        FROM given, jsonb_to_record(once) AS once (
             api_key text, route text, key text, body_hash text, status integer, answer jsonb)
         WHERE given.once IS NOT NULL ORDER BY api_key, route, key  -- two that do so wait for each other in one order
         ON CONFLICT DO NOTHING RETURNING answer ->> 'id' AS job
@@ -27,7 +30,7 @@ SUBMIT = text(f"""
         SELECT * FROM given WHERE once IS NULL OR id IN (SELECT job FROM keys)
     ), said AS (
         INSERT INTO job_events (job, number, attempt, at, type, data)
-        SELECT id, 1, 0, created_at, 'state', '{{"move": "submit", "state": "queued", "attempt": 0}}' FROM new
+        SELECT id, 1, 0, now(), 'state', '{{"move": "submit", "state": "queued", "attempt": 0}}' FROM new
     ), audited AS (
         INSERT INTO audit (actor, role, key, action, target, project, detail, address, request)
         SELECT entry.* FROM new, jsonb_to_record(audit) AS entry (
@@ -36,9 +39,10 @@ SUBMIT = text(f"""
         WHERE new.audit IS NOT NULL
     )
     INSERT INTO jobs (state, event_count, attempt, failures, runtime_s, created_at, {_COLUMNS})
-    SELECT 'queued', 1, 0, 0, 0.0, created_at, {_COLUMNS} FROM new RETURNING id
+    SELECT 'queued', 1, 0, 0, 0.0, now(), {_COLUMNS} FROM new RETURNING id, created_at
 """)
-"""Adds jobs (`given`: JSON records of GIVEN's columns, created_at, audit and once), each with its first event."""
+"""Adds jobs (`given`: JSON records of GIVEN's columns, audit and once), each with its first event, by the
+database's clock."""
 
 CLAIM = text("""
     WITH given AS (

@@ -104,7 +104,7 @@ async def checked(
     check_priority(limits, caller, request.priority)
     job.priority, job.max_attempts = request.priority, request.max_attempts
     job.max_runtime_s = request.max_runtime_s or limits.default_max_runtime_s
-    job.state, job.created_at = State.QUEUED, datetime.now(UTC)
+    job.state, job.created_at = State.QUEUED, datetime.now(UTC)  # what the database says then stands in the answer
     return job, project
 
 

@@ -11,14 +11,14 @@ from pace_core.spec.departures import notices
 from service.clusters.fit import Slots, seen_slots
 from service.clusters.needs import Needs
 from service.db import Database
-from service.jobs.schemas import JobView
+from service.jobs.schemas import JobView, QueuePlace
 from service.jobs.tables import LEASED_JOBS, Job
 from service.limits.queries import full_projects
 from service.settings import Settings
 from service.suites.tables import Suite
 from service.wake import SUPPLY
 
-_OWN = ("waiting_for", "pause_requested", "cancel_requested", "notices")
+_OWN = ("waiting_for", "place", "pause_requested", "cancel_requested", "notices")
 _SAME = [name for name in JobView.model_fields if name not in _OWN]
 
 
@@ -65,11 +65,14 @@ async def view(session: AsyncSession, job: Job, settings: Settings, catalogue: C
     return shown(job, await supply(session, settings) if job.state == State.QUEUED else None, catalogue)
 
 
-def shown(job: Job, seen: Supply | None, catalogue: Catalogue | None = None) -> JobView:
+def shown(
+    job: Job, seen: Supply | None, catalogue: Catalogue | None = None, place: QueuePlace | None = None
+) -> JobView:
     """Returns a job as clients see it: where it is queued, with what it waits for; with notices by the catalogue."""
     return JobView(
         **{name: getattr(job, name) for name in _SAME},
         waiting_for=_waiting_for(job, seen) if seen and job.state == State.QUEUED else None,
+        place=place,
         pause_requested=job.pause_requested_at is not None,
         cancel_requested=job.cancel_requested_at is not None,
         notices=notices(job.spec, job.row, catalogue) if catalogue else [],

@@ -217,3 +217,18 @@ async def test_a_job_whose_data_changed_fails_once_and_is_not_tried_again(api: A
     assert (found["state"], found["reason"], found["attempt"]) == ("failed", "data_changed", 1)
     assert "changed since the checkpoint" in found["message"]
     assert (await api.lease([CPU]))["leases"] == [], "nobody is given it again"
+
+
+async def test_a_queued_job_says_how_many_are_ahead_and_how_long_they_take(api: Api) -> None:
+    done = await api.submit(seed=9)
+    await api.take()
+    await api.end(done, 1, "succeeded", result=result(0.7))
+    first, second = await api.submit(), await api.submit(seed=1)
+    urgent = await api.submit(seed=2, priority=90)
+    places = {job: (await api.job(job))["place"] for job in (urgent, first, second)}
+    assert [place["ahead"] for place in places.values()] == [0, 1, 2]
+    assert places[second]["starts_in_s"] == 2 * 3600  # one job ended within the last hour
+    assert (await api.job(done))["place"] is None
+    assert all(job["place"] is None for job in (await api.get("/v1/jobs"))["data"])
+    await api.sql("UPDATE jobs SET ended_at = now() - interval '2 hours' WHERE id = %s", done)
+    assert (await api.job(first))["place"] == {"ahead": 1, "starts_in_s": None}

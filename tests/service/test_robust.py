@@ -9,11 +9,12 @@ import httpx2
 import pytest
 
 import service.health.endpoints
+import service.jobs.submission
 import service.keys.endpoints
 import service.leases.reaper
 from service.db import Database
 from service.leases.reaper import reap_for_ever
-from tests.service.api import Api, log, numbered
+from tests.service.api import SPEC, Api, log, numbered
 
 
 async def test_a_poll_whose_asker_is_gone_takes_no_job(api: Api) -> None:
@@ -42,7 +43,7 @@ class Behind(datetime):
 
 @pytest.fixture
 def wrong_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (service.health.endpoints, service.keys.endpoints):
+    for module in (service.health.endpoints, service.jobs.submission, service.keys.endpoints):
         monkeypatch.setattr(module, "datetime", Behind)
 
 
@@ -61,6 +62,18 @@ async def test_a_wrong_clock_of_the_api_neither_loses_a_job_nor_hides_a_worker(a
     waiting = await api.submit()
     await api.sql("UPDATE clusters SET seen_at = now() - interval '10 minutes'")
     assert "none was heard of since" in (await api.job(waiting))["waiting_for"]
+
+
+@pytest.mark.usefixtures("wrong_clock")
+async def test_a_job_is_as_old_as_the_database_says(api: Api) -> None:
+    send = {"json": {"spec": SPEC}, "headers": {"Idempotency-Key": "k"}}
+    first, again = [(await api.call("POST", "/v1/jobs", **send)).json() for _ in range(2)]
+    assert again == first
+    age = await api.sql("SELECT extract(epoch FROM now() - %s::timestamptz)", first["created_at"])
+    assert 0 <= age[0][0] < 60
+    assert (await api.job(first["id"]))["created_at"] == first["created_at"]
+    (event,) = (await api.call("GET", f"/v1/jobs/{first['id']}/events")).json()["data"]
+    assert event["at"] == first["created_at"]
 
 
 @pytest.mark.usefixtures("wrong_clock")

@@ -31,6 +31,7 @@ from service.client.cli.output import (
     shown_state,
     table,
 )
+from service.client.models import QueuePlace
 
 _Id = Annotated[str, typer.Argument(metavar="JOB", help="Such as job_01…; `pace jobs` lists them.")]
 _Ids = Annotated[list[str], typer.Argument(metavar="JOB...", help="Such as job_01…; `pace jobs` lists them.")]
@@ -124,6 +125,7 @@ def show(job: _Id, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
         "tags": ", ".join(f"{key}={value}" for key, value in found.tags.items()),
         "owner": f"{found.owner}, project {found.project}, priority {found.priority}",
         "attempt": f"{found.attempt} ({found.failures} of {found.max_attempts} used up)",
+        "queue": queue_place(found.place) if found.place else "",
         "submitted": f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC, {ago(found.created_at)}",
         "took": duration((found.ended_at - found.started_at).total_seconds())
         if found.ended_at and found.started_at
@@ -205,6 +207,14 @@ def standing(job: Job) -> str:
         done = f"{job.progress.stage} {unit} {job.progress.epoch}/{job.progress.epochs}".lstrip()
         return f"{done}, {asked}" if asked else done
     return asked
+
+
+def queue_place(place: QueuePlace) -> str:
+    """Says how many jobs are ahead of one, and how long they take."""
+    if not place.ahead:
+        return "the first of all"
+    soon = "" if place.starts_in_s is None else f", about {duration(place.starts_in_s)} as jobs end now"
+    return f"{place.ahead:,} ahead{soon}"
 
 
 def accuracy(result: RunResult | None) -> str:

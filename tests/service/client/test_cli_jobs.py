@@ -258,3 +258,12 @@ async def test_watching_a_job_that_is_not_there_is_a_sentence(pace: Pace, api: A
     said = await pace("watch", await api.submit(), "job_none")
     assert said.code == 1
     assert said.told.startswith("error: there is no job 'job_none'")
+
+
+async def test_a_queued_job_is_shown_with_its_place_in_the_queue(pace: Pace, api: Api) -> None:
+    first, second = await api.submit(), await api.submit(seed=1)
+    assert "queue        the first of all" in (await pace("show", first)).out
+    assert "queue        1 ahead\n" in (await pace("show", second)).out
+    await api.finish(0.5)
+    third = await api.submit(seed=2)
+    assert "1 ahead, about 60 min as jobs end now" in (await pace("show", third)).out
