@@ -8,7 +8,7 @@ BOTH_CORES = -n 2 --dist loadscope --no-loadscope-reorder # tests/conftest.py sa
 ROWS = Linear,LoRA_add,LoRA_mul+VPT_add,PACE
 ONE_EPOCH = --set training.epochs=1 --set training.warmup_epochs=0.1
 
-.PHONY: demo up down test test-slow chaos lint perf compare methods defaults theory catalogue backbone backbone-table lock clean
+.PHONY: demo up down test test-slow test-browser chaos lint perf compare methods defaults theory catalogue backbone backbone-table lock clean
 
 demo: $(READY) ## the whole product on real data, in minutes; leaves it running
 	$(BIN)/pace up --detach
@@ -22,10 +22,14 @@ down: ## stop what `make demo` or `pace up --detach` started
 	@[ ! -x $(BIN)/pace ] || $(BIN)/pace down
 
 test: $(READY) ## the product's description, checked: under ten minutes on two cores
-	$(BIN)/python -m pytest -m "not slow" $(BOTH_CORES)
+	$(BIN)/python -m pytest -m "not slow and not browser" $(BOTH_CORES)
 
 test-slow: $(READY) ## the long ones
 	$(BIN)/python -m pytest -m slow
+
+test-browser: $(READY) ## the pages in a real browser
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends chromium; }
+	$(BIN)/python -m pytest -m browser tests/dashboards
 
 chaos: $(READY) ## kill, stop and mislead every part at random moments while jobs run; SEEDS=20 JOBS=200
 	$(BIN)/python -m tests.chaos --seeds $(or $(SEEDS),20) --jobs $(or $(JOBS),200)

@@ -8,6 +8,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from service import log, postgres
 from service.app import create_app
@@ -39,16 +40,21 @@ def main() -> None:
         asyncio.run(_keys(settings, arguments))
         return
     log.configure()
-    app = create_app(settings)
+    api = create_app(settings)
+    serve(api, api, settings)
+
+
+def serve(app: ASGIApp, api: FastAPI, settings: Settings) -> None:
+    """Serves `app`, which is the API or has it within, until the process is told to end."""
     gc.freeze()  # modules and routes live as long as the process: no collection need look at them again
     gc.set_threshold(10_000, 20, 20)
-    _Server(server_config(app, settings), app).run()
+    _Server(server_config(app, settings), api).run()
 
 
 _KEPT_OPEN_S = 75  # idle: longer than clients and proxies keep a connection, whose next request else meets its end
 
 
-def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """Returns the settings of the server."""
     return uvicorn.Config(
         app,
@@ -67,12 +73,12 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 class _Server(uvicorn.Server):
     """Server that has waiting requests answer when the process is told to end, instead of waiting for them."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+    def __init__(self, config: uvicorn.Config, api: FastAPI) -> None:
         super().__init__(config)
-        self._app = app
+        self._api = api
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        wakes: Wakes | None = getattr(self._app.state, "wakes", None)
+        wakes: Wakes | None = getattr(self._api.state, "wakes", None)
         if wakes:
             wakes.close()
         super().handle_exit(sig, frame)

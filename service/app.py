@@ -32,6 +32,7 @@ from service.limits.body import BodyLimit
 from service.migrate import migrate
 from service.projects import endpoints as projects
 from service.retention import forget_for_ever
+from service.sessions import endpoints as sessions
 from service.settings import Settings
 from service.storage.root import Health, opened, probe_for_ever
 from service.storage.upkeep import look_after_for_ever
@@ -41,7 +42,7 @@ from service.wake import Wakes
 
 _ROUTERS = (
     *(jobs, actions, history, artifacts, events, leases, leaderboards, catalogue_endpoints),
-    *(suites, studies, datasets, keys, projects, audit, limits, clusters, health, metrics),
+    *(suites, studies, datasets, keys, sessions, projects, audit, limits, clusters, health, metrics),
 )
 
 

@@ -16,6 +16,7 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "Report": {"token": "of the lease", "events": [_EVENT]},
     "KeyRequest": {"name": "laptop", "role": "user", "project": "vision"},
+    "Exchange": {"link": "pace_link_5d41402abc4b2a76b9719d911017c592"},
     "Rotation": {"overlap_s": 3600},
     "ProjectRequest": {"name": "vision"},
     "ProjectPatch": {"max_running": 4},
@@ -65,6 +66,14 @@ _UPLOADED = {
     "data": None, "created_at": _AT,
 }  # fmt: skip
 ANSWERS: dict[str, dict[str, Any]] = {
+    "JobTotals": {
+        "states": {"queued": 3, "running": 2},
+        "waiting": [{"waiting_for": "a free slot", "jobs": 3, "first": _JOB}],
+    },
+    "NewSession": {
+        "secret": "pace_session_5d41402abc4b2a76b9719d911017c592",
+        "expires_at": "2026-12-28T09:30:00Z",
+    },
     "JobView": _KNOWN_JOB,
     "JobPage": {"data": [_KNOWN_JOB], "has_more": False, "next_cursor": None},
     "EventPage": {"data": [_HAPPENED], "has_more": False, "next_cursor": 1},

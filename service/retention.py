@@ -12,6 +12,7 @@ from service.audit.tables import AuditEntry
 from service.db import Database
 from service.events.tables import Cursor, JobEvent
 from service.jobs.tables import IdempotencyKey, Job
+from service.sessions.tables import Session
 
 _EVERY_S = 300.0
 _EVENTS = 10_000
@@ -34,9 +35,11 @@ async def forget_for_ever(database: Database, keep_audit_s: float, keep_events_s
 
 
 async def forget(database: Database, keep_audit_s: float) -> None:
-    """Deletes entries of the audit that are older than `keep_audit_s`, and answers to submissions after two days."""
+    """Deletes entries of the audit that are older than `keep_audit_s`, and answers to submissions after two days;
+    sessions that have expired."""
     async with database.transaction() as session:
         await session.execute(delete(IdempotencyKey).where(_before(IdempotencyKey.created_at, _KEEP_ANSWERS_S)))
+        await session.execute(delete(Session).where(Session.expires_at < func.now()))
         await session.execute(delete(AuditEntry).where(_before(AuditEntry.at, keep_audit_s)))
 
 

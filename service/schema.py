@@ -9,8 +9,9 @@ from service.health import tables as health
 from service.jobs import tables as jobs
 from service.keys import tables as keys
 from service.projects import tables as projects
+from service.sessions import tables as sessions
 from service.studies import tables as studies
 from service.suites import tables as suites
 
 METADATA = Base.metadata
-MODULES = (projects, keys, audit, jobs, events, clusters, health, suites, studies, datasets)
+MODULES = (projects, keys, audit, jobs, events, clusters, health, suites, studies, datasets, sessions)

@@ -20,7 +20,7 @@ class _ByFile(LoadScopeScheduling):
     """Gives a core whole files, which set up once what they share, and all tests of the started stack."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "the stack" if nodeid.startswith("tests/e2e/") else nodeid.partition("::")[0]
+        return "the stack" if nodeid.startswith(("tests/e2e/", "tests/dashboards/")) else nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(wrapper=True)

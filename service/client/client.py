@@ -14,6 +14,7 @@ from service.client.connection import Connection
 from service.client.datasets import AsyncDatasets
 from service.client.jobs import AsyncJobs
 from service.client.models import Readiness
+from service.client.sessions import AsyncSessions
 from service.client.studies import AsyncStudies
 from service.client.suites import AsyncSuites
 from service.client.worker import AsyncWorker
@@ -40,6 +41,7 @@ class AsyncClient:
         self.studies = AsyncStudies(self._connection)
         self.worker = AsyncWorker(self._connection)
         self.keys = AsyncKeys(self._connection)
+        self.sessions = AsyncSessions(self._connection)
         self.projects = AsyncProjects(self._connection)
         self.audit = AsyncAudit(self._connection)
         self.clusters = AsyncClusters(self._connection)
@@ -80,6 +82,9 @@ class Jobs(Face[AsyncJobs]):
     check = call(AsyncJobs.check)
     get = call(AsyncJobs.get)
     list = iterate(AsyncJobs.list)
+    page = call(AsyncJobs.page)
+    totals = call(AsyncJobs.totals)
+    attempts = call(AsyncJobs.attempts)
     wait = call(AsyncJobs.wait)
     change = call(AsyncJobs.change)
     cancel = call(AsyncJobs.cancel)
@@ -169,6 +174,16 @@ class Keys(Face[AsyncKeys]):
     rotate = call(AsyncKeys.rotate)
 
 
+class Sessions(Face[AsyncSessions]):
+    """AsyncSessions with ordinary calls."""
+
+    begin = call(AsyncSessions.begin)
+    link = call(AsyncSessions.link)
+    exchange = call(AsyncSessions.exchange)
+    end = call(AsyncSessions.end)
+    own_key = call(AsyncSessions.own_key)
+
+
 class Projects(Face[AsyncProjects]):
     """AsyncProjects with ordinary calls."""
 
@@ -189,6 +204,7 @@ class Clusters(Face[AsyncClusters]):
     """AsyncClusters with ordinary calls."""
 
     list = call(AsyncClusters.list)
+    load = call(AsyncClusters.load)
     drain = call(AsyncClusters.drain)
     undrain = call(AsyncClusters.undrain)
     forget = call(AsyncClusters.forget)
@@ -208,6 +224,7 @@ class Client(Face[AsyncClient]):
         self.studies = Studies(self.behind.studies, self.loop)
         self.worker = Worker(self.behind.worker, self.loop)
         self.keys = Keys(self.behind.keys, self.loop)
+        self.sessions = Sessions(self.behind.sessions, self.loop)
         self.projects = Projects(self.behind.projects, self.loop)
         self.audit = Audit(self.behind.audit, self.loop)
         self.clusters = Clusters(self.behind.clusters, self.loop)

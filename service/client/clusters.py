@@ -1,9 +1,10 @@
 """Clusters: where jobs run, and what of them takes jobs."""
 
+import builtins
 from urllib.parse import quote
 
 from service.client.connection import Connection
-from service.clusters.schemas import ClusterView, Drain, Place
+from service.clusters.schemas import ClusterView, Drain, LoadView, Place
 
 
 class AsyncClusters:
@@ -16,6 +17,11 @@ class AsyncClusters:
         """Returns every cluster with its slots, what runs there and why one takes nothing."""
         answer = await self._connection.json("GET", "/v1/clusters")
         return [ClusterView.model_validate(cluster) for cluster in answer["data"]]
+
+    async def load(self) -> builtins.list[LoadView]:
+        """Returns how busy the slots are, by cluster and device; for everyone who may look at jobs."""
+        answer = await self._connection.json("GET", "/v1/clusters/load")
+        return [LoadView.model_validate(load) for load in answer["data"]]
 
     async def drain(
         self, name: str, *, node: str | None = None, slot: str | None = None, reason: str = "", now: bool = False

@@ -1,6 +1,7 @@
 """Jobs: submit, look, steer, fetch."""
 
 import asyncio
+import builtins
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 
@@ -19,7 +20,7 @@ from service.client.models import Artifact, Job, Point
 from service.client.paths import with_paths_of
 from service.events.schemas import EventView as JobEvent
 from service.events.schemas import LogLine
-from service.jobs.schemas import JobRequest, Validated
+from service.jobs.schemas import AttemptView, JobRequest, JobTotals, Validated
 
 PAGE = 100
 """Jobs to a request."""
@@ -29,6 +30,14 @@ _STREAM_SILENT_S = 45.0  # the service sends a ping every 15 s
 
 class DownloadError(RuntimeError):
     """A file did not arrive as it was sent."""
+
+
+class JobsPage(NamedTuple):
+    """One page of a list of jobs."""
+
+    jobs: list[Job]
+    next_cursor: str | None
+    """For `after`; None where this is the last page."""
 
 
 class AsyncJobs:
@@ -216,6 +225,20 @@ class AsyncJobs:
                     return
                 yield JobEvent.model_validate(data)
         raise httpx2.ReadError("the stream broke off")
+
+    async def page(self, **query: str | int | Sequence[str] | None) -> JobsPage:
+        """Returns one page of a list, with the cursor of the next; filters, order and `after` as in `GET /v1/jobs`."""
+        answer = await self._connection.json("GET", "/v1/jobs", query=query)
+        return JobsPage([await self._job(entry) for entry in answer["data"]], answer["next_cursor"])
+
+    async def totals(self, **filters: str | Sequence[str] | None) -> JobTotals:
+        """Counts the jobs that the filters leave, by state, and says what the queued ones wait for."""
+        return JobTotals.model_validate(await self._connection.json("GET", "/v1/jobs/totals", query=filters))
+
+    async def attempts(self, job: str) -> builtins.list[AttemptView]:
+        """Returns every attempt of the job, oldest first."""
+        answer = await self._connection.json("GET", f"/v1/jobs/{job}/attempts")
+        return [AttemptView.model_validate(attempt) for attempt in answer["data"]]
 
     async def list(self, limit: int | None = None, **filters: str | Sequence[str] | bool | None) -> AsyncGenerator[Job]:
         """Yields jobs, newest first, page after page as they are asked for.

@@ -11,12 +11,12 @@ from service.audit import log
 from service.clusters.closures import Closures, close, closures, open_again
 from service.clusters.fit import there
 from service.clusters.joining import check_proof, join, leave
-from service.clusters.schemas import ClosureKind, ClosureView, ClusterView, Drain, Place, SlotView
+from service.clusters.schemas import ClosureKind, ClosureView, ClusterView, Drain, LoadView, Place, SlotView
 from service.clusters.tables import Cluster
 from service.db import Database, Transaction
 from service.health.tables import PartHeartbeat
 from service.jobs.tables import LEASED_JOBS, Attempt, Job
-from service.keys.auth import Admin, Worker, cluster_of
+from service.keys.auth import Admin, Reader, Worker, cluster_of
 from service.problems import Conflict, NotFound
 from service.settings import Settings
 from service.wake import QUEUE, SUPPLY, notify
@@ -32,6 +32,25 @@ async def list_clusters(request: Request, session: Transaction, _: Admin) -> dic
     jobs, closed = await _running(session), await closures(session)
     found = await session.execute(select(Cluster, there(settings.worker_seen_s)).order_by(Cluster.name))
     return {"data": [_view(cluster, is_there, jobs, closed) for cluster, is_there in found]}
+
+
+@router.get("/load", summary="How busy the slots are")
+async def get_load(request: Request, session: Transaction, _: Reader) -> dict[str, list[LoadView]]:
+    """Counts slots by cluster and device: how many there are, run something, take no jobs. It names no job."""
+    settings: Settings = request.app.state.settings
+    jobs, closed = await _running(session), await closures(session)
+    found = await session.execute(select(Cluster, there(settings.worker_seen_s)).order_by(Cluster.name))
+    loads: dict[tuple[str, str], LoadView] = {}
+    for cluster, is_there in found:
+        for slot in map(Slot.model_validate, cluster.slots):
+            load = loads.setdefault((cluster.name, slot.device), _no_load(cluster, is_there, slot.device))
+            why = closed.of(cluster.name, slot)
+            load.slots += 1
+            load.busy += (cluster.name, slot.name) in jobs
+            if why or slot.trouble:
+                load.closed += 1
+                load.why_closed = load.why_closed or (f"{why.kind}: {why.reason}" if why else slot.trouble)
+    return {"data": list(loads.values())}
 
 
 @router.post("/{name}/drain", summary="Let a cluster, a node or a slot take no more jobs")
@@ -152,6 +171,19 @@ def _view(cluster: Cluster, is_there: bool, jobs: dict[tuple[str, str], str], cl
         dispatcher=cluster.dispatcher,
         closed=ClosureView.model_validate(whole) if whole else None,
         slots=[_slot(cluster.name, Slot.model_validate(slot), jobs, closed) for slot in cluster.slots],
+    )
+
+
+def _no_load(cluster: Cluster, is_there: bool, device: str) -> LoadView:
+    return LoadView(
+        cluster=cluster.name,
+        there=is_there,
+        seen_at=cluster.seen_at,
+        device=device,
+        slots=0,
+        busy=0,
+        closed=0,
+        why_closed="",
     )
 
 

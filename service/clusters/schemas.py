@@ -72,6 +72,24 @@ class SlotView(BaseModel):
     """What its worker has to say against it; empty where all is well."""
 
 
+class LoadView(BaseModel):
+    """Load of the slots of one device of a cluster."""
+
+    model_config = _OUTPUT
+
+    cluster: str
+    there: bool
+    """Whether it was heard of lately."""
+    seen_at: datetime
+    device: str
+    slots: int
+    busy: int
+    closed: int
+    """Those that take no jobs: drained, quarantined or in trouble."""
+    why_closed: str
+    """Of one of them; empty where none is."""
+
+
 class ClusterView(BaseModel):
     """A Ray cluster, as its dispatcher last described it."""
 

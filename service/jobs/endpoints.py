@@ -17,20 +17,21 @@ from service.jobs.files import delete_files
 from service.jobs.idempotency import replayed, row_of
 from service.jobs.ledger import Submission
 from service.jobs.place import place_of
-from service.jobs.queries import JobFilters, attempts, find, page
+from service.jobs.queries import JobFilters, attempts, count_by_state, find, page, queued_lines
 from service.jobs.reuse import done_already
 from service.jobs.schemas import (
     AttemptView,
     JobPage,
     JobPatch,
     JobRequest,
+    JobTotals,
     JobView,
     TrackingLink,
     Validated,
 )
 from service.jobs.submission import asked_job, checked, project_of, resolve, start_of
 from service.jobs.tables import Job
-from service.jobs.views import recent_supply, shown, view, views
+from service.jobs.views import recent_supply, shown, view, views, waiting
 from service.keys.auth import Reader, Tracking, User, still_valid
 from service.keys.secrets import topic
 from service.limits.queries import check_priority, check_room_for_one, check_tags, of_project
@@ -128,6 +129,17 @@ async def list_jobs(request: Request, caller: Reader, filters: Annotated[JobFilt
         jobs, cursor = await page(session, filters, caller)
     data = await views(database, jobs, request.app.state.settings)
     return JobPage(data=data, has_more=cursor is not None, next_cursor=cursor)
+
+
+@router.get("/totals", summary="Count jobs by state")
+async def get_totals(request: Request, caller: Reader, filters: Annotated[JobFilters, Query()]) -> JobTotals:
+    """Counts the jobs that a list with these filters would have, and says what the queued ones wait for."""
+    database: Database = request.app.state.database
+    async with database.lone() as session:
+        states = await count_by_state(session, filters, caller)
+        lines = await queued_lines(session, filters, caller) if State.QUEUED in states else []
+    seen = await recent_supply(database, request.app.state.settings) if lines else None
+    return JobTotals(states=states, waiting=waiting(lines, seen) if seen else [])
 
 
 @router.get("/{job_id}", summary="Read a job")

@@ -164,6 +164,28 @@ class JobPage(BaseModel):
     """For `after`, with the same filters."""
 
 
+class Waiting(BaseModel):
+    """Jobs in the queue with one reason why they wait."""
+
+    model_config = _OUTPUT
+
+    waiting_for: str
+    jobs: int
+    first: str
+    """The oldest of them."""
+
+
+class JobTotals(BaseModel):
+    """Numbers of jobs by state, and what the queued ones wait for."""
+
+    model_config = _OUTPUT
+
+    states: dict[State, int]
+    """States in which no job is are left out."""
+    waiting: list[Waiting]
+    """What most wait for first."""
+
+
 class Validated(BaseModel):
     """The run that a submission would start."""
 

@@ -11,7 +11,8 @@ from pace_core.spec.departures import notices
 from service.clusters.fit import Slots, seen_slots
 from service.clusters.needs import Needs
 from service.db import Database
-from service.jobs.schemas import JobView, QueuePlace
+from service.jobs.queries import Line
+from service.jobs.schemas import JobView, QueuePlace, Waiting
 from service.jobs.tables import LEASED_JOBS, Job
 from service.limits.queries import full_projects
 from service.settings import Settings
@@ -71,12 +72,23 @@ def shown(
     """Returns a job as clients see it: where it is queued, with what it waits for; with notices by the catalogue."""
     return JobView(
         **{name: getattr(job, name) for name in _SAME},
-        waiting_for=_waiting_for(job, seen) if seen and job.state == State.QUEUED else None,
+        waiting_for=_waiting_for(job, job.id, seen) if seen and job.state == State.QUEUED else None,
         place=place,
         pause_requested=job.pause_requested_at is not None,
         cancel_requested=job.cancel_requested_at is not None,
         notices=notices(job.spec, job.row, catalogue) if catalogue else [],
     )
+
+
+def waiting(lines: Sequence[Line], seen: Supply) -> list[Waiting]:
+    """Sums queued jobs by what they wait for, what most wait for first."""
+    sums: dict[str, Waiting] = {}
+    for line in lines:
+        why = _waiting_for(line, line.first, seen)
+        so_far = sums.get(why) or Waiting(waiting_for=why, jobs=0, first=line.first)
+        first = min(so_far.first, line.first)
+        sums[why] = Waiting(waiting_for=why, jobs=so_far.jobs + line.jobs, first=first)
+    return sorted(sums.values(), key=lambda one: -one.jobs)
 
 
 async def _full_suites(session: AsyncSession) -> dict[str, int]:
@@ -87,9 +99,9 @@ async def _full_suites(session: AsyncSession) -> dict[str, int]:
     return {suite: count for suite, count in await session.execute(full.where(counted.c.count >= Suite.max_parallel))}
 
 
-def _waiting_for(job: Job, seen: Supply) -> str:
+def _waiting_for(job: Job | Line, id: str, seen: Supply) -> str:
     if job.project in seen.full_projects:
         return f"its project, which has {seen.full_projects[job.project]} running, the most it may have"
     if job.suite is not None and job.suite in seen.full_suites:
         return f"its suite, which has {seen.full_suites[job.suite]} running, the most it may have"
-    return seen.slots.waiting_for(job.id, Needs.of_lane(job.lane), job.not_before)
+    return seen.slots.waiting_for(id, Needs.of_lane(job.lane), job.not_before)

@@ -8,15 +8,15 @@ from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import InstrumentedAttribute
 
 from service.db import Database
 from service.keys.roles import PARTS, Role
-from service.keys.secrets import KEY, hashed, usable
+from service.keys.secrets import KEY, SESSION, hashed, usable
 from service.keys.tables import ApiKey
 from service.problems import Forbidden, Unauthorized
+from service.sessions.tables import Session
 
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer pace_…`")
 _USED_S = 60.0  # last use is written this often, not at every request
@@ -63,20 +63,29 @@ async def authenticated(database: Database, secret: str | None) -> Caller:
     """
     if secret is None:
         raise Unauthorized("send your API key as `Authorization: Bearer pace_…`; `pace up` and `pace status` name it")
-    return await _known(database, ApiKey.secret_hash, hashed(secret), "this API key is unknown, expired or revoked")
+    digest = hashed(secret)
+    if secret.startswith(SESSION):
+        began = select(Session.key).where(Session.secret_hash == digest, ~Session.link, Session.expires_at > func.now())
+        else_ = "this session has ended, or its key was revoked; sign in again"
+        return await _known(database, ApiKey.id.in_(began), digest, else_)
+    else_ = "this API key is unknown, expired or revoked"
+    return await _known(database, ApiKey.secret_hash == digest, digest, else_)
 
 
 async def still_valid(database: Database, caller: Caller) -> None:
     """Looks again, within what stays open for long. Raises Unauthorized where the key has stopped working."""
-    await _known(database, ApiKey.id, caller.key_id, "this API key has expired or was revoked")
+    known = ApiKey.id == caller.key_id
+    await _known(database, known, caller.key_id, "this API key has expired or was revoked")
 
 
-async def _known(database: Database, column: InstrumentedAttribute[str], value: str, else_: str) -> Caller:
+async def _known(database: Database, which: ColumnElement[bool], value: str, else_: str) -> Caller:
+    """The holder of the key that `which` finds; `value` is what a read of a moment ago is found by."""
+
     async def read() -> _Known:
         late = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _USED_S)
         said = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < late)
         left_s = func.extract("epoch", ApiKey.expires_at - func.now())
-        query = select(ApiKey, said.label("say"), left_s.label("left_s")).where(column == value, usable())
+        query = select(ApiKey, said.label("say"), left_s.label("left_s")).where(which, usable())
         async with database.lone() as session:  # its own, short: a long poll holds no connection
             row = (await session.execute(query)).one_or_none()
             if row is None:

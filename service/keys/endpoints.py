@@ -11,7 +11,7 @@ from pace_core.spec import Fault
 from service.audit import log
 from service.db import Transaction
 from service.keys import secrets
-from service.keys.auth import Admin, Caller, User
+from service.keys.auth import Admin, AnyCaller, Caller, User
 from service.keys.roles import PARTS, Role
 from service.keys.schemas import KeyRequest, KeyView, Name, NewKey, Revoked, Rotation
 from service.keys.tables import ApiKey
@@ -64,6 +64,12 @@ async def list_keys(
     if not all:
         query = query.where(secrets.usable())
     return {"data": [KeyView.model_validate(key) for key in (await session.execute(query)).scalars()]}
+
+
+@router.get("/own", summary="Read the key of this request")
+async def get_own_key(session: Transaction, caller: AnyCaller) -> KeyView:
+    """Returns who the key makes its holder: owner, role and project. A session answers with the key it stands for."""
+    return KeyView.model_validate(await session.get_one(ApiKey, caller.key_id))
 
 
 @router.delete("/{key_id}", summary="Revoke a key")

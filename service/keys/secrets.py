@@ -30,6 +30,8 @@ def usable() -> ColumnElement[bool]:
     return ApiKey.revoked_at.is_(None) & or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
 
 
+SESSION = "pace_session_"
+"""How the secret of a session begins; a key's goes on with hexadecimal digits."""
 KEY = "key"
 """First word of the topics of keys."""
 

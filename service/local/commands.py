@@ -27,7 +27,7 @@ class Command:
 
 
 def api(folder: Folder, port: int, database_url: str, mlflow_url: str | None) -> Command:
-    """Returns the command of the REST API."""
+    """Returns the command of the REST API, with the pages and MLflow's UI on the same port."""
     environment = {
         "PACE_DATABASE_URL": database_url,
         "PACE_STATE_DIR": str(folder.path),
@@ -35,7 +35,7 @@ def api(folder: Folder, port: int, database_url: str, mlflow_url: str | None) ->
         "PACE_PORT": str(port),
     } | ({"PACE_MLFLOW_URL": mlflow_url} if mlflow_url else {})
     # open streams and long polls would hold it up for longer; whoever waits in them connects again
-    return Command("api", [sys.executable, "-m", "service"], environment, patience_s=2.0)
+    return Command("api", [sys.executable, "-m", "dashboards.main"], environment, patience_s=2.0)
 
 
 def ray(folder: Folder, port: int) -> Command:

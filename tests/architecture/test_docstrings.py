@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("pace_core", "service", "worker")
+PACKAGES = ("pace_core", "service", "worker", "dashboards")
 COMMANDS = ("pace_core/commands.py", "service/client/cli/")
 MODULES = [
     str(file.relative_to(ROOT))

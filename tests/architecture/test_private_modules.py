@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("pace_core", "worker", "service", "perf")
+PACKAGES = ("pace_core", "worker", "service", "dashboards", "perf")
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:

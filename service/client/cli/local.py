@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from service.client import Client, NoService
-from service.client.address import find_address, find_stack, is_loopback, state_folder
+from service.client import Client, NoService, ProblemError
+from service.client.address import find_address, find_admin_key, find_stack, is_loopback, state_folder
 from service.client.cli.output import (
     AsCsv,
     AsJson,
@@ -150,7 +150,7 @@ def status(
         parts.add_row(name, f"[{_STYLES.get(part.status, 'yellow')}]{part.status}[/]", ago(part.at), plain(part.detail))
     print_table(parts)
     key = folder.client if record else "PACE_API_KEY" if os.environ.get("PACE_API_KEY") else connection_file()
-    lines = [("key", plain(key)), ("API docs", f"{url}/docs")]
+    lines = [("pages", plain(_pages(url))), ("key", plain(key)), ("API docs", f"{url}/docs")]
     lines += [("MLflow", f"{mlflow_url}{_RUNS}")] if mlflow_url else []
     lines += [("stop", "pace down, or make down")] if record else []
     for name, value in lines:
@@ -213,6 +213,7 @@ def _print_addresses(folder: Folder, record: Record, stop: str) -> None:
     if stop != "Ctrl-C" and os.environ.get("PACE_STATE_DIR"):
         stop = f"PACE_STATE_DIR={folder.path} {stop}"
     lines = {
+        "pages": _pages(record.url),
         "API docs": f"{record.url}/docs",
         "MLflow": f"{record.mlflow_url}{_RUNS}; the first start takes up to a minute",
         "key": f"in {folder.client}; `pace` and the Python client find it there",
@@ -237,6 +238,15 @@ def _print_addresses(folder: Folder, record: Record, stop: str) -> None:
     others = [other for other in running_stacks() if other.path != folder.path]
     if others:
         print_text(f"Other stacks that run here: {', '.join(str(other.path) for other in others)}")
+
+
+def _pages(url: str) -> str:
+    """Returns a link to the web pages that signs in whoever opens it first, within the hour."""
+    try:
+        with Client(url, find_admin_key()) as client:
+            return f"{url}/sign-in/link?link={client.sessions.link().secret}"
+    except (ProblemError, NoService):  # an older service, or a key without pages
+        return url
 
 
 def _become(module: str, *arguments: str, needs: tuple[str, ...], extra: str) -> None:
