@@ -34,7 +34,7 @@ class Slot(BaseModel):
     node_bytes: int | None = Field(default=None, ge=0, lt=2**63, strict=True)
     """Of a CPU slot: what would be free on its node without the runs of this cluster; None where it is not known."""
     node: Name = ""
-    labels: dict[Name, Name] = Field(default={}, max_length=50)
+    labels: dict[Name, Name] = Field(default_factory=dict, max_length=50)  # a default is copied for each slot
     """What a job can require: of the node, such as `gpu`, and of the whole cluster."""
     trouble: Annotated[str, Field(max_length=1_000)] = ""
     """Why it takes nothing now though nothing runs in it; empty where it does."""

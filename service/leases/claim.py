@@ -99,10 +99,10 @@ def _asked(cluster: str, generation: int, request: LeaseRequest) -> dict[str, An
     return {
         "cluster": cluster,
         "generation": generation,
-        "idle": [slot.name for slot in (*request.slots, *(slot for slot in request.all_slots if slot.trouble))],
-        "every": [slot.name for slot in request.all_slots],
-        "jobs": [held.job for held in request.holding],
-        "attempts": [held.attempt for held in request.holding],
+        # as JSON, which is much quicker to write than an array
+        "idle": json.dumps([slot.name for slot in (*request.slots, *(s for s in request.all_slots if s.trouble))]),
+        "every": json.dumps([slot.name for slot in request.all_slots]),
+        "holding": json.dumps([{"job": held.job, "attempt": held.attempt} for held in request.holding]),
     }
 
 

@@ -79,10 +79,10 @@ LOOK = text(f"""
                 SELECT cluster, slot FROM attempts WHERE job = jobs.id AND number = jobs.attempt OFFSET 0
             ) AS attempt
             WHERE {LEASED_JOBS} AND cluster = :cluster
-              AND (slot = ANY(CAST(:idle AS text[])) OR slot <> ALL(CAST(:every AS text[])))
+              AND (CAST(:idle AS jsonb) ? slot OR NOT CAST(:every AS jsonb) ? slot)
         ) AS live,
         (SELECT coalesce(json_agg(json_build_array(job, held.attempt)), '[]')
-         FROM unnest(CAST(:jobs AS text[]), CAST(:attempts AS integer[])) AS held (job, attempt)
+         FROM json_to_recordset(:holding) AS held (job text, attempt integer)
          WHERE NOT EXISTS (
             SELECT FROM jobs WHERE id = job AND jobs.attempt = held.attempt AND {LEASED_JOBS})
         ) AS lost,
