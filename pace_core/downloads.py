@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -24,6 +25,16 @@ _TIMEOUT = httpx2.Timeout(60.0, connect=20.0)
 
 Told = Callable[[int, int | None], None]
 """Told of the bytes that are there, and of all where the server says how many."""
+May = Callable[[httpx2.URL], None]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    checked: bool
+    """Whether a checksum decides in the end."""
+    size: int | None
+    most: int | None
+    told: Told | None
 
 
 class _Cut(Exception):
@@ -36,22 +47,25 @@ def download(
     *,
     checksum: tuple[str, str] | None = None,
     size: int | None = None,
+    most: int | None = None,
     told: Told | None = None,
+    may: May | None = None,
     pause_s: float = 1.0,
 ) -> str:
     """Downloads to `file`, whole or not at all; returns its SHA-256.
 
     What has come so far stays beside it, as `file.part`, and the next call goes on there if the server still has the
-    same content. `checksum`: algorithm and hex digest. `size`: bytes, where they are known. Raises RunError
+    same content. `checksum`: algorithm and hex digest. `size`: of the file, in bytes, where it is known. `most`: bytes
+    that may come. `may` raises for an address, the first or one redirected to, that must not be asked. Raises RunError
     `data_missing` where the server does not give it, `data_corrupt` for other content than expected, `disk_full`.
     """
     part, said = Path(f"{file}.part"), Path(f"{file}.from")
-    fruitless = 0
-    with httpx2.Client(follow_redirects=True, timeout=_TIMEOUT, event_hooks={"request": [_only_http(url)]}) as client:
+    wanted, fruitless = _Wanted(checksum is not None, size, most, told), 0
+    with _client(url, may) as client:
         while True:
             before = _size(part)
             try:
-                _go_on(client, url, part, said, checksum is not None, size, told)
+                _go_on(client, url, part, said, wanted)
                 break
             except (httpx2.TransportError, _Cut) as error:
                 fruitless = 0 if _size(part) > before else fruitless + 1
@@ -80,15 +94,38 @@ def download(
     return sha256
 
 
-def _go_on(
-    client: httpx2.Client, url: str, part: Path, said: Path, checked: bool, size: int | None, told: Told | None
-) -> None:
+def content_token(url: str, may: May | None = None) -> tuple[str, int | None]:
+    """Returns what tells the content at the address from another (empty where the server gives nothing), and its bytes.
+
+    Raises RunError where the server does not give it.
+    """
+    try:
+        with _client(url, may) as client, client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer:
+            _refuse_no_answer(answer, url)
+            length = _total(answer, 0)
+            mark = answer.headers.get("ETag", "") or answer.headers.get("Last-Modified", "")
+            return (f"{mark} {length}" if mark else ""), length
+    except httpx2.HTTPError as error:
+        raise _unreachable(url, error, 0) from None
+
+
+def _client(url: str, may: May | None) -> httpx2.Client:
+    return httpx2.Client(follow_redirects=True, timeout=_TIMEOUT, event_hooks={"request": [_only_http(url, may)]})
+
+
+def _refuse_no_answer(answer: httpx2.Response, url: str) -> None:
+    if answer.status_code not in (200, 206):
+        why = f"the server answers {answer.status_code} {answer.reason_phrase}"
+        raise RunError("data_missing", f"{shown(url, 500)}: {shown(why, 200)}{_cure(answer.status_code)}")
+
+
+def _go_on(client: httpx2.Client, url: str, part: Path, said: Path, wanted: _Wanted) -> None:
     """Asks for what is missing, and appends it. Raises _Cut where the connection ends too early."""
     there = _size(part)
     headers = {"Accept-Encoding": "identity"}
     if there:
         validator = _validator(said, url)
-        if validator or checked:
+        if validator or wanted.checked:
             headers |= {"Range": f"bytes={there}-"} | ({"If-Range": validator} if validator else {})
     with client.stream("GET", url, headers=headers) as answer:
         if answer.status_code == 416:  # what is there is all of it, or more than it
@@ -96,31 +133,33 @@ def _go_on(
                 return
             part.unlink()
             raise _Cut("the server has less than what was here; beginning anew")
-        if answer.status_code not in (200, 206):
-            why = f"the server answers {answer.status_code} {answer.reason_phrase}"
-            raise RunError("data_missing", f"{shown(url, 500)}: {shown(why, 200)}{_cure(answer.status_code)}")
+        _refuse_no_answer(answer, url)
         begins = there if answer.status_code == 206 else 0
         total = _total(answer, begins)
-        if size is not None and total is not None and total != size:
-            message = f"{shown(url, 500)}: the server has {total:,} bytes, and {size:,} were expected"
+        if wanted.size is not None and total is not None and total != wanted.size:
+            message = f"{shown(url, 500)}: the server has {total:,} bytes, and {wanted.size:,} were expected"
             raise RunError("data_corrupt", f"{message}; the file has been replaced where it comes from")
-        _check_room(part, (total or size or 0) - begins)
+        _check_room(part, (total or wanted.size or 0) - begins)
         said.write_text(json.dumps({"url": url, "validator": _strong(answer)}), "utf-8")
         with part.open("r+b" if begins else "wb") as out:
             out.seek(begins)
             out.truncate()
-            _receive(answer, out, begins, total or size, told)
+            _receive(answer, out, begins, total or wanted.size, wanted)
 
 
-def _receive(answer: httpx2.Response, out: IO[bytes], begins: int, total: int | None, told: Told | None) -> None:
+def _receive(answer: httpx2.Response, out: IO[bytes], begins: int, total: int | None, wanted: _Wanted) -> None:
     there = begins
     for piece in answer.iter_raw():  # chunks of a size would be lost in part where the connection ends
         there += len(piece)
         if total is not None and there > total:
             raise RunError("data_corrupt", f"{shown(str(answer.url), 500)}: more than the {total:,} bytes came")
+        if wanted.most is not None and there > wanted.most:
+            raise RunError(
+                "disk_full", f"{shown(str(answer.url), 500)}: is larger than the {wanted.most:,} bytes allowed"
+            )
         out.write(piece)
-        if told:
-            told(there, total)
+        if wanted.told:
+            wanted.told(there, total)
     out.flush()
     if total is not None and there < total:
         raise _Cut(f"{there:,} of {total:,} bytes came")
@@ -152,7 +191,7 @@ def _validator(said: Path, url: str) -> str:
         return ""
 
 
-def _only_http(url: str) -> Callable[[httpx2.Request], None]:
+def _only_http(url: str, may: May | None) -> Callable[[httpx2.Request], None]:
     """Refuses an address that is none, and one redirected from https to plain http, where anybody on the way writes."""
 
     def check(request: httpx2.Request) -> None:
@@ -160,6 +199,8 @@ def _only_http(url: str) -> Callable[[httpx2.Request], None]:
             raise httpx2.UnsupportedProtocol(f"{request.url.scheme} is neither http nor https", request=request)
         if urlsplit(url).scheme == "https" and request.url.scheme == "http":
             raise httpx2.UnsupportedProtocol("it is redirected to plain http", request=request)
+        if may:
+            may(request.url)
 
     return check
 

@@ -11,6 +11,7 @@ from typing import IO, NamedTuple
 from pace_core.spec import RunError
 from pace_core.spec.text import shown
 
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MOST_FILES = 1_000_000
 _EXPANDS = 20
 _SMALLEST = 100 * 2**20
@@ -57,6 +58,15 @@ def unpack(archive: Path, to: Path, most_bytes: int | None = None) -> None:
         if isinstance(error, RunError) or "encrypted" not in str(error):
             raise
         raise RunError("data_corrupt", "the archive is encrypted; make it anew without a password") from None
+
+
+def top(folder: Path) -> Path:
+    """Returns the folder that holds more than one folder: archives often have a single one at their top."""
+    while len(inner := [each for each in folder.iterdir() if not each.name.startswith((".", "__"))]) == 1:
+        if not inner[0].is_dir():
+            break
+        folder = inner[0]
+    return folder
 
 
 def _members(archive: Path) -> Iterator[_Member]:

@@ -10,6 +10,7 @@ import torch
 from fsspec.core import url_to_fs
 
 from pace_core.provenance import reset_peak_memory
+from pace_core.remote import release
 from pace_core.run import run
 from pace_core.spec import Directive, Interrupted, RunError, RunResult, RunSpec
 from pace_core.spec.leases import Lease
@@ -74,6 +75,7 @@ class Attempt:
         try:
             spec = self._within_the_slot(_with_its_start(RunSpec.model_validate(self.lease.spec), self.lease))
             upload = self.lease.upload
+            release()
             place({} if upload is None else {upload.name: fetched(upload)})
             result = self._run(spec, self, self.lease.folder, resume_from=newest_checkpoint(self.lease.resume_from))
         except RunError as error:

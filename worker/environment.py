@@ -14,7 +14,10 @@ _KEPT = (
     *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_CONFIG_FILE"),
 )
 """Names, or how names begin: what Ray, torch and hubs need. No password, key or token is among them."""
-_KEPT_WHOLE = ("PACE_DATA",)  # where benchmarks lie; how other names begin, which are secret
+_KEPT_WHOLE = (
+    "PACE_DATA",
+    "PACE_CACHE_BYTES",
+)  # where benchmarks lie, how much may be copied; how other names begin, which are secret
 _DROPPED = ("RAY_AUTH_TOKEN", "HF_HUB_TOKEN")  # the secrets themselves; RAY_AUTH_TOKEN_PATH is only where one lies
 _S3 = {
     "AWS_ACCESS_KEY_ID": "key",

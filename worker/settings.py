@@ -6,6 +6,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pace_core.urls import is_url, parse, split_roots
+
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PACE_", use_attribute_docstrings=True)
@@ -22,8 +24,8 @@ class Settings(BaseSettings):
     """What jobs can require of every slot of this cluster, such as `room=3,disk=nvme`; a node's own come from Ray
     (`ray start --labels`), `gpu` among them."""
     data_roots: str = "~"
-    """Folders on the nodes below which a spec's data may lie, separated by `:`; the home of the worker's user where not
-    set. What lies below a name that begins with a dot is closed."""
+    """Folders on the nodes, and URLs such as `s3://bucket/data`, below which a spec's data may lie, separated by `:`;
+    the home of the worker's user where not set. What lies below a name that begins with a dot is closed."""
     weights_roots: str = ""
     """The same for a spec's files of weights; `data_roots` where not set."""
     state_dir: Path | None = None
@@ -43,21 +45,22 @@ class Settings(BaseSettings):
         return found
 
     def roots(self, storage: str) -> dict[str, list[str]]:
-        """Returns what `pace_core.roots.roots` takes, as plain data.
+        """Returns what `pace_core.roots.roots` takes, as plain data. Raises ValueError for a URL that cannot be a root.
 
         `storage`: where the service says that it keeps files of jobs, which are of all projects.
         """
-        data = _split(self.data_roots)
-        folders = [str(self.state_dir) if self.state_dir else "", _folder(self.storage), _folder(storage)]
-        closed = list(dict.fromkeys(os.path.abspath(folder) for folder in folders if folder))
-        return {"data": data, "weights": _split(self.weights_roots) or data, "closed": closed}
+        data = split_roots(self.data_roots, os.pathsep)
+        for root in filter(is_url, data):
+            try:
+                parse(root)
+            except ValueError as error:
+                raise ValueError(f"PACE_DATA_ROOTS: {root} {error}") from None
+        places = [os.path.abspath(self.state_dir) if self.state_dir else "", _place(self.storage), _place(storage)]
+        closed = list(dict.fromkeys(place for place in places if place))
+        return {"data": data, "weights": split_roots(self.weights_roots, os.pathsep) or data, "closed": closed}
 
 
-def _folder(storage: str) -> str:
-    """Returns the storage's path on this machine's disks; empty where it is elsewhere."""
+def _place(storage: str) -> str:
+    """Returns the storage's folder where it is on this machine's disks, or its URL."""
     scheme, found, path = storage.rpartition("://")
-    return path if not found or scheme in ("file", "local") else ""
-
-
-def _split(paths: str) -> list[str]:
-    return [path for path in paths.split(os.pathsep) if path]
+    return storage if found and scheme not in ("file", "local") else os.path.abspath(path) if path else ""

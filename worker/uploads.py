@@ -13,7 +13,7 @@ import fsspec
 from pace_core import uploads
 from pace_core.spec import RunError
 from pace_core.spec.leases import Upload
-from pace_core.unpacking import unpack
+from pace_core.unpacking import top, unpack
 
 UNUSED_S = 7 * 86_400.0
 """A data set that no run has used for so long is removed from the node; the next run fetches it again."""
@@ -38,7 +38,7 @@ def fetched(upload: Upload) -> Path:
         _forget_unused(home.parent)
         _fetch(upload, home)
     os.utime(home)
-    return _top(home)
+    return top(home)
 
 
 def _fetch(upload: Upload, home: Path) -> None:
@@ -69,15 +69,6 @@ def _download(upload: Upload, archive: Path) -> None:
     if found.hexdigest() != upload.sha256:
         message = f"task.dataset: what was uploaded as {upload.name!r} is not what was announced (another SHA-256)"
         raise RunError("data_corrupt", f"{message}; delete it and upload it again")
-
-
-def _top(folder: Path) -> Path:
-    """The folder that holds more than one folder: archives often have a single one at their top."""
-    while len(inner := [each for each in folder.iterdir() if not each.name.startswith((".", "__"))]) == 1:
-        if not inner[0].is_dir():
-            break
-        folder = inner[0]
-    return folder
 
 
 def _forget_unused(root: Path) -> None:

@@ -19,6 +19,7 @@ from pace_core.decoding import Decoded, decode
 from pace_core.passed_over import Passed
 from pace_core.preprocessing import Preprocessing
 from pace_core.registry import P
+from pace_core.remote import named_by_url
 from pace_core.spec import ParamsModel, Reporter, RunError
 from pace_core.spec.data_report import DataReport
 
@@ -79,12 +80,16 @@ def file_source(
     def load_listed(
         given: P, *, phase: Phase, num_classes: int | None, preprocessing: Preprocessing, reporter: Reporter
     ) -> Splits:
-        listing = listed(given, phase=phase, num_classes=num_classes)
         unreadable = given.on_unreadable if isinstance(given, UserParams) else "fail"
-        return splits(listing, phase=phase, preprocessing=preprocessing, on_unreadable=unreadable, reporter=reporter)
+        with named_by_url():
+            listing = listed(given, phase=phase, num_classes=num_classes)
+            return splits(
+                listing, phase=phase, preprocessing=preprocessing, on_unreadable=unreadable, reporter=reporter
+            )
 
     def survey(given: P, *, phase: Phase, num_classes: int | None = None) -> DataReport:
-        return report_of(listed(given, phase=phase, num_classes=num_classes), _measured(phase))
+        with named_by_url():
+            return report_of(listed(given, phase=phase, num_classes=num_classes), _measured(phase))
 
     def fingerprint(given: P, *, phase: Phase, num_classes: int | None = None) -> str:
         return content_hash(listed(given, phase=phase, num_classes=num_classes))

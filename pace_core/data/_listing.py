@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pace_core.data._threads import in_order
 from pace_core.passed_over import Passed
+from pace_core.remote import located
 from pace_core.roots import data_path
 from pace_core.spec import RunError
 
@@ -49,8 +50,11 @@ def in_one_message(faults: Sequence[str]) -> str:
 
 
 def folder(path: str, field: str) -> Path:
-    """Returns the folder at a user's path. Raises RunError naming field and path if there is none."""
-    found = Path(path).expanduser()
+    """Returns the folder at a user's path, or a copy of what lies at a URL: a folder, or an archive of one.
+
+    Raises RunError naming field and path if there is none.
+    """
+    found = Path(located(path, field, folder=True)).expanduser()
     real = data_path(found, f"task.{field}")
     if not real.is_dir():
         raise RunError("data_missing", f"task.{field}: there is no folder {found} on this machine")

@@ -5,11 +5,19 @@ from pathlib import Path
 
 from pace_core.data._rows import split_of
 from pace_core.data._splits import Phase
+from pace_core.remote import files, located
 from pace_core.roots import data_path
 from pace_core.spec import RunError
+from pace_core.urls import is_url
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST = 100_000
+
+
+def here(path: str, field: str) -> str:
+    """Returns the path, or where copies of the files at a URL lie, of a pattern's too."""
+    match = _RANGE.search(path.rpartition("/")[2]) if is_url(path) else None
+    return files(path, _names(path.rpartition("/")[2], match, field), field) if match else located(path, field)
 
 
 def shards(path: str, ending: str, field: str) -> list[Path]:
@@ -53,12 +61,7 @@ def has_test(found: list[tuple[str, Path]]) -> bool:
 
 def _named(given: Path, ending: str, field: str) -> list[Path]:
     if match := _RANGE.search(given.name):
-        first, last = match.groups()
-        if not 0 <= int(last) - int(first) < _MOST:
-            raise RunError("spec_invalid", f"task.{field}: {match[0]} is no range of at most {_MOST:,} files")
-        width = len(first) if first.startswith("0") or len(first) == len(last) else 0
-        names = [f"{number:0{width}d}" for number in range(int(first), int(last) + 1)]
-        return [given.with_name(given.name.replace(match[0], name, 1)) for name in names]
+        return [given.with_name(name) for name in _names(given.name, match, field)]
     real = data_path(given, f"task.{field}")
     if not real.exists():
         raise RunError("data_missing", f"task.{field}: there is no {given} on this machine")
@@ -66,6 +69,16 @@ def _named(given: Path, ending: str, field: str) -> list[Path]:
         found = sorted(given.rglob(f"*{ending}"))
         return [file for file in found if not any(part.startswith(".") for part in file.relative_to(given).parts)]
     return [given] if given.name.endswith(ending) else []
+
+
+def _names(pattern: str, match: re.Match[str], field: str) -> list[str]:
+    """The names that the pattern stands for."""
+    first, last = match.groups()
+    if not 0 <= int(last) - int(first) < _MOST:
+        raise RunError("spec_invalid", f"task.{field}: {match[0]} is no range of at most {_MOST:,} files")
+    width = len(first) if first.startswith("0") or len(first) == len(last) else 0
+    numbers = [f"{number:0{width}d}" for number in range(int(first), int(last) + 1)]
+    return [pattern.replace(match[0], number, 1) for number in numbers]
 
 
 def _words(file: Path, root: Path) -> list[str]:

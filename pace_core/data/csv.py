@@ -13,21 +13,24 @@ from pace_core.data._listing import Listing, in_one_message, text
 from pace_core.data._rows import SPLIT_WORDS, Row, label_text, listing_of
 from pace_core.data._splits import Phase
 from pace_core.passed_over import Passed
+from pace_core.remote import beside, located
 from pace_core.spec import RunError
 from pace_core.spec.text import shown
+from pace_core.urls import is_url
 
 
 class Params(_files.UserParams):
     """Files and columns of the table."""
 
     path: str
-    """File with a header line: all rows if it has a split column, else the training rows. A .tsv has tabs."""
+    """File with a header line, or its URL: all rows if it has a split column, else the training rows. A .tsv has
+    tabs."""
     val_path: str | None = None
     """File of the validation rows."""
     test_path: str | None = None
     """File of the test rows; it is not opened in a search."""
     root: str | None = None
-    """Folder from which the image paths count; each file's own folder where None."""
+    """Folder, or its URL, from which the image paths count; each file's own folder where None."""
     path_column: str = "path"
     """Column of the image paths."""
     label_column: str = "label"
@@ -41,11 +44,11 @@ def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
 
     Raises RunError with all faulty rows at once, each with file and line.
     """
-    rows = _rows(params, Path(params.path), "path", "train")
+    rows = _rows(params, params.path, "path", "train")
     if params.val_path:
-        rows += _rows(params, Path(params.val_path), "val_path", "val")
+        rows += _rows(params, params.val_path, "val_path", "val")
     if params.test_path and phase == "final":
-        rows += _rows(params, Path(params.test_path), "test_path", "test")
+        rows += _rows(params, params.test_path, "test_path", "test")
     passed = Passed()
     if phase == "search":
         for row in rows:
@@ -61,9 +64,9 @@ def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
     return listing_of(rows, params, phase=phase, num_classes=num_classes, where=where, passed=passed)
 
 
-def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
+def _rows(params: Params, given: str, field: str, split: str) -> list[Row]:
     """The file's rows, all of one split unless there is a split column."""
-    file = file.expanduser()
+    file = Path(located(given, field)).expanduser()
     content = text(file, f"task.{field}")
     reader = csv.reader(io.StringIO(content), delimiter="\t" if file.suffix.lower() == ".tsv" else ",", strict=True)
     try:
@@ -79,7 +82,8 @@ def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
         raise RunError("data_corrupt", f"{file} line 1: {_column_fault(header, absent, content.splitlines()[0], file)}")
     if twice := [column for column in wanted if header.count(column) > 1]:
         raise RunError("data_corrupt", f"{file} line 1: more than one column is called {', '.join(twice)}")
-    root = Path(params.root).expanduser() if params.root else file.parent
+    home = params.root or (given.rpartition("/")[0] if is_url(given) else str(file.parent))
+    root = Path(home).expanduser()
     rows, faults = [], []
     for number, cells in lines[1:]:
         if not cells:
@@ -96,14 +100,9 @@ def _rows(params: Params, file: Path, field: str, split: str) -> list[Row]:
         if row_split is None:
             faults.append(f"{origin}: split {said[params.split_column or '']!r} is not one of train, val, test")
             continue
-        rows.append(
-            Row(
-                root / said[params.path_column].replace("\\", "/"),
-                label_text(said[params.label_column]),
-                row_split,
-                origin,
-            )
-        )
+        name = said[params.path_column].replace("\\", "/")
+        content = beside(home, name, "root" if params.root else field) if is_url(home) else None
+        rows.append(Row(root / name, label_text(said[params.label_column]), row_split, origin, content))
     if faults:
         raise RunError("data_corrupt", in_one_message(faults))
     if not rows:

@@ -26,7 +26,7 @@ class Params(ColumnParams):
     """Location of the data set, and its columns."""
 
     path: str
-    """Folder that `save_to_disk` wrote."""
+    """Folder that `save_to_disk` wrote, or its URL."""
 
 
 def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:

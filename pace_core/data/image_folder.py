@@ -28,7 +28,8 @@ class Params(_files.UserParams):
     """Location of the images, and how to split them."""
 
     path: str
-    """Folder on the worker's machine: path/<class>/*.jpg, or path/train|val|test/<class>/*.jpg."""
+    """Folder on the worker's machine, or at a URL, such as s3://bucket/photos or https://host/photos.zip:
+    path/<class>/*.jpg, or path/train|val|test/<class>/*.jpg."""
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
     """Share of each class's images to test on, where there are no split folders."""
 

@@ -15,7 +15,7 @@ from pace_core.data import _files
 from pace_core.data._columns import ColumnParams, class_names_of, columns, features_in, rows_of
 from pace_core.data._listing import Listing, in_one_message
 from pace_core.data._rows import Row, listing_of
-from pace_core.data._shards import by_split, has_test, of_phase, shards
+from pace_core.data._shards import by_split, has_test, here, of_phase, shards
 from pace_core.data._splits import Phase
 from pace_core.passed_over import Passed
 from pace_core.roots import data_path
@@ -26,13 +26,15 @@ class Params(ColumnParams):
     """Location of the files, and their columns."""
 
     path: str
-    """A .parquet file, a pattern such as /data/train-{00000..00003}.parquet, or a folder of such files."""
+    """A .parquet file, a pattern such as /data/train-{00000..00003}.parquet, or a folder of such files; or the URL of
+    one of these."""
 
 
 def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
     """Lists the images of the phase by the labels alone; in a search no file of the test split is opened."""
     passed, rows, faults, names = Passed(), list[Row](), list[str](), dict[tuple[str, ...], Path]()
-    found = by_split(shards(params.path, ".parquet", "path"), Path(params.path).expanduser())
+    path = here(params.path, "path")
+    found = by_split(shards(path, ".parquet", "path"), Path(path).expanduser())
     for split, file in of_phase(found, phase):
         try:
             with pq.ParquetFile(data_path(file, "task.path")) as opened:

@@ -14,7 +14,7 @@ from typing import Any
 from pace_core.data import _files
 from pace_core.data._listing import Listing, in_one_message
 from pace_core.data._rows import CutParams, Row, label_text, listing_of
-from pace_core.data._shards import by_split, has_test, of_phase, shards
+from pace_core.data._shards import by_split, has_test, here, of_phase, shards
 from pace_core.data._splits import Phase
 from pace_core.image_formats import endings
 from pace_core.passed_over import Passed
@@ -29,7 +29,7 @@ class Params(CutParams):
     """Location of the shards, and where labels stand."""
 
     path: str
-    """A .tar file, a pattern such as /data/train-{0000..0009}.tar, or a folder of shards."""
+    """A .tar file, a pattern such as /data/train-{0000..0009}.tar, or a folder of shards; or the URL of one of these."""
     val_path: str | None = None
     """Shards of the validation images."""
     test_path: str | None = None
@@ -44,11 +44,12 @@ def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
     Raises RunError with all samples at once that have no label.
     """
     passed, rows, faults = Passed(), list[Row](), list[str]()
-    found = by_split(shards(params.path, ".tar", "path"), Path(params.path).expanduser())
+    path = here(params.path, "path")
+    found = by_split(shards(path, ".tar", "path"), Path(path).expanduser())
     if params.val_path:
-        found += [("val", file) for file in shards(params.val_path, ".tar", "val_path")]
+        found += [("val", file) for file in shards(here(params.val_path, "val_path"), ".tar", "val_path")]
     if params.test_path and phase == "final":
-        found += [("test", file) for file in shards(params.test_path, ".tar", "test_path")]
+        found += [("test", file) for file in shards(here(params.test_path, "test_path"), ".tar", "test_path")]
     for split, file in of_phase(found, phase):
         rows += _rows(file, split, params.label_field, passed, faults)
     if faults:

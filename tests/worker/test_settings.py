@@ -7,6 +7,7 @@ import pytest
 
 from pace_core import roots, storage
 from pace_core.spec import RunError
+from pace_core.urls import parse
 from worker.settings import Settings
 
 
@@ -32,6 +33,21 @@ def test_what_the_storage_keeps_for_all_projects_is_no_spec_s_to_read(disk: Path
     assert storage.read(str(disk / "storage/jobs/job_1/1/predictions.csv")) == b"x", "the run itself reads what is its"
 
 
-def test_an_object_store_closes_no_folder(disk: Path) -> None:
-    settings = Settings(data_roots=str(disk), storage="s3://bucket/pace")
-    assert settings.roots("s3://bucket/pace")["closed"] == []
+@pytest.mark.parametrize("storage", ["s3://bucket/pace", "s3://bucket/pace/"])
+def test_an_object_store_is_closed_where_its_bucket_is_a_root(storage: str) -> None:
+    settings = Settings(data_roots="s3://bucket:/data", storage=storage)
+    roots.allow(roots.roots(**settings.roots(storage)))
+    roots.check_url(parse("s3://bucket/pace-images"), "path")
+    for kept in ("s3://bucket/pace", "s3://bucket/pace/jobs/job_1/1/adapter.safetensors", "s3://other/x"):
+        with pytest.raises(RunError, match="lies below no address that this worker reads for others"):
+            roots.check_url(parse(kept), "path")
+
+
+def test_a_storage_of_a_kind_that_specs_cannot_read_closes_nothing() -> None:
+    assert roots.roots(**Settings(data_roots="/data").roots("abfss://box@account/pace")).closed_urls == ()
+
+
+@pytest.mark.parametrize("root", ["ftp://host/x", "http://user:pw@host/x", "s3://", "s3://bucket/../x"])
+def test_a_root_that_is_no_address_is_told_at_once(root: str) -> None:
+    with pytest.raises(ValueError, match=f"PACE_DATA_ROOTS: {root}"):
+        Settings(data_roots=f"/data:{root}").roots("")
