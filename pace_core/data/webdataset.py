@@ -29,7 +29,8 @@ class Params(CutParams):
     """Location of the shards, and where labels stand."""
 
     path: str
-    """A .tar file, a pattern such as /data/train-{0000..0009}.tar, or a folder of shards; or the URL of one of these."""
+    """A .tar file, a pattern such as /data/train-{0000..0009}.tar, or a folder of shards; or the URL of one
+    of these."""
     val_path: str | None = None
     """Shards of the validation images."""
     test_path: str | None = None
