@@ -59,8 +59,10 @@ async def _away(request: Request, error: NoService) -> Response:
 
 
 async def _http(request: Request, error: HTTPException) -> Response:
-    title = "There is no such page" if error.status_code == 404 else error.detail
-    return _said(request, error.status_code, title, "The address may be mistyped, or what it named was deleted.")
+    if error.status_code == 404:
+        detail = "The address may be mistyped, or what it named was deleted."
+        return _said(request, 404, "There is no such page", detail)
+    return _said(request, error.status_code, error.detail, "Nothing was changed. Go back, and try it another way.")
 
 
 async def _bug(request: Request, error: Exception) -> Response:

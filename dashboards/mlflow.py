@@ -14,7 +14,7 @@ from dashboards.rendering import render
 
 PREFIX = "/mlflow"
 # what is ours, of this connection alone, or what MLflow would refuse as coming from elsewhere
-_KEPT_BACK = {"host", "cookie", "authorization", "origin", "referer", "connection", "content-length", "accept-encoding"}
+_KEPT_BACK = {"host", "cookie", "authorization", "origin", "referer", "connection", "accept-encoding"}
 _NOT_PASSED_ON = {"connection", "transfer-encoding", "set-cookie", "access-control-allow-origin"}
 
 
@@ -43,7 +43,7 @@ class Mlflow:
         raw = request.scope.get("raw_path", path.encode()).decode("ascii").partition("?")[0].removeprefix(PREFIX)
         target = f"{self._url}{raw}" + (f"?{request.url.query}" if request.url.query else "")
         headers = [(name, value) for name, value in request.headers.items() if name not in _KEPT_BACK]
-        body = None if request.method in ("GET", "HEAD") else await request.body()
+        body = None if request.method in ("GET", "HEAD") else request.stream()
         try:
             answer = await self._http.send(
                 self._http.build_request(request.method, target, headers=headers, content=body), stream=True

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +20,8 @@ OPEN = ("/sign-in", "/static/")
 """What a signed-out visitor may ask for."""
 _COOKIE_S = 30 * 86_400
 _SAFE = ("GET", "HEAD")
+_LONGEST_FORM = 2_000_000
+"""Bytes: a spec of the longest that the API takes, as browsers write it."""
 
 
 class SignedIn:
@@ -109,12 +112,20 @@ def csrf_token(secret: str) -> str:
 
 
 async def form(request: Request) -> dict[str, list[str]]:
-    """Returns the fields of the form that came with the request, each with all its values."""
+    """Returns the fields of the form that came with the request, each with all its values.
+
+    Raises HTTPException 413 for one that is longer than any of ours; strangers send forms too.
+    """
     read = getattr(request.state, "form", None)
     if read is not None:
         return read
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _LONGEST_FORM:
+            raise HTTPException(413, "This form is too long")
     fields: dict[str, list[str]] = {}
-    for name, value in parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True):
+    for name, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True):
         fields.setdefault(name, []).append(value)
     return fields
 

@@ -1,5 +1,7 @@
 """Signing in: what strangers see, what the cookie is, and what a request from elsewhere gets."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from tests.dashboards.conftest import Visitor
@@ -157,3 +159,14 @@ async def test_the_api_is_where_it_was(visitor: Visitor, api: Api) -> None:
     assert (await visitor.get("/healthz")).json() == {"status": "ok"}
     assert (await visitor.get("/openapi.json")).json()["info"]["version"] == "1"
     assert "swagger" in (await visitor.get("/docs")).text.lower()
+
+
+async def test_a_stranger_cannot_fill_the_memory_with_a_form(visitor: Visitor) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(30):
+            yield b"x" * 100_000
+
+    origin = {"Origin": "http://pace.example:8321"}
+    answer = await visitor.http.post("/sign-in", content=endless(), headers=origin)
+    assert answer.status_code == 413
+    assert "too long" in answer.text
