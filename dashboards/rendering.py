@@ -47,6 +47,11 @@ def ago(at: datetime | None) -> str:
     return "" if at is None else f"{duration((datetime.now(UTC) - at).total_seconds())} ago"
 
 
+def until(at: datetime | None) -> str:
+    """Writes how long it is until then."""
+    return "" if at is None else duration((at - datetime.now(UTC)).total_seconds())
+
+
 def duration(seconds: float | None) -> str:
     """Writes seconds in the two largest units: `3 s`, `4 min 05 s`, `2 h 10 min`, `3 d 4 h`."""
     if seconds is None:
@@ -110,6 +115,7 @@ _environment = Environment(
 )
 _environment.filters |= {
     "ago": ago,
+    "until": until,
     "duration": duration,
     "percent": percent,
     "signed": signed,

@@ -89,3 +89,13 @@ document.addEventListener("htmx:sseMessage", (event) => {
   const log = event.target.closest?.(".log");
   if (log?.dataset.follow === "true") log.scrollTop = log.scrollHeight;
 });
+
+// A form that makes something is sent once, however often its button is pressed.
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("[data-once]")) return;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = "yes";
+});
+addEventListener("pageshow", () => document.querySelectorAll("[data-sent]").forEach((form) => delete form.dataset.sent));

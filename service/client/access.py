@@ -92,6 +92,25 @@ class AsyncAudit:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    async def page(
+        self,
+        *,
+        actor: str | None = None,
+        action: str | None = None,
+        target: str | None = None,
+        project: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> AuditPage:
+        """Returns one page of changes, newest first; the next one begins `before` its `next_cursor`.
+
+        `action`: a noun (`key`) or noun and verb (`key.revoke`).
+        """
+        query = {"actor": actor, "action": action, "target": target, "project": project, "before": before}
+        return AuditPage.model_validate(
+            await self._connection.json("GET", "/v1/audit", query={**query, "limit": limit})
+        )
+
     async def list(
         self,
         *,
@@ -101,15 +120,13 @@ class AsyncAudit:
         project: str | None = None,
         limit: int = 100,
     ) -> list[AuditView]:
-        """Lists the newest `limit` changes, newest first. `action`: a noun (`key`) or noun and verb (`key.revoke`)."""
-        query = {"actor": actor, "action": action, "target": target, "project": project}
+        """Lists the newest `limit` changes, newest first; filters as in `page`."""
         found: list[AuditView] = []
         before: int | None = None
         while len(found) < limit:
-            page = AuditPage.model_validate(
-                await self._connection.json(
-                    "GET", "/v1/audit", query={**query, "before": before, "limit": min(1000, limit - len(found))}
-                )
+            most = min(1000, limit - len(found))
+            page = await self.page(
+                actor=actor, action=action, target=target, project=project, before=before, limit=most
             )
             found += page.data
             before = page.next_cursor

@@ -19,6 +19,7 @@ from service.client.studies import AsyncStudies
 from service.client.suites import AsyncSuites
 from service.client.worker import AsyncWorker
 from service.leaderboards.schemas import Leaderboard
+from service.limits.schemas import LimitsView
 
 Kind = Literal["methods", "regularizers", "sources", "backbones", "benchmarks", "recipes"]
 
@@ -57,6 +58,10 @@ class AsyncClient:
         query = {"phase": phase, "project": project}
         path = f"/v1/leaderboards/{quote(benchmark)}"
         return Leaderboard.model_validate(await self._connection.json("GET", path, query=query))
+
+    async def limits(self) -> LimitsView:
+        """Returns what a request may hold, and what the key's project may have and has."""
+        return LimitsView.model_validate(await self._connection.json("GET", "/v1/limits"))
 
     async def ready(self) -> Readiness:
         """Returns the state of each part of the stack."""
@@ -198,6 +203,7 @@ class Audit(Face[AsyncAudit]):
     """AsyncAudit with ordinary calls."""
 
     list = call(AsyncAudit.list)
+    page = call(AsyncAudit.page)
 
 
 class Clusters(Face[AsyncClusters]):
@@ -231,6 +237,7 @@ class Client(Face[AsyncClient]):
 
     catalogue = call(AsyncClient.catalogue)
     leaderboard = call(AsyncClient.leaderboard)
+    limits = call(AsyncClient.limits)
     ready = call(AsyncClient.ready)
 
     def close(self) -> None:

@@ -4,7 +4,9 @@ import builtins
 from urllib.parse import quote
 
 from service.client.connection import Connection
-from service.clusters.schemas import ClusterView, Drain, LoadView, Place
+from service.clusters.schemas import ClusterView, Drain, LoadView, Place, SlotView
+
+__all__ = ["AsyncClusters", "ClusterView", "LoadView", "SlotView"]
 
 
 class AsyncClusters:
