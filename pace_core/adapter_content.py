@@ -9,6 +9,11 @@ NAME = "adapter.safetensors"
 _FACTS = ("class_names", "preprocessing", "spec", "weights_hash")
 
 
+def reads_text(content: bytes) -> bool:
+    """Tells whether an adapter answers for texts instead of images. Raises ValueError for a file that is none."""
+    return "tokenizer" in facts_of(content)["preprocessing"]
+
+
 def adapter_content(uri: str) -> bytes:
     """Returns the content of the adapter at a path or URL, or of the one in a run's folder.
 

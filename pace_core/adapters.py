@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pace_core import methods, storage
 from pace_core.adapter_content import NAME, adapter_content
-from pace_core.backbones import vision
+from pace_core.backbones import load
 from pace_core.decoding import decode
 from pace_core.network.parts import block_linears, head_prefix, network_family
 from pace_core.network.residual import NoisedHead, plain_linear, residuals
@@ -23,6 +23,7 @@ from pace_core.spec import RESULTS_VERSION, RunError, RunSpec
 from pace_core.spec.conflicts import rank_above_width
 from pace_core.spec.text import shown
 from pace_core.tensors import pack, unpack
+from pace_core.tokenization import SCORE, Sentences, Tokenization
 from pace_core.training.optimizer import trainable
 
 _BATCH = 64
@@ -48,7 +49,7 @@ class AdapterFile:
 
     spec: RunSpec
     class_names: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | Tokenization
     weights_hash: str
     """Of the backbone that it was trained on."""
     tensors: dict[str, Tensor]
@@ -98,8 +99,10 @@ def parse_adapter(content: bytes, uri: str) -> AdapterFile:
         raise RunError("weights_missing", f"{uri} is not an adapter: {error}") from error
 
 
-def _preprocessing(said: Any) -> Preprocessing:
+def _preprocessing(said: Any) -> Preprocessing | Tokenization:
     """Raises ValueError, KeyError or TypeError for what no run has written."""
+    if "tokenizer" in said:
+        return Tokenization.read(said)
     made = _TRANSFORM.validate_python(asdict(Preprocessing.read(said)))
     if not SMALLEST_IMAGE <= made.image_size <= (made.resize_to or made.image_size) <= 2 * LARGEST_IMAGE:
         raise ValueError(f"its images have less than {SMALLEST_IMAGE} or more than {LARGEST_IMAGE} pixels a side")
@@ -176,10 +179,15 @@ def merge(model: nn.Module) -> nn.Module:
 class Predictor:
     """A fine-tuned model, merged and ready."""
 
+    reads_text: bool
+    """Whether it answers for texts instead of images."""
+
     def __init__(self, file: AdapterFile, device: torch.device | str = "cpu") -> None:
         """Raises RunError where the backbone could not be loaded or is not the one that the adapter was trained on."""
         spec = file.spec
-        loaded = vision.load(spec.backbone, num_classes=len(file.class_names), drop_path=0.0)
+        gives = "images" if isinstance(file.preprocessing, Preprocessing) else "sentences"
+        loaded = load.load(spec, gives)
+        loaded.model.reset_classifier(len(file.class_names))
         if loaded.weights_hash != file.weights_hash:
             message = f"backbone.weights: the adapter was trained on other weights of {spec.backbone.name} than these"
             raise RunError("weights_missing", message)
@@ -192,17 +200,28 @@ class Predictor:
         self.model = merge(loaded.model).to(device)
         self.class_names = file.class_names
         self._preprocessing, self._device = file.preprocessing, device
+        self.reads_text = isinstance(file.preprocessing, Tokenization)
+        self.scores = file.class_names == (SCORE,)
 
     @torch.no_grad()
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Returns the classes' probabilities [N, classes] of uint8 images [N, S, S, 3] of the network's size."""
-        parts = images.to(self._device).split(_BATCH)
-        logits = [self.model(self._preprocessing(part, torch.float32)) for part in parts]
-        return torch.cat(logits).softmax(1).cpu()
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """Returns the classes' probabilities [N, classes]; where labels are scores, the scores [N, 1].
+
+        inputs: uint8 images [N, S, S, 3] of the network's size, or tokens [N, 3, length].
+        """
+        parts = inputs.to(self._device).split(_BATCH)
+        logits = torch.cat([self.model(self._preprocessing(part, torch.float32)) for part in parts]).cpu()
+        return logits if self.scores else logits.softmax(1)
+
+    def tokens(self, texts: Sequence[Sentences]) -> Tensor:
+        """Returns texts as the network's input [N, 3, length]."""
+        assert isinstance(self._preprocessing, Tokenization)
+        return self._preprocessing.encode(texts)[0]
 
     def pixels(self, path: str) -> NDArray[np.uint8]:
         """Returns an image file as the network's input [S, S, 3]. Raises RunError where it cannot be read."""
         how = self._preprocessing
+        assert isinstance(how, Preprocessing)
         return how.middle(decode(Path(path), how).pixels)
 
     def of_files(self, paths: Sequence[str]) -> list[tuple[str, float]]:

@@ -18,21 +18,22 @@ _LONGEST_NAME = 24
 
 
 def save_answers(
-    logits: Tensor, labels: Tensor, images: Sequence[str], class_names: Sequence[str], folder: str
+    logits: Tensor, labels: Tensor, names: Sequence[str], class_names: Sequence[str], folder: str, unit: str = "image"
 ) -> Tensor:
     """Writes the files into the folder; returns the confusion matrix.
 
-    `images`: names of the images, by number where there are none. Raises RunError as `storage.write`.
+    `names`: of the samples, which are numbered where they have none; `unit`: what one is called. Raises RunError as
+    `storage.write`.
     """
     best, predicted = logits.double().softmax(1).max(1)
-    rows = zip(images or range(len(labels)), labels.tolist(), predicted.tolist(), best.tolist(), strict=True)
-    said = [(image, class_names[label], class_names[answer], round(share, 6)) for image, label, answer, share in rows]
+    rows = zip(names or range(len(labels)), labels.tolist(), predicted.tolist(), best.tolist(), strict=True)
+    said = [(name, class_names[label], class_names[answer], round(share, 6)) for name, label, answer, share in rows]
     counts = confusion(predicted, labels, len(class_names))
     classes = zip(class_names, of_each_class(counts).tolist(), strict=True)
     texts = {
-        PREDICTIONS: csv_text(("image", "label", "predicted", "probability"), said),
+        PREDICTIONS: csv_text((unit, "label", "predicted", "probability"), said),
         CLASSES: csv_text(
-            ("class", "images", "accuracy", "precision", "f1"),
+            ("class", f"{unit}s", "accuracy", "precision", "f1"),
             [(name, int(n), *("" if v != v else round(v, 6) for v in values)) for name, (n, *values) in classes],
         ),
         CONFUSION: csv_text(
@@ -43,6 +44,14 @@ def save_answers(
     for name, text in texts.items():
         storage.write(storage.join(folder, name), text.encode("utf-8", "backslashreplace"))
     return counts
+
+
+def save_scores(outputs: Tensor, labels: Tensor, names: Sequence[str], folder: str) -> None:
+    """Writes the score of each text beside the model's. Raises RunError as `storage.write`."""
+    rows = zip(names or range(len(labels)), labels.tolist(), outputs.tolist(), strict=True)
+    said = [(name, round(label, 6), round(output, 6)) for name, label, output in rows]
+    text = csv_text(("text", "label", "predicted"), said)
+    storage.write(storage.join(folder, PREDICTIONS), text.encode("utf-8", "backslashreplace"))
 
 
 def picture(counts: Tensor, class_names: Sequence[str]) -> str:

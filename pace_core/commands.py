@@ -27,7 +27,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from pace_core import places, prediction, storage
-from pace_core.adapter_content import adapter_content
+from pace_core.adapter_content import adapter_content, reads_text
 from pace_core.passed_over import Passed
 from pace_core.quick_start import networks_only
 from pace_core.run_folder import RESULT, FolderRefused, run_folder
@@ -308,25 +308,39 @@ def data_fetch(
 @app.command()
 def predict(
     adapter: Annotated[str, typer.Argument(help="Path or URL of an adapter.safetensors, or a run's folder.")],
-    images: Annotated[list[str], typer.Argument(help="Image files, and folders whose images are all taken.")],
+    inputs: Annotated[
+        list[str] | None, typer.Argument(help="Image files, and folders whose images are all taken; or texts.")
+    ] = None,
+    lines: Annotated[str | None, typer.Option(help="A file with one text a line; - is standard input.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to name, the likeliest first.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, faults included.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a CSV table with a row a class.")] = False,
 ) -> None:
-    """Name the likeliest classes of each image.
+    """Name the likeliest classes of each image, or of each text; where it was trained on scores, give the score.
+
+    What the adapter was trained on says which of both is meant. Of a pair of
+    sentences a tab separates the two.
 
     What cannot be read is named on stderr, and the exit code is then 1. What a
     folder holds beside images is counted there by reason: hidden files, system
     folders, other endings.
 
     With --json: {images: [{path, classes: [{name, percent}], error}],
-    passed_over: [{why, count, examples}]}.
+    passed_over: [{why, count, examples}]}; of texts {texts: [{text, classes,
+    score}]}.
     """
     _one_form(as_json, as_csv)
-    passed = Passed()
-    found = list(prediction.image_files(images, passed))
     try:
         content = adapter_content(adapter)
+        if reads_text(content):
+            return _predict_texts(content, adapter, prediction.texts_of(inputs or [], lines), top, as_json, as_csv)
+    except RunError as error:
+        raise _failed(error.message) from error
+    if not inputs or lines is not None:
+        raise _failed("the adapter was trained on images; name image files and folders")
+    passed = Passed()
+    found = list(prediction.image_files(inputs, passed))
+    try:
         if all(isinstance(file, prediction.Answer) for file in found):
             answers = [file for file in found if isinstance(file, prediction.Answer)]
         else:
@@ -351,6 +365,18 @@ def predict(
         raise typer.Exit(1)
 
 
+def _predict_texts(content: bytes, origin: str, texts: list[str], top: int, as_json: bool, as_csv: bool) -> None:
+    file = importlib.import_module("pace_core.adapters").parse_adapter(content, origin)
+    answers = importlib.import_module("pace_core.inference").answers_to_texts(file, texts, top)
+    if as_json:
+        typer.echo(prediction.texts_as_json(answers))
+    elif as_csv:
+        typer.echo(prediction.texts_as_csv(answers), nl=False)
+    else:
+        for line in prediction.as_lines(answers):
+            typer.echo(line)
+
+
 def _one_form(as_json: bool, as_csv: bool) -> None:
     if as_json and as_csv:
         raise _failed("give --json or --csv, not both")
@@ -359,8 +385,12 @@ def _one_form(as_json: bool, as_csv: bool) -> None:
 def _table(result: RunResult) -> Table:
     table = Table(show_header=False)
     for metric in result.metrics:
-        count = f" of {metric.samples:,} images" if metric.samples else ""
-        value = f"{100 * metric.value:.1f} %{count}" if metric.metric == "accuracy" else f"{metric.value:.3f}"
+        count = f" of {metric.samples:,}" if metric.samples else ""
+        value = (
+            f"{100 * metric.value:.1f} %{count}"
+            if metric.metric in ("accuracy", "exact_match")
+            else f"{metric.value:.3f}"
+        )
         table.add_row(f"{metric.split} {metric.metric}", f"{value}  (epoch {metric.epoch})")
     table.add_row("trained parameters", f"{result.trainable_parameters:,} ({result.adapter_parameters:,} without head)")
     speed = f", {result.images_per_s:.0f} images/s" if result.images_per_s else ""

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from pace_core.data import Images
+from pace_core.data import Samples
 from pace_core.network.parts import block_linears
 from pace_core.network.pretrained import Pretrained
 from pace_core.network.residual import merged_weights
 from pace_core.noise import keyed_seed
+from pace_core.regularizers import label_loss
 
-Inputs = Callable[[Images], Iterator[tuple[Tensor, Tensor]]]
+Inputs = Callable[[Samples], Iterator[tuple[Tensor, Tensor]]]
 
 
 class Diagnostics:
@@ -25,10 +25,10 @@ class Diagnostics:
     def __init__(self, model: nn.Module) -> None:
         self._model, self._pretrained = model, Pretrained(model)
 
-    def measure(self, images: Images, inputs: Inputs) -> dict[str, float]:
+    def measure(self, images: Samples, inputs: Inputs) -> dict[str, float]:
         """Returns `gradient_norm_loss`, `gradient_norm_output` and `fp_distance`.
 
-        gradient_norm_loss: norm of the gradient of the mean cross-entropy w.r.t. each adapted weight, summed over
+        gradient_norm_loss: norm of the gradient of the mean loss w.r.t. each adapted weight, summed over
         layers. gradient_norm_output: root mean square over samples of the norm of the outputs' Jacobian w.r.t. each
         adapted weight, summed over layers, estimated with one random sign per sample and class (Hutchinson).
         fp_distance: mean over samples of ‖f(x; θ) - f(x; θ0)‖², under the same head.
@@ -49,14 +49,14 @@ class Diagnostics:
         }
 
     def _gradients(
-        self, images: Images, inputs: Inputs, weights: list[Tensor]
+        self, images: Samples, inputs: Inputs, weights: list[Tensor]
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         count, outputs = len(images), []
         of_loss, of_output = ([torch.zeros_like(w) for w in weights] for _ in range(2))
         signs = torch.Generator().manual_seed(keyed_seed("diagnostics", count))
         for x, labels in inputs(images):
             logits = self._model(x)
-            loss = F.cross_entropy(logits, labels, reduction="sum") / count
+            loss = label_loss(logits, labels, count)
             sign = torch.randint(2, logits.shape, generator=signs).to(logits) * 2 - 1
             # the signs of different samples are independent: the square of this sum's gradient is the mean of squares
             output = (sign * logits).sum() / count**0.5

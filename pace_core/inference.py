@@ -1,4 +1,4 @@
-"""Predictions for many image files; one that cannot be read keeps none of the others from its answer."""
+"""Predictions for many image files or texts; an image that cannot be read keeps none of the others from its answer."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -6,12 +6,27 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from pace_core.adapters import Predictor, parse_adapter
+from pace_core.adapters import AdapterFile, Predictor, parse_adapter
 from pace_core.prediction import Answer
 from pace_core.spec import RunError
 
 _BATCH = 64
+
+
+def answers_to_texts(file: AdapterFile, texts: Sequence[str], top: int) -> list[Answer]:
+    """Returns an answer for every text, in order; a tab separates the two sentences of a pair.
+
+    Raises RunError where the adapter cannot be used.
+    """
+    predictor = Predictor(file)
+    found: list[Answer] = []
+    for start in range(0, len(texts), _BATCH):
+        part = texts[start : start + _BATCH]
+        outputs = predictor.probabilities(predictor.tokens([tuple(text.split("\t")) for text in part]))
+        found += [_answer(predictor, text, output, top) for text, output in zip(part, outputs, strict=True)]
+    return found
 
 
 def answers(content: bytes, origin: str, files: Sequence[str | Answer], top: int) -> list[Answer]:
@@ -44,6 +59,12 @@ def _of_part(
             yield pixels
         else:
             assert isinstance(file, str)
-            best = next(predicted).topk(min(top, len(predictor.class_names)))
-            named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-            yield Answer(file, tuple((predictor.class_names[i], probability) for i, probability in named))
+            yield _answer(predictor, file, next(predicted), top)
+
+
+def _answer(predictor: Predictor, said: str, outputs: Tensor, top: int) -> Answer:
+    if predictor.scores:
+        return Answer(said, score=float(outputs[0]))
+    best = outputs.topk(min(top, len(predictor.class_names)))
+    named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return Answer(said, tuple((predictor.class_names[i], probability) for i, probability in named))

@@ -8,15 +8,13 @@ from contextlib import contextmanager
 import torch
 
 from pace_core.adapters import AdapterFile, save_adapter
-from pace_core.answers import save_answers
-from pace_core.backbones import vision
+from pace_core.answers import save_answers, save_scores
 from pace_core.evaluation import Evaluation
 from pace_core.network.parts import head_prefix
 from pace_core.provenance import peak_memory_bytes, provenance
-from pace_core.scores import scores
 from pace_core.search import searches, train_by_search
 from pace_core.spec import REASONS, Adapter, Metric, Reporter, RunError, RunResult, RunSpec
-from pace_core.stage import Attempt, Trained, preprocessing_of, train_from_scratch
+from pace_core.stage import Attempt, Trained, load_backbone, preprocessing_of, train_from_scratch
 from pace_core.training.checkpoint import Checkpoint, Progress, read_checkpoint, trained_model
 from pace_core.training.compute import Compute
 from pace_core.training.optimizer import trainable
@@ -37,17 +35,17 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
 
     with _named_failures():
         reporter.event("stage", {"name": "backbone"})
-        loaded = vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path or 0.0)
+        loaded = load_backbone(spec)
         compute = Compute(preprocessing_of(spec, loaded), precision, device)
         attempt = Attempt(spec, compute, reporter, folder, _earlier(spec, resume_from, folder, reporter))
 
         trained = train_by_search(attempt, loaded) if searches(spec) else train_from_scratch(attempt, loaded)
 
         reporter.event("stage", {"name": "evaluate"})
-        accuracy = _last_accuracy(trained, reporter)
-        _say_what_came_out(trained, accuracy, reporter)
+        last = _last(trained, reporter)
+        _say_what_came_out(trained, last, reporter)
         others = _others(trained, reporter)
-        beside = scores(trained.evaluation.last_logits(), trained.evaluation.labels)
+        beside = trained.evaluation.beside()
 
         reporter.event("stage", {"name": "adapter"})
         _save_answers(trained, attempt)
@@ -57,7 +55,7 @@ def run(spec: RunSpec, reporter: Reporter, folder: str, resume_from: str | None 
     sizes = {name: parameter.numel() for name, parameter in trainable(model).items()}
     head = head_prefix(model)
     return RunResult(
-        metrics=[*_metrics(spec, trained.evaluation, accuracy, beside, progress), *others],
+        metrics=[*_metrics(spec, trained.evaluation, last, beside, progress), *others],
         trainable_parameters=sum(sizes.values()),
         adapter_parameters=sum(size for name, size in sizes.items() if not name.startswith(head)),
         seconds=time.monotonic() - begun,
@@ -87,23 +85,25 @@ def _earlier(spec: RunSpec, resume_from: str | None, folder: str, reporter: Repo
     return saved
 
 
-def _last_accuracy(trained: Trained, reporter: Reporter) -> float:
-    """Returns the accuracy after the last epoch: as measured while training, or measured and reported now."""
-    epochs, progress, name = trained.stage.spec.training.epochs, trained.stage.state.progress, trained.evaluation.split
+def _last(trained: Trained, reporter: Reporter) -> float:
+    """Returns the task's measure after the last epoch: as measured while training, or measured and reported now."""
+    epochs, progress = trained.stage.spec.training.epochs, trained.stage.state.progress
     measured = dict(progress.measured)
     if epochs in measured:
         return measured[epochs]
     values = trained.evaluation.measure()
     reporter.event("metrics", {"epoch": epochs, "step": progress.step, "values": values})
-    return values[f"{name}/accuracy"]
+    return next(iter(values.values()))
 
 
-def _say_what_came_out(trained: Trained, accuracy: float, reporter: Reporter) -> None:
+def _say_what_came_out(trained: Trained, value: float, reporter: Reporter) -> None:
     """Logs the result with its standard error, and warns of what makes it doubtful."""
-    stage, evaluation = trained.stage, trained.evaluation
-    say(reporter, result_line(evaluation.split, accuracy, evaluation.count))
+    stage, evaluation, unit = trained.stage, trained.evaluation, trained.stage.splits.unit
+    say(reporter, result_line(evaluation.split, value, evaluation.count, evaluation.metric, unit))
     counts = evaluation.label_counts(stage.splits.num_classes)
-    for warning in warnings(stage.spec, stage.state.progress, evaluation.split, accuracy, counts):
+    if evaluation.metric != "accuracy":
+        return
+    for warning in warnings(stage.spec, stage.state.progress, evaluation.split, value, counts, unit):
         say(reporter, warning, "warning")
 
 
@@ -130,11 +130,14 @@ def _others(trained: Trained, reporter: Reporter) -> list[Metric]:
 
 
 def _save_answers(trained: Trained, attempt: Attempt) -> None:
-    """Writes what the model answered for each image into the attempt's folder, and names the classes it knows least."""
+    """Writes what the model answered for each sample into the attempt's folder; names the classes it knows least."""
     splits, evaluation = trained.stage.splits, trained.evaluation
     logits, labels = evaluation.last_logits(), evaluation.labels
-    counts = save_answers(logits, labels, splits.measured_names, splits.class_names, attempt.folder)
-    if line := least_accurate(counts, splits.class_names):
+    if splits.scored:
+        save_scores(logits[:, 0], labels, splits.measured_names, attempt.folder)
+        return
+    counts = save_answers(logits, labels, splits.measured_names, splits.class_names, attempt.folder, splits.unit)
+    if line := least_accurate(counts, splits.class_names, splits.unit):
         say(attempt.reporter, line)
 
 
@@ -152,7 +155,7 @@ def _save(trained: Trained, attempt: Attempt) -> Adapter:
 def _metrics(
     spec: RunSpec, evaluation: Evaluation, last: float, beside: dict[str, float], progress: Progress
 ) -> list[Metric]:
-    def metric(split: str, value: float, epoch: int, measure: str = "accuracy") -> Metric:
+    def metric(split: str, value: float, epoch: int, measure: str = evaluation.metric) -> Metric:
         name, samples = spec.task.name, evaluation.count
         return Metric(task=name, split=split, metric=measure, value=value, epoch=epoch, samples=samples)
 

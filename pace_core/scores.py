@@ -1,4 +1,4 @@
-"""Measures of a classification beside accuracy, out of its logits; each agrees with scikit-learn's."""
+"""Measures beside accuracy, out of logits; each agrees with scikit-learn's, those of scores with SciPy's."""
 
 import torch
 from torch import Tensor
@@ -26,6 +26,40 @@ def scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
         "quadratic_kappa": _quadratic_kappa(counts),
     }
     return {name: float(value) for name, value in found.items() if torch.isfinite(value)}
+
+
+def scores_of_texts(counts: Tensor) -> dict[str, float]:
+    """Returns what GLUE's tasks are measured by, out of a confusion matrix: `matthews`, and of two classes `f1`.
+
+    f1 is that of the second class, and 0 where it neither occurs nor is answered.
+    """
+    found = {"matthews": matthews(counts)}
+    if len(counts) == 2:
+        found["f1"] = float(2 * counts[1, 1] / (counts[1].sum() + counts[:, 1].sum()).clamp_min(1))
+    return found
+
+
+def matthews(counts: Tensor) -> float:
+    """Returns Matthews' correlation out of a confusion matrix, for any number of classes; 0 where it is not defined."""
+    counts = counts.double()
+    total, right, of_label, of_answer = counts.sum(), counts.diag().sum(), counts.sum(1), counts.sum(0)
+    product = (total**2 - of_label.square().sum()) * (total**2 - of_answer.square().sum())
+    return float((right * total - of_label @ of_answer) / product.sqrt()) if product > 0 else 0.0
+
+
+def pearson(outputs: Tensor, labels: Tensor) -> float:
+    """Returns Pearson's correlation of two vectors; 0 where either is constant, as it is not defined there."""
+    x, y = outputs.double() - outputs.double().mean(), labels.double() - labels.double().mean()
+    product = float(x.norm() * y.norm())
+    return max(-1.0, min(1.0, float(x @ y) / product)) if product > 0 else 0.0
+
+
+def scores_of_regression(outputs: Tensor, labels: Tensor) -> dict[str, float]:
+    """Returns `spearman`, the correlation of ranks, and `mean_squared_error`."""
+    return {
+        "spearman": pearson(_ranks(outputs), _ranks(labels)),
+        "mean_squared_error": float((outputs.double() - labels.double()).square().mean()),
+    }
 
 
 def of_each_class(counts: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from pace_core import methods
-from pace_core.backbones import vision
 from pace_core.backbones.vision import Loaded
 from pace_core.data import Images
 from pace_core.evaluation import Evaluation
@@ -22,7 +21,7 @@ from pace_core.network.search_space import Architecture, SearchParams, Space
 from pace_core.noise import keyed_seed
 from pace_core.regularizers import Batch, Regularizer, Step
 from pace_core.spec import Directive, Interrupted, Reporter, RunSpec
-from pace_core.stage import Attempt, Trained, batches, prepare, train_from_scratch, with_architecture
+from pace_core.stage import Attempt, Trained, batches, load_backbone, prepare, train_from_scratch, with_architecture
 from pace_core.training.checkpoint import Progress, State, save_checkpoint
 from pace_core.training.compute import Compute
 from pace_core.training.evaluate import accuracy, logits_of
@@ -69,7 +68,7 @@ def _search(attempt: Attempt) -> tuple[Architecture, State, Speed]:
     spec, reporter = attempt.spec, attempt.reporter
     method = methods.find(spec.method.name)
     params = method.params.model_validate(spec.method.params)
-    loaded = vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path or 0.0)
+    loaded = load_backbone(spec)
     stage = prepare(attempt, _of_supernet(spec, params), "search", loaded, Progress(stage="supernet"))
     assert stage.splits.val is not None
     assert method.space is not None, f"{method.name} declares the stage `search` and no space"

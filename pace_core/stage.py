@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from pace_core import data, methods, regularizers
 from pace_core.adapters import adapt_model
-from pace_core.backbones.vision import Loaded
+from pace_core.backbones import load, vision
 from pace_core.data import Phase, Source, Splits
 from pace_core.evaluation import Evaluation
 from pace_core.init_from import start_from
@@ -21,6 +21,7 @@ from pace_core.preprocessing import Preprocessing
 from pace_core.regularizers import Regularizer, StepContext
 from pace_core.spec import Reporter, RunError, RunSpec
 from pace_core.spec.text import LONGEST_NAME, shown, valid_unicode
+from pace_core.tokenization import Tokenization
 from pace_core.training.augmentation import Augmentation
 from pace_core.training.average import Average
 from pace_core.training.batches import Batches
@@ -29,7 +30,10 @@ from pace_core.training.compute import Compute
 from pace_core.training.loop import Speed, train
 from pace_core.training.optimizer import build_optimizer, trainable
 from pace_core.training.recorded import RecordedSteps
-from pace_core.training.run_log import say, training_lines
+from pace_core.training.run_log import samples, say, training_lines
+
+if TYPE_CHECKING:
+    from pace_core.backbones.load import Loaded
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Trained:
     """The one that the search found; None for a method that does not search."""
 
 
-def train_from_scratch(attempt: Attempt, loaded: Loaded, architecture: Architecture | None = None) -> Trained:
+def train_from_scratch(attempt: Attempt, loaded: "Loaded", architecture: Architecture | None = None) -> Trained:
     """Trains the spec's method on a pretrained network, from where an earlier attempt was. Raises as `run`.
 
     With `architecture`, the method gets that architecture. The model of `loaded` is adapted in place.
@@ -83,19 +87,21 @@ def train_from_scratch(attempt: Attempt, loaded: Loaded, architecture: Architect
     measure = evaluation.measure if evaluation.split == "val" else None
     steps = batches(stage, attempt.compute)
     _say_what_trains(stage, steps, attempt.reporter)
-    speed = train(spec, stage.state, steps, attempt.reporter, save, measure, evaluation.count)
+    speed = train(
+        spec, stage.state, steps, attempt.reporter, save, measure, samples(evaluation.count, stage.splits.unit)
+    )
     return Trained(stage, evaluation, speed, architecture)
 
 
 def _say_what_trains(stage: Stage, steps: Batches, reporter: Reporter) -> None:
     """Logs what is trained, for how long, and what is measured."""
-    spec, model = stage.spec, stage.state.model
+    spec, model, batch = stage.spec, stage.state.model, samples(steps.batch_size, stage.splits.unit)
     sizes = {name: parameter.numel() for name, parameter in trainable(model).items()}
-    for line in training_lines(spec, steps.steps_per_epoch, steps.batch_size, sizes, head_prefix(model)):
+    for line in training_lines(spec, steps.steps_per_epoch, batch, sizes, head_prefix(model)):
         say(reporter, line)
 
 
-def prepare(attempt: Attempt, spec: RunSpec, phase: Phase, loaded: Loaded, progress: Progress) -> Stage:
+def prepare(attempt: Attempt, spec: RunSpec, phase: Phase, loaded: "Loaded", progress: Progress) -> Stage:
     """Loads the data of a phase and adapts the pretrained network, starting from `init_from` where the spec has one.
 
     Raises RunError where the data is missing or is not what an earlier attempt was trained on.
@@ -119,8 +125,15 @@ def with_architecture(spec: RunSpec, architecture: Architecture) -> RunSpec:
     return spec.model_copy(update={"method": method})
 
 
-def preprocessing_of(spec: RunSpec, loaded: Loaded) -> Preprocessing:
-    """Returns the transform of the spec's images for this backbone."""
+def load_backbone(spec: RunSpec) -> "Loaded":
+    """Loads the backbone that the spec names, of the kind that reads its task's samples. Raises RunError."""
+    return load.load(spec, source_of(spec)[0].gives)
+
+
+def preprocessing_of(spec: RunSpec, loaded: "Loaded") -> Preprocessing | Tokenization:
+    """Returns the transform of the spec's images or texts for this backbone."""
+    if not isinstance(loaded, vision.Loaded):
+        return loaded.preprocessing
     _, params = source_of(spec)
     return Preprocessing.of(
         augmentation=spec.training.augmentation,
@@ -132,13 +145,13 @@ def preprocessing_of(spec: RunSpec, loaded: Loaded) -> Preprocessing:
     )
 
 
-def load_data(spec: RunSpec, phase: Phase, preprocessing: Preprocessing, reporter: Reporter) -> Splits:
+def load_data(spec: RunSpec, phase: Phase, preprocessing: Preprocessing | Tokenization, reporter: Reporter) -> Splits:
     """Returns the splits that the phase may open. Raises RunError where there is nothing to train on."""
     source, params = source_of(spec)
     num_classes = spec.task.num_classes
     splits = source.load(params, phase=phase, num_classes=num_classes, preprocessing=preprocessing, reporter=reporter)
     if len(splits.train) == 0:
-        raise RunError("data_missing", f"task: {spec.task.name} has no training images")
+        raise RunError("data_missing", f"task: {spec.task.name} has no training {splits.report.unit}")
     _check_class_names(splits.class_names)
     data.tell(splits.report, reporter)
     return splits
@@ -196,8 +209,12 @@ def regularized(spec: RunSpec, model: nn.Module, splits: Splits, compute: Comput
 
 
 def batches(stage: Stage, compute: Compute) -> Batches:
-    """Returns the training images of a stage, cut into its steps."""
+    """Returns the training samples of a stage, cut into its steps."""
     spec, splits = stage.spec, stage.splits
+    augment = None
+    if isinstance(compute.preprocessing, Preprocessing):
+        mean = compute.preprocessing.mean
+        augment = Augmentation(spec.training, num_classes=splits.num_classes, mean=mean, seed=spec.seed)
     return Batches(
         splits.train,
         compute.preprocessing,
@@ -206,9 +223,7 @@ def batches(stage: Stage, compute: Compute) -> Batches:
         augmentation=spec.training.augmentation,
         device=compute.device,
         dtype=compute.precision.dtype,
-        augment=Augmentation(
-            spec.training, num_classes=splits.num_classes, mean=compute.preprocessing.mean, seed=spec.seed
-        ),
+        augment=augment,
     )
 
 

@@ -115,11 +115,12 @@ def result_metrics(job: Job, result: RunResult, at: datetime) -> list[Metric]:
 
 
 def compared(job: Job, result: RunResult) -> dict[str, float]:
-    """Returns `published/<row>` and `vs/<row>` (ours minus it), as fractions, on test data only.
+    """Returns `published/<row>` and `vs/<row>` (ours minus it), as fractions, of what the benchmark reports only.
 
     For the published row of the job's own label and for the best published one on the task.
     """
-    ours = result.value("test")
+    benchmark = load_benchmarks().get(job.benchmark or "")
+    ours = result.value(benchmark.reported, benchmark.metric_of(job.task)) if benchmark else None
     rows = [
         (row.label, row.values[job.task] / 100)
         for table in published_beside(job.benchmark or "")

@@ -4,9 +4,11 @@ from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForSequenceClassification, BertConfig, RobertaConfig
 
 from pace_core.backbones import mini
 from pace_core.backbones.build import build, input_of, timm_family
+from pace_core.backbones.text import LONGEST
 from pace_core.network.parts import block_linears, block_of
 from pace_core.spec.catalogue import BackboneEntry
 
@@ -23,9 +25,39 @@ _TITLES = {
 }
 
 
+_ROBERTA = RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1)
+_ENCODERS = {
+    "FacebookAI/roberta-base": ("RoBERTa-base (Liu et al. 2019)", _ROBERTA),
+    "google-bert/bert-base-uncased": ("BERT-base (Devlin et al. 2019)", BertConfig()),
+}
+
+
 def backbones() -> list[BackboneEntry]:
     """Lists the network that ships first, then the others as above."""
-    return [_entry(name, title) for name, title in _TITLES.items()]
+    return [
+        *(_entry(name, title) for name, title in _TITLES.items()),
+        *(_encoder(name, title, config) for name, (title, config) in _ENCODERS.items()),
+    ]
+
+
+def _encoder(name: str, title: str, config: Any) -> BackboneEntry:
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config).eval()
+    linears: dict[str, Any] = block_linears(model)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, LONGEST, dtype=torch.long, device="meta"))
+    return BackboneEntry(
+        name=name,
+        title=title,
+        family="text",
+        max_length=LONGEST,
+        depth=config.num_hidden_layers,
+        width=config.hidden_size,
+        parameters=sum(parameter.numel() for parameter in model.base_model.parameters()),
+        gflops=round(counter.get_total_flops() / 1e9, 3),
+        bundled=False,
+        layers={layer: (linear.in_features, linear.out_features) for layer, linear in linears.items()},
+    )
 
 
 def _entry(name: str, title: str) -> BackboneEntry:

@@ -45,7 +45,10 @@ def regularizers() -> list[RegularizerEntry]:
 
 def sources() -> list[SourceEntry]:
     """Lists the data sources by name."""
-    return [SourceEntry(**_common(source), phases=list(source.phases)) for source in _sorted(pace_core.data.entries())]
+    return [
+        SourceEntry(**_common(source), phases=list(source.phases), gives=source.gives)
+        for source in _sorted(pace_core.data.entries())
+    ]
 
 
 def _sorted(entries: dict[str, E]) -> list[E]:

@@ -1,4 +1,4 @@
-"""Data sources, one per file: each gives a task's images as uint8 arrays."""
+"""Data sources, one per file: each gives a task's images as uint8 arrays, or its texts as tokens."""
 
 import sys
 from typing import Any
@@ -7,17 +7,20 @@ from pace_core import registry
 from pace_core.data._check import Checked, as_csv, check
 from pace_core.data._report import table, tell, warnings_of
 from pace_core.data._source import Source
-from pace_core.data._splits import Images, ImageSet, Phase, Splits, StreamedImages, Target
+from pace_core.data._splits import Images, ImageSet, Metric, Phase, Samples, Splits, StreamedImages, Target, TextSet
 
 __all__ = [
     "Checked",
     "ImageSet",
     "Images",
+    "Metric",
     "Phase",
+    "Samples",
     "Source",
     "Splits",
     "StreamedImages",
     "Target",
+    "TextSet",
     "as_csv",
     "check",
     "entries",

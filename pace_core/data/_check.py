@@ -11,6 +11,7 @@ from pace_core.data._threads import in_order
 from pace_core.decoding import decode
 from pace_core.preprocessing import Preprocessing
 from pace_core.spec import Benchmark, BenchmarkTask, RunError
+from pace_core.spec.data_report import DataReport
 
 _SAMPLE = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _NAMED = 10
@@ -43,18 +44,27 @@ def _check(benchmark: Benchmark, task: BenchmarkTask, source: Source[Any], path:
         params = source.params.model_validate({**given, **({"draw": draw} if benchmark.draws > 1 else {})})
         for phase in source.phases:
             try:
-                listing = source.listed(params, phase=phase, num_classes=task.num_classes) if source.listed else None
+                if source.listed is None:
+                    _count(found, task, source.survey(params, phase=phase, num_classes=task.num_classes))
+                    continue
+                listing = source.listed(params, phase=phase, num_classes=task.num_classes)
             except RunError as error:
                 found.faults += error.message.splitlines()
                 continue
-            if listing is not None:
-                _look(found, task, listing, "val" if phase == "search" else "test", sample)
+            _look(found, task, listing, "val" if phase == "search" else "test", sample)
     if source.others is not None:
         _look_at_others(found, benchmark, source.others, source.params.model_validate(given), sample)
     if task.pitfall and (found.faults or found.warnings):
         found.warnings.append(task.pitfall)
     found.faults, found.warnings = (list(dict.fromkeys(said)) for said in (found.faults, found.warnings))
     return found
+
+
+def _count(found: Checked, task: BenchmarkTask, report: DataReport) -> None:
+    """Of samples that are in no files of their own, and have all been read by now."""
+    for split, count in report.images.items():
+        found.images[split] = count
+        _compare(found, split, count, task.images.get(split), report.unit)
 
 
 def _look(found: Checked, task: BenchmarkTask, listing: Listing, measured: str, sample: int) -> None:
@@ -91,9 +101,9 @@ def _look_at_others(
             found.warnings.append(task.pitfall)
 
 
-def _compare(found: Checked, split: str, count: int, expected: int | None) -> None:
+def _compare(found: Checked, split: str, count: int, expected: int | None, unit: str = "images") -> None:
     if expected is not None and count != expected:
-        found.warnings.append(f"{split}: {count:,} images, the published numbers are of {expected:,}")
+        found.warnings.append(f"{split}: {count:,} {unit}, the published numbers are of {expected:,}")
 
 
 def _look_at(found: Checked, split: str, entries: list[Listed], sample: int) -> None:

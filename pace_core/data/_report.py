@@ -60,7 +60,7 @@ def table(report: DataReport) -> str:
     """Returns the report as lines of text, of at most twenty classes."""
     splits = ", ".join(f"{count:,} to {_verb(split)}" for split, count in report.images.items())
     joined = f" ({report.from_validation:,} of them validation images)" if report.from_validation else ""
-    lines = [f"data: {report.classes:,} classes; images: {splits}{joined}"]
+    lines = [f"data: {report.classes:,} classes; {report.unit}: {splits}{joined}"]
     fewest = sorted(report.per_class, key=lambda row: sum(row.images.values()))[:_SHOWN_CLASSES]
     shown_rows = [row for row in report.per_class if row in fewest]
     width = max((len(row.name) for row in shown_rows), default=0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pace_core.data._listing import Listed, Listing
 from pace_core.data._splits import Splits
 from pace_core.registry import Entry, P
+from pace_core.spec.catalogue import Gives
 from pace_core.spec.data_report import DataReport
 
 
@@ -27,3 +28,5 @@ class Source(Entry[P]):
     """others(params) returns the files of the test sets that a final run measures beside its own, by task."""
     phases: tuple[str, ...] = ("search", "final")
     """Phases that the source has data for."""
+    gives: Gives = "images"
+    """What its samples are, which says what kind of backbone reads them."""

@@ -15,6 +15,7 @@ from pace_core.data._threads import in_order
 from pace_core.decoding import decode
 from pace_core.preprocessing import Pixels, Preprocessing
 from pace_core.spec.data_report import DataReport
+from pace_core.tokenization import Tokenization
 
 Phase = Literal["search", "final"]
 """search: train on train, measure on val. final: train on what the source says, measure on test once."""
@@ -38,13 +39,18 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def stored(self) -> Tensor | tuple[Tensor, ...]:
+        """What is held of the samples."""
+        return self.images
+
     def joined(self, other: "ImageSet") -> "ImageSet":
         """Returns these images followed by the other's."""
         assert isinstance(self.images, Tensor)
         assert isinstance(other.images, Tensor)
         return ImageSet(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
 
-    def squares(self, preprocessing: Preprocessing, batch: int) -> Iterator[Tensor]:
+    def chunks(self, preprocessing: Preprocessing, batch: int) -> Iterator[Tensor]:
         """Yields what the network sees of the images, in order, as uint8 [batch, S, S, 3]."""
         for start in range(0, len(self), batch):
             yield torch.stack([preprocessing.middle(image) for image in self.images[start : start + batch]])
@@ -61,7 +67,7 @@ class StreamedImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def squares(self, preprocessing: Preprocessing, batch: int) -> Iterator[Tensor]:
+    def chunks(self, preprocessing: Preprocessing, batch: int) -> Iterator[Tensor]:
         """Yields the same as an ImageSet; about two batches are in memory. Raises RunError for a file that is gone."""
         decoded = in_order(partial(_square, preprocessing), self.files, ahead=batch)
         while images := list(islice(decoded, batch)):
@@ -72,7 +78,31 @@ def _square(preprocessing: Preprocessing, file: Listed) -> Pixels:
     return preprocessing.middle(decode(file.path, preprocessing, file.content).pixels)
 
 
+@dataclass(frozen=True)
+class TextSet:
+    """Texts in memory as tokens, and their labels."""
+
+    tokens: Tensor
+    """int32 [N, 3, length], as a Tokenization makes them."""
+    labels: Tensor
+    """int64 [N], from 0; float32 [N] where they are scores."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def stored(self) -> Tensor:
+        """What is held of the samples."""
+        return self.tokens
+
+    def chunks(self, preprocessing: Tokenization, batch: int) -> Iterator[Tensor]:
+        """Yields the tokens in order, int32 [batch, 3, length]."""
+        yield from self.tokens.split(batch)
+
+
 Images = ImageSet | StreamedImages
+Samples = Images | TextSet
+Metric = Literal["accuracy", "matthews", "pearson"]
 
 
 @dataclass(frozen=True)
@@ -90,15 +120,19 @@ class Target:
 class Splits:
     """The data of a phase: what it trains on, and what it measures on (val in a search, test in a final run)."""
 
-    train: ImageSet
-    val: Images | None
-    test: Images | None
+    train: ImageSet | TextSet
+    val: Samples | None
+    test: Samples | None
     class_names: tuple[str, ...]
     """In the order of the labels."""
     report: DataReport
     targets: tuple[Target, ...] = ()
     measured_names: tuple[str, ...] = ()
     """Of the images that the phase measures on, by which their owner finds them; empty where they have none."""
+    metric: Metric = "accuracy"
+    """What the task is measured by."""
+    unit: str = "image"
+    """What a sample is called."""
 
     def __post_init__(self) -> None:
         assert (self.val is None) != (self.test is None), "a phase measures on exactly one split"
@@ -108,7 +142,12 @@ class Splits:
         return len(self.class_names)
 
     @property
-    def measured(self) -> tuple[Literal["val", "test"], Images]:
+    def scored(self) -> bool:
+        """Whether labels are scores instead of classes."""
+        return self.train.labels.is_floating_point()
+
+    @property
+    def measured(self) -> tuple[Literal["val", "test"], Samples]:
         """The split that the phase measures on, with its name."""
         if self.val is not None:
             return "val", self.val

@@ -18,7 +18,7 @@ class AddedLayer(ResidualLinear):
         self, base: nn.Linear, name: str, params: LoraParams, rng: torch.Generator, prompted: PromptParams | None = None
     ) -> None:
         super().__init__(base, name)
-        self.low_rank = LowRank(base, params, rng, output_parts(name, params.targets, self.out_features))
+        self.low_rank = LowRank(base, params, rng, output_parts(base, name, params.targets))
         self.beta = nn.Parameter(torch.zeros(self.out_features)) if params.bias else None
         self.prompt = Prompt(self.in_features, params.rank, prompted.prompt, rng) if prompted else None
         self.dropout = nn.Dropout(params.dropout)

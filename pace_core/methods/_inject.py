@@ -6,14 +6,17 @@ from functools import partial
 import torch
 from torch import nn
 
-from pace_core.network.parts import block_linears, blocks_of, head_name, head_prefix
+from pace_core.network.parts import block_linears, blocks_of, has_new_head, head_name, head_prefix
 from pace_core.network.residual import NoisedHead, ResidualLinear
 from pace_core.spec import RunError
+from pace_core.spec.targets import is_target
 
 
 def freeze(model: nn.Module, rng: torch.Generator) -> None:
-    """Freezes all but the head, which begins anew (normal, std 0.02; zero bias) and may be noised as a whole."""
+    """Freezes all but a new head, which begins anew (normal, std 0.02; zero bias) and may be noised as a whole."""
     model.requires_grad_(False)
+    if not has_new_head(model):
+        return
     name = head_name(model)
     for linear in model.get_submodule(head_prefix(model).removesuffix(".")).modules():
         if isinstance(linear, nn.Linear):
@@ -55,9 +58,3 @@ def find_linears(model: nn.Module, wanted: Callable[[str], bool]) -> dict[str, n
         message = f"method: it has no layer to adapt in blocks such as {type(model.get_submodule(block)).__name__}"
         raise RunError("spec_invalid", f"{message}, whose layers are {names}; use lora_add with targets: all")
     return found
-
-
-def is_target(name: str, targets: str) -> bool:
-    """Tells whether `all`, `qkv` or `q,v` includes this layer of a block; a fused qkv layer counts for both."""
-    separate = ("self.query", "self.value", "self.key")
-    return targets == "all" or name.endswith(("attn.qkv", *(separate if targets == "qkv" else separate[:2])))

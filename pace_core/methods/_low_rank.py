@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from pace_core.methods._lora_params import Init, LoraParams
 from pace_core.methods._parameters import normal, uniform, xavier_uniform
+from pace_core.spec.targets import FUSED
 
 
 class LowRank(nn.Module):
@@ -65,7 +66,14 @@ def factors(
     return a, nn.Parameter(torch.zeros(out_features, rank))
 
 
-def output_parts(name: str, targets: str, out: int) -> list[tuple[int, int]]:
-    """Returns the row ranges of a layer that have an A and B each: q and v of a fused qkv, else the whole layer."""
-    third = out // 3
-    return [(0, third), (2 * third, out)] if targets == "q,v" and name.endswith("qkv") else [(0, out)]
+def output_parts(base: nn.Linear, name: str, targets: str) -> list[tuple[int, int]]:
+    """Returns the row ranges of a layer that have an A and B each: q and v of a fused qkv, else the whole layer.
+
+    v has the last rows, as many as k before it: a third of all, unless the layer says in `value_rows` that several
+    heads of q share one of v.
+    """
+    out: int = base.out_features
+    if targets != "q,v" or not name.endswith(FUSED):
+        return [(0, out)]
+    rows: int = getattr(base, "value_rows", out // 3)
+    return [(0, out - 2 * rows), (out - rows, out)]

@@ -19,7 +19,7 @@ class MultipliedLayer(ResidualLinear):
         self, base: nn.Linear, name: str, params: LoraParams, rng: torch.Generator, prompt: Prompt | None = None
     ) -> None:
         super().__init__(base, name)
-        parts = output_parts(name, params.targets, self.out_features)
+        parts = output_parts(base, name, params.targets)
         self.low_rank = LowRank(base, params, rng, parts)
         trains_bias = params.bias and self.bias is not None
         self.beta = nn.Parameter(torch.zeros(self.out_features)) if trains_bias else None

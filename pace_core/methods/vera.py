@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from pace_core.methods._inject import find_linears, freeze, is_target
+from pace_core.methods._inject import find_linears, freeze
 from pace_core.methods._lora_params import TargetParams
 from pace_core.methods._low_rank import output_parts
 from pace_core.methods._method import Method
 from pace_core.methods._shared import register_shared
 from pace_core.network.residual import ResidualLinear
+from pace_core.spec.targets import is_target
 
 
 class Params(TargetParams):
@@ -85,7 +86,7 @@ def adapt(model: nn.Module, params: Params, rng: torch.Generator) -> None:
     """Freezes the backbone and puts adapted layers in the place of the targeted ones."""
     freeze(model, rng)
     layers = find_linears(model, lambda name: is_target(name, params.targets))
-    parts = {name: output_parts(name, params.targets, linear.out_features) for name, linear in layers.items()}
+    parts = {name: output_parts(linear, name, params.targets) for name, linear in layers.items()}
     in_features = max(linear.in_features for linear in layers.values())
     out_features = max(stop - start for ranges in parts.values() for start, stop in ranges)
     projections = Projections(in_features, out_features, params)

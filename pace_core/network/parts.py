@@ -1,7 +1,7 @@
 """Names of the parts of a transformer: its blocks, their linear layers, and the classification head.
 
-Three families of networks are known: ViT and Swin, of timm or `transformers`, and the sequence classifiers of
-`transformers` that are built as BERT or RoBERTa.
+Three families of networks are known: ViT and Swin, of timm or `transformers`, and the networks for text of
+`transformers`: sequence classifiers built as BERT, RoBERTa or ModernBERT, and causal language models built as Llama.
 """
 
 import re
@@ -17,11 +17,15 @@ Family = Literal["vit", "swin", "text"]
 
 _BLOCK = re.compile(
     r"^(?:(?:(?:swin\.encoder\.)?layers\.\d+\.)?blocks"
-    r"|(?!data2vec)\w+\.encoder\.layer|(?:vit|deit|beit|ijepa)\.layers)\.\d+(?=\.)"
+    r"|(?!data2vec)\w+\.encoder\.layer|(?:vit|deit|beit|ijepa)\.layers|distilbert\.transformer\.layer|model\.layers)"
+    r"\.\d+(?=\.)"
 )
 _PATCH_MERGING = re.compile(r"^((?:swin\.encoder\.)?layers)\.(\d+)\.downsample\.")
 _POSITION_BIAS = ".cpb_mlp."
 HEADS = ("head", "head.fc", "classifier", "classifier.out_proj")
+"""Layers that compute the logits of a task's classes. They are new, so a method trains them."""
+LANGUAGE_HEAD = "lm_head"
+"""Layer that computes the logits of a vocabulary. It is pretrained, so a method leaves it as it is."""
 
 
 def blocks_of(model: nn.Module) -> list[str]:
@@ -80,11 +84,11 @@ def takes_tokens(name: str) -> bool:
 def head_name(model: nn.Module) -> str:
     """Returns the name of the layer that computes the logits.
 
-    This is `head` in a ViT, `head.fc` in a Swin, `classifier` or `classifier.out_proj` in a text network. Raises
-    RunError `spec_invalid` for a network without one.
+    This is `head` in a ViT, `head.fc` in a Swin, `classifier` or `classifier.out_proj` in a text classifier, `lm_head`
+    in a language model. Raises RunError `spec_invalid` for a network without one.
     """
     modules = dict(model.named_modules())
-    for name in HEADS:
+    for name in (*HEADS, LANGUAGE_HEAD):
         if isinstance(modules.get(name), nn.Linear | Noised):
             return name
     message = f"backbone: {type(model).__name__} has no classifier; give it one with your number of classes"
@@ -96,9 +100,16 @@ def head_prefix(model: nn.Module) -> str:
     return f"{head_name(model).removesuffix('.out_proj')}."
 
 
+def has_new_head(model: nn.Module) -> bool:
+    """Tells whether the head is of the task and trained from its start; a language model's is pretrained."""
+    return head_name(model) != LANGUAGE_HEAD
+
+
 @torch.no_grad()
 def start_head(model: nn.Module, how: Literal["normal", "timm", "zero"], rng: torch.Generator) -> None:
-    """Starts the layer of the logits as the spec says; normal: as the method left it."""
+    """Starts the layer of the logits as the spec says; normal: as the method left it. Leaves a pretrained one alone."""
+    if not has_new_head(model):
+        return
     head = model.get_submodule(head_name(model))
     bound = head.weight.shape[1] ** -0.5  # of torch's own start, which timm's reset_classifier leaves
     for parameter in (head.weight, head.bias):

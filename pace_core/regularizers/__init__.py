@@ -6,7 +6,7 @@ from typing import Any
 from pace_core import registry
 from pace_core.regularizers._adapter_noise import attach_noise
 from pace_core.regularizers._declaration import Declaration
-from pace_core.regularizers._step import Batch, Regularizer, Step, StepContext, consistency
+from pace_core.regularizers._step import Batch, Regularizer, Step, StepContext, consistency, label_loss
 
 __all__ = [
     "Batch",
@@ -18,6 +18,7 @@ __all__ = [
     "consistency",
     "entries",
     "find",
+    "label_loss",
 ]
 
 

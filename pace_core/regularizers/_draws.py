@@ -4,7 +4,7 @@ from itertools import combinations
 
 import torch
 
-from pace_core.regularizers._step import Batch, Step, StepContext, accumulate, classification, consistency
+from pace_core.regularizers._step import Batch, Step, StepContext, accumulate, consistency, label_loss
 
 
 def step_of_one_draw(context: StepContext, batch: Batch, step: int) -> Step:
@@ -13,7 +13,7 @@ def step_of_one_draw(context: StepContext, batch: Batch, step: int) -> Step:
     def passing(samples: slice):
         with context.current.noised(step, len(batch), 1, samples):
             logits = context.forward(batch.images[samples])
-        loss = classification(logits, batch.labels[samples], len(batch))
+        loss = label_loss(logits, batch.labels[samples], len(batch))
         return {"loss": loss, "loss_classification": loss}, logits
 
     return accumulate(batch, context.micro_batch, passing)
@@ -29,7 +29,7 @@ def step_of_draws(context: StepContext, batch: Batch, step: int, weight: float, 
         with context.current.noised(step, len(batch), networks, samples):
             draws = context.forward(batch.images[samples]).chunk(networks)
         terms = {
-            "loss_classification": classification(draws[0], batch.labels[samples], len(batch)),
+            "loss_classification": label_loss(draws[0], batch.labels[samples], len(batch)),
             "loss_consistency": torch.stack([consistency(a, b, len(batch)) for a, b in combinations(draws, 2)]).mean(),
         }
         return {"loss": terms["loss_classification"] + weight * terms["loss_consistency"], **terms}, draws[0]

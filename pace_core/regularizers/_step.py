@@ -14,9 +14,10 @@ from pace_core.noise import Pass
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's samples: images (batch, 3, size, size), labels (batch,), index (batch,) into the training set.
+    """One step's samples: network inputs, labels (batch,), index (batch,) into the training set.
 
-    Where labels are smoothed or samples mixed, labels are shares (batch, classes) that sum to one.
+    Inputs are images (batch, 3, size, size) or tokens (batch, 3, length). Where labels are smoothed or samples mixed,
+    labels are shares (batch, classes) that sum to one; labels (batch,) of floating point are scores.
     """
 
     images: Tensor
@@ -96,8 +97,12 @@ class Stateless:
         assert not state, "a checkpoint of another regularizer"
 
 
-def classification(logits: Tensor, labels: Tensor, size: int) -> Tensor:
-    """Returns the cross-entropy of some of a batch's samples, as their share of the batch's mean."""
+def label_loss(logits: Tensor, labels: Tensor, size: int) -> Tensor:
+    """Returns the loss of some of a batch's samples, as their share of the batch's mean: the cross-entropy of classes,
+    the squared error of scores.
+    """
+    if labels.is_floating_point() and labels.dim() == 1:
+        return F.mse_loss(logits.squeeze(1), labels.to(logits.dtype), reduction="sum") / size
     return F.cross_entropy(logits, labels, reduction="sum") / size
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pace_core.network.parts import blocks_of
 from pace_core.network.pretrained import Pretrained
 from pace_core.regularizers._declaration import Declaration
-from pace_core.regularizers._step import Batch, Stateless, Step, StepContext, accumulate, classification
+from pace_core.regularizers._step import Batch, Stateless, Step, StepContext, accumulate, label_loss
 from pace_core.spec import ParamsModel
 
 
@@ -48,7 +48,7 @@ class Regularizer(Stateless):
             slopes = torch.autograd.grad(rise, theirs)
             distance = torch.stack([self._distance(*maps) for maps in zip(ours, theirs, slopes, strict=True)]).sum()
             terms = {
-                "loss_classification": classification(logits, labels, len(batch)),
+                "loss_classification": label_loss(logits, labels, len(batch)),
                 "loss_features": distance / len(batch),
             }
             return {"loss": terms["loss_classification"] + self.weight * terms["loss_features"], **terms}, logits

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from pace_core.regularizers._alignment import Alignment
 from pace_core.regularizers._declaration import Declaration
-from pace_core.regularizers._step import Batch, Stateless, Step, StepContext, accumulate, classification
+from pace_core.regularizers._step import Batch, Stateless, Step, StepContext, accumulate, label_loss
 from pace_core.spec import ParamsModel
 
 
@@ -25,7 +25,7 @@ class Regularizer(Stateless):
         def passing(samples: slice):
             logits = self.context.forward(batch.images[samples])
             terms = {
-                "loss_classification": classification(logits, batch.labels[samples], len(batch)),
+                "loss_classification": label_loss(logits, batch.labels[samples], len(batch)),
                 "loss_alignment": self.alignment.distance(batch, samples, logits),
             }
             return {"loss": terms["loss_classification"] + self.weight * terms["loss_alignment"], **terms}, logits

@@ -7,7 +7,7 @@ from torch import Tensor
 from pace_core.regularizers._adapter_noise import attach_noise
 from pace_core.regularizers._declaration import Declaration
 from pace_core.regularizers._noise_params import NOISE_NEEDS, NOISE_REASONS, NoiseParams
-from pace_core.regularizers._step import Batch, Step, StepContext, accumulate, classification, consistency
+from pace_core.regularizers._step import Batch, Step, StepContext, accumulate, consistency, label_loss
 
 
 class Params(NoiseParams):
@@ -35,7 +35,7 @@ class Regularizer:
             with self.context.current.noised(step, len(batch), 1, samples):
                 logits = self.context.forward(batch.images[samples])
             terms = {
-                "loss_classification": classification(logits, batch.labels[samples], len(batch)),
+                "loss_classification": label_loss(logits, batch.labels[samples], len(batch)),
                 "loss_consistency": consistency(logits, earlier[samples], len(batch)),
             }
             return {"loss": terms["loss_classification"] + self.weight * terms["loss_consistency"], **terms}, logits

@@ -31,6 +31,10 @@ class BenchmarkTask(BaseModel):
     """Training images, where nobody has published how many; what a run takes is estimated with them."""
     pitfall: str = ""
     """What goes wrong with its distributions."""
+    metric: str = ""
+    """What it is measured by, where that is not the benchmark's metric."""
+    averaged: bool = True
+    """Whether it counts in the benchmark's mean; a task that others begin from does not."""
     measured_with: str = ""
     """Task whose runs measure this one too, with the model that they have trained; it has no runs of its own."""
 
@@ -88,6 +92,9 @@ class Benchmark(BaseModel):
     metric: str
     mean: Literal["mean_of_group_means", "mean_of_tasks"]
     over_seeds: Literal["mean", "median"] = "mean"
+    reported: Literal["test", "best_val"] = "test"
+    """Number of a run that stands in tables: of the test split after the last epoch (phase final), or the best epoch's
+    on validation data, where the test split has no public labels (phase search)."""
     final_trains_on_val: bool = False
     """Whether a final run trains on the validation images too."""
     draws: int = 1
@@ -97,6 +104,21 @@ class Benchmark(BaseModel):
     tasks: list[BenchmarkTask]
     parts: list[DataPart] = []
     """What its data are fetched from."""
+
+    @property
+    def averaged(self) -> list[BenchmarkTask]:
+        """The tasks that count in the mean."""
+        return [task for task in self.tasks if task.averaged]
+
+    @property
+    def phase(self) -> Literal["search", "final"]:
+        """The phase of the runs that stand in its tables."""
+        return "search" if self.reported == "best_val" else "final"
+
+    def metric_of(self, task: str) -> str:
+        """Returns what a task, by its short name, is measured by."""
+        found = self.task(task)
+        return (found.metric if found else "") or self.metric
 
     @property
     def trained(self) -> list[BenchmarkTask]:

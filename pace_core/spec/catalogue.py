@@ -3,10 +3,12 @@
 import json
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+Gives = Literal["images", "sentences", "problems"]
+"""Samples of a data source: images, sentences with a label, or problems with a worked answer."""
 KINDS = ("methods", "regularizers", "sources", "backbones")
 
 
@@ -52,6 +54,8 @@ class RegularizerEntry(Entry):
 
 class SourceEntry(Entry):
     phases: list[str] = ["search", "final"]
+    gives: Gives = "images"
+    """What its samples are, which says what kind of backbone reads them."""
 
 
 class BackboneEntry(BaseModel):
@@ -60,15 +64,20 @@ class BackboneEntry(BaseModel):
     name: str
     title: str
     family: str
-    """vit or swin."""
-    image_size: int
+    """vit, swin or text."""
+    image_size: int = 0
+    """Side of the input in pixels; 0 for text."""
+    max_length: int = 0
+    """Tokens of the longest input; 0 for images."""
+    vocabulary: int = 0
+    """Tokens that a language model tells apart, 0 for all others."""
     depth: int
     """Number of blocks."""
     width: int
     """Features that the head reads."""
     parameters: int
     gflops: float
-    """Forward pass of one image, 2 flops a multiply-add."""
+    """Forward pass of one image, or of the longest text; 2 flops a multiply-add."""
     bundled: bool
     layers: dict[str, tuple[int, int]]
     """Every linear layer of the blocks: name → (in, out)."""

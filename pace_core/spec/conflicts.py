@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pace_core.spec.catalogue import Catalogue
+from pace_core.spec.catalogue import Catalogue, Gives
 from pace_core.spec.errors import Fault
-from pace_core.spec.run_spec import WEIGHT_FILES
+from pace_core.spec.run_spec import WEIGHT_FILES, Backbone, Training
 from pace_core.spec.suggest import did_you_mean
+from pace_core.spec.targets import is_target
 from pace_core.spec.text import brief
 from pace_core.spec.training_faults import training_faults
 
@@ -21,6 +22,14 @@ _UNFIT = {
     re.compile(r"^(convnext|resnet|resnext|efficientnet|regnet|mobilenet|densenet)"): "has no blocks of attention",
 }
 """Networks of timm by their names → why the methods, which adapt blocks of plain ViTs and Swins, do not fit them."""
+_TEXT_NETWORKS = (
+    "name a network of transformers on the hub, such as FacebookAI/roberta-base, or give its folder in backbone.weights"
+)
+_OF_IMAGES = {
+    "backbone": ("image_size", "normalization"),
+    "training": ("drop_path", "augmentation", "rand_augment", "mixup", "cutmix", "label_smoothing"),
+}
+"""Fields that mean nothing for texts."""
 _WEIGHT_WORDS = ("auto", "bundled", "hub", "none")
 
 Section = Mapping[str, Any]
@@ -30,6 +39,8 @@ Section = Mapping[str, Any]
 class Sections:
     """The sections of a spec with defaults filled in; None for a section that was refused already."""
 
+    gives: Gives | None
+    """What the task's samples are."""
     method: Section | None
     regularizer: Section | None
     backbone: Section | None
@@ -62,10 +73,20 @@ def _regularizer_needs(sections: Sections, catalogue: Catalogue) -> Iterator[Fau
 
 
 def _backbone_is_known(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
-    """The backbone is the one that ships, or may be one of timm's."""
+    """The backbone reads what the task gives: of images, it is the one that ships or may be one of timm's."""
     if not sections.backbone:
         return
     name = sections.backbone["name"]
+    known = catalogue.backbones.get(name)
+    if sections.gives in ("sentences", "problems"):
+        if (known and known.family != "text") or _TIMM_FAMILIES.match(name):
+            message = f"{brief(name)} reads images, and the task is of texts; {_TEXT_NETWORKS}"
+            yield Fault(pointer="/backbone/name", code="conflict", message=message)
+        return
+    if known and known.family == "text" and sections.gives:
+        message = f"{brief(name)} reads texts, and the task is of images; choose a ViT or Swin, such as pace_vit_mini"
+        yield Fault(pointer="/backbone/name", code="conflict", message=message)
+        return
     if why := next((why for names, why in _UNFIT.items() if names.match(name)), ""):
         others = "a ViT, DeiT, DINOv2 or CLIP image tower (vit_…) or a Swin"
         yield Fault(pointer="/backbone/name", code="unknown_name", message=f"{brief(name)} {why}; choose {others}")
@@ -80,6 +101,11 @@ def _weights_exist(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
     if not sections.backbone:
         return
     name, weights = sections.backbone["name"], sections.backbone["weights"]
+    if sections.gives in ("sentences", "problems"):
+        if weights not in ("auto", "hub") and not set("/\\~.") & set(weights):
+            message = f"{brief(weights)} is no place of a network for texts; use hub, or the path of its folder"
+            yield _conflict("/backbone/weights", message)
+        return
     bundled = name in catalogue.backbones and catalogue.backbones[name].bundled
     if weights == "bundled" and not bundled:
         yield _conflict("/backbone/weights", f"no weights for {name} are bundled; use hub, none or the path of a file")
@@ -102,9 +128,14 @@ def _original(name: str) -> str:
 def _method_fits(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
     """The method adapts networks of the backbone's family, and is not wider than its layers."""
     backbone = catalogue.backbones.get(sections.backbone["name"]) if sections.backbone else None
-    if not (backbone and sections.method):
+    if not sections.method:
         return
     method = catalogue.methods[sections.method["name"]]
+    if not backbone:
+        if sections.gives in ("sentences", "problems") and "text" not in method.fits:
+            able = ", ".join(name for name, m in catalogue.methods.items() if "text" in m.fits and ":" not in name)
+            yield _conflict("/method/name", f"{method.name} cannot adapt networks for texts; methods that do: {able}")
+        return
     if backbone.family not in method.fits:
         fits = ", ".join(method.fits)
         message = f"{method.name} cannot adapt {backbone.name} ({backbone.family}); it fits {fits}"
@@ -121,13 +152,29 @@ def rank_above_width(given: Section, properties: Section, layers: Mapping[str, t
     rank = given.get("rank")
     if not isinstance(rank, int) or properties["rank"].get("above_width"):
         return ""
-    qkv_only = given.get("targets", "all") in ("qkv", "q,v")
-    widths = {name: min(sides) for name, sides in layers.items() if not qkv_only or name.endswith("qkv")}
+    targets = given.get("targets", "all")
+    widths = {name: min(sides) for name, sides in layers.items() if is_target(name, targets)}
     narrowest = min(widths, key=lambda name: widths[name], default="")
     if not narrowest or rank <= widths[narrowest]:
         return ""
     limit = widths[narrowest]
     return f"{rank} is wider than {narrowest} ({limit}); use at most {limit}"
+
+
+def _fields_fit(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
+    """No field is given that means nothing for the task's samples."""
+    if sections.backbone and sections.gives == "images" and sections.backbone["max_length"] is not None:
+        yield _conflict("/backbone/max_length", "an image has no length in tokens; leave it out")
+    if sections.gives in (None, "images"):
+        return
+    for name, section, model in (
+        ("backbone", sections.backbone, Backbone),
+        ("training", sections.training, Training),
+    ):
+        for field in _OF_IMAGES[name] if section else ():
+            assert section is not None
+            if section[field] not in (model.model_fields[field].default, 0):
+                yield _conflict(f"/{name}/{field}", "is for images, and the task is of texts; leave it out")
 
 
 def _training_fits(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
@@ -143,5 +190,6 @@ _RULES = (
     _backbone_is_known,
     _weights_exist,
     _method_fits,
+    _fields_fit,
     _training_fits,
 )

@@ -70,3 +70,5 @@ class DataReport(_Report):
     """Images turned by their EXIF orientation."""
     laid_on_background: int = 0
     """Images with transparency."""
+    unit: str = "images"
+    """What the samples are called."""

@@ -14,6 +14,7 @@ _PLACES = ("path", "root", "folder", "file", "imagenet_path", "draw")
 """Fields that say where data lies, and which draw of it is meant; what it is, its hash says."""
 _UNSET = {
     "backbone.image_size": "the network's own",
+    "backbone.max_length": "512, or as many as the network reads",
     "optimizer.head_lr": "that of optimizer.lr",
     "optimizer.clip_norm": "without clipping",
     "training.rand_augment": "without",

@@ -54,7 +54,7 @@ def estimate(
     regularizer = catalogue.regularizers[spec.regularizer.name]
     epochs = round(_epochs(spec, catalogue, regularizer.passes), 1)
     backbone = catalogue.backbones.get(spec.backbone.name)
-    if backbone is None or spec.backbone.image_size not in (None, backbone.image_size):
+    if backbone is None or spec.backbone.image_size not in (None, backbone.image_size or None):
         return Estimate(memory_bytes=None, train_gflops_per_image=None, cpu_seconds_per_1000_images=None, epochs=epochs)
     products = 1 if spec.method.name == "linear" else 3
     gflops = backbone.gflops * products * regularizer.passes

@@ -36,7 +36,7 @@ class Task(Chosen):
     """Which images the number comes from. search, to choose settings by: trains on train, measures on val, the test
     split stays closed. final, to report once: trains on train (and on val, where the data source says so), measures on
     test; settings that are chosen by test results look better than they are."""
-    num_classes: int | None = Field(default=None, ge=2, le=1_000_000)
+    num_classes: int | None = Field(default=None, ge=1, le=1_000_000)
     """Fixed for a benchmark's task; taken from the training data where None."""
 
     @field_validator("name")
@@ -55,11 +55,17 @@ class Backbone(ParamsModel):
     """The pretrained network."""
 
     name: str = "pace_vit_mini"
-    """`pace_vit_mini`, which ships, or the name of any timm ViT or Swin."""
+    """`pace_vit_mini`, which ships, or the name of any timm ViT or Swin. For a task of texts the name of a network of
+    `transformers` on the hub, such as FacebookAI/roberta-base, or a name of your own for one whose folder `weights`
+    names."""
     weights: str = "auto"
-    """auto (bundled for the network that ships, else hub), bundled, hub, none, or a path: .safetensors, .pth, .npz."""
+    """auto (bundled for the network that ships, else hub), bundled, hub, none, or a path: .safetensors, .pth, .npz; for
+    a task of texts the folder of a network of `transformers`."""
     image_size: int | None = Field(default=None, ge=16, le=1024)
     """Side of the square input in pixels; the network's own where None."""
+    max_length: int | None = Field(default=None, ge=4, le=1_000_000)
+    """Tokens of the longest text, with those around it; longer ones are cut. 512, or as many as the network reads,
+    where None."""
     normalization: Literal["weights", "imagenet", "half", "none"] = "weights"
     """Mean and std of the input: as the weights were trained, ImageNet's, 0.5 and 0.5, or 0 and 1."""
 
@@ -99,13 +105,13 @@ class Training(ParamsModel):
     warmup_lr: float = Field(default=1e-6, ge=0)
     """Where the warm-up begins."""
     min_lr: float = Field(default=1e-5, ge=0)
-    """Where the cosine ends."""
-    schedule: Literal["step", "epoch"] = "step"
-    """When the rate changes: every step, or once per epoch and one epoch late, as the authors' code does (the first two
-    epochs run at warmup_lr, so it is for long runs)."""
+    """Where the rate ends."""
+    schedule: Literal["step", "epoch", "linear"] = "step"
+    """How the rate falls: every step by a cosine (step) or evenly (linear, as LoRA on GLUE), or once per epoch and one
+    epoch late, as the authors' code does (the first two epochs run at warmup_lr, so it is for long runs)."""
     drop_path: float | None = Field(default=None, ge=0, lt=1)
-    """Highest rate of stochastic depth; grows linearly over the blocks. Where None: 0.1, and 0 under a method that
-    leaves the backbone's features as they are (linear, vpt_deep, vpt_shallow)."""
+    """Highest rate of stochastic depth; grows linearly over the blocks. Where None: 0.1, and 0 for texts and under a
+    method that leaves the backbone's features as they are (linear, vpt_deep, vpt_shallow)."""
     head_init: Literal["normal", "timm", "zero"] = "normal"
     """Start of the classifier: normal (std 0.02, zero bias), timm (uniform within ±1/√width, as PACE's code has it), or
     zero (as ARC and RLRR)."""

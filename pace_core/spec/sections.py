@@ -89,6 +89,8 @@ def _check_task(task: Mapping[str, Any], source: SourceEntry, faults: list[Fault
     checked = check_model("/task", common, Task, faults)
     if checked is None or len(faults) > count:
         return None
+    if "phase" not in common and "final" not in source.phases:
+        checked["phase"] = source.phases[0]
     if checked["phase"] not in source.phases:
         message = f"source {source.name} has no data for phase {checked['phase']!r}; it has {', '.join(source.phases)}"
         faults.append(Fault(pointer="/task/phase", code="conflict", message=message))

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 from pydantic import ValidationError as PydanticError
 
-from pace_core.spec.catalogue import Catalogue, load_catalogue
+from pace_core.spec.catalogue import Catalogue, Gives, load_catalogue
 from pace_core.spec.checks import check_model, model_faults
 from pace_core.spec.conflicts import Sections, find_conflicts
 from pace_core.spec.errors import Fault, SpecError
@@ -38,18 +38,22 @@ def validate(raw: Mapping[str, Any], catalogue: Catalogue | None = None) -> RunS
     if unfit:  # nothing below is made for numbers and texts of any size
         raise SpecError(unfit)
     faults = _unknown_sections(raw)
+    task = resolve_task(raw.get("task"), catalogue, faults)
+    gives = catalogue.sources[task["source"]].gives if task else None
     resolved: dict[str, Any] = {
-        "task": resolve_task(raw.get("task"), catalogue, faults),
-        "method": resolve_entry("method", raw.get("method"), catalogue.methods, faults),
+        "task": task,
+        "method": resolve_entry(
+            "method", _with_targets(raw.get("method"), gives, catalogue), catalogue.methods, faults
+        ),
         "regularizer": resolve_entry(
             "regularizer", raw.get("regularizer", {"name": "none"}), catalogue.regularizers, faults
         ),
     }
     for section, model in _TYPED.items():
         resolved[section] = check_model(f"/{section}", raw.get(section, {}), model, faults)
-    _fill_drop_path(resolved, catalogue)
+    _fill_drop_path(resolved, gives, catalogue)
     sections = ("method", "regularizer", "backbone", "optimizer", "training")
-    faults += find_conflicts(Sections(**{name: resolved[name] for name in sections}), catalogue)
+    faults += find_conflicts(Sections(gives, **{name: resolved[name] for name in sections}), catalogue)
     resolved |= {key: raw[key] for key in ("init_from", "seed") if key in raw}
     spec = _typed(resolved, faults)
     if faults or spec is None:
@@ -89,11 +93,21 @@ def _unknown_sections(raw: Mapping[str, Any]) -> list[Fault]:
     ]
 
 
-def _fill_drop_path(resolved: Mapping[str, Any], catalogue: Catalogue) -> None:
-    """Sets the stochastic depth that the spec leaves open: none for a method that freezes the features."""
+def _with_targets(method: Any, gives: Gives | None, catalogue: Catalogue) -> Any:
+    """Sets the adapted layers that the spec leaves open: q and v for texts, as LoRA has it on GLUE."""
+    if gives in (None, "images") or not isinstance(method, Mapping):
+        return method
+    given = cast(Mapping[str, Any], method)
+    entry = catalogue.methods.get(str(given.get("name")))
+    return {"targets": "q,v", **given} if entry and "targets" in entry.params["properties"] else given
+
+
+def _fill_drop_path(resolved: Mapping[str, Any], gives: Gives | None, catalogue: Catalogue) -> None:
+    """Sets the stochastic depth that the spec leaves open: none for texts and a method that freezes the features."""
     training, method = resolved["training"], resolved["method"]
     if training and method and training["drop_path"] is None:
-        training["drop_path"] = 0.0 if catalogue.methods[method["name"]].freezes_features else DEFAULT_DROP_PATH
+        without = gives != "images" or catalogue.methods[method["name"]].freezes_features
+        training["drop_path"] = 0.0 if without else DEFAULT_DROP_PATH
 
 
 def _typed(resolved: Mapping[str, Any], faults: list[Fault]) -> RunSpec | None:

@@ -1,14 +1,15 @@
-"""Batches of uint8 images: order by (seed, epoch), crops by (seed, step), nothing to remember between steps."""
+"""Batches of images or tokens: order by (seed, epoch), crops by (seed, step), nothing to remember between steps."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from pace_core.data import ImageSet
+from pace_core.data import ImageSet, TextSet
 from pace_core.noise import keyed_seed
 from pace_core.preprocessing import Preprocessing
 from pace_core.regularizers import Batch
+from pace_core.tokenization import Tokenization
 from pace_core.training.augmentation import Augmentation
 
 _SHARE_OF_FREE_MEMORY = 0.25
@@ -22,8 +23,8 @@ class Batches:
 
     def __init__(
         self,
-        images: ImageSet,
-        preprocessing: Preprocessing,
+        images: ImageSet | TextSet,
+        preprocessing: Preprocessing | Tokenization,
         *,
         batch_size: int,
         seed: int,
@@ -32,7 +33,7 @@ class Batches:
         dtype: torch.dtype,
         augment: Augmentation | None = None,
     ) -> None:
-        self.pixels = on_device(images.images, device)
+        self.pixels = on_device(images.stored, device)
         self.labels = images.labels.to(device)
         self.batch_size = min(batch_size, len(images))
         self.steps_per_epoch = len(images) // self.batch_size

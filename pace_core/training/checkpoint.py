@@ -38,7 +38,7 @@ class Progress:
     losses: list[float] = field(default_factory=list)
     """Mean classification loss of every epoch done."""
     measured: list[tuple[int, float]] = field(default_factory=list)
-    """Epoch and validation accuracy of every evaluation."""
+    """Epoch, and what the task is measured by on validation data, of every evaluation."""
     fitness: list[float] = field(default_factory=list)
     """Of every architecture that the search has evaluated, in its order."""
     architecture: dict[str, list[Any]] | None = None

@@ -1,15 +1,17 @@
-"""Accuracy with the adapters merged."""
+"""Outputs with the adapters merged, and what is measured of them."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from pace_core.data import Images
+from pace_core.data import Metric, Samples
 from pace_core.network.residual import merged_weights
 from pace_core.preprocessing import Preprocessing
+from pace_core.regularizers import label_loss
+from pace_core.scores import confusion, matthews, pearson
 from pace_core.spec import RunError
+from pace_core.tokenization import Tokenization
 from pace_core.training.precision import Precision
 
 BATCH = 128
@@ -17,7 +19,11 @@ BATCH = 128
 
 @torch.no_grad()
 def logits_of(
-    model: nn.Module, images: Images, preprocessing: Preprocessing, precision: Precision, device: torch.device
+    model: nn.Module,
+    images: Samples,
+    preprocessing: Preprocessing | Tokenization,
+    precision: Precision,
+    device: torch.device,
 ) -> Tensor:
     """Returns logits [N, classes] on the CPU: adapters merged once, no noise, no drop path."""
     was_training = model.training
@@ -39,19 +45,30 @@ def only(logits: Tensor, classes: Sequence[int]) -> Tensor:
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Returns the share of samples whose largest logit is their label's. Raises RunError `nan` for logits of NaN."""
+    return measured_by("accuracy", logits, labels)
+
+
+def measured_by(metric: Metric, logits: Tensor, labels: Tensor) -> float:
+    """Returns the measure that a task is reported in. Raises RunError `nan` for logits of NaN."""
     if not torch.isfinite(logits).all():
         raise RunError("nan", "the trained model's outputs are not finite; lower optimizer.lr")
-    return float((logits.argmax(1) == labels).double().mean())
+    match metric:
+        case "accuracy":
+            return float((logits.argmax(1) == labels).double().mean())
+        case "matthews":
+            return matthews(confusion(logits.argmax(1), labels, logits.shape[1]))
+        case "pearson":
+            return pearson(logits[:, 0], labels)
 
 
-def mean_cross_entropy(logits: Tensor, labels: Tensor) -> float:
-    """Returns the mean over samples, in nats."""
-    return float(F.cross_entropy(logits.double(), labels))
+def mean_loss(logits: Tensor, labels: Tensor) -> float:
+    """Returns the mean over samples: cross-entropy in nats, or the squared error of scores."""
+    return float(label_loss(logits.double(), labels, len(labels)))
 
 
 def batches_of(
-    images: Images, preprocessing: Preprocessing, precision: Precision, device: torch.device
+    images: Samples, preprocessing: Preprocessing | Tokenization, precision: Precision, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields network inputs and labels in order, on the device."""
-    for squares, labels in zip(images.squares(preprocessing, BATCH), images.labels.split(BATCH), strict=True):
+    for squares, labels in zip(images.chunks(preprocessing, BATCH), images.labels.split(BATCH), strict=True):
         yield preprocessing(squares.to(device), precision.dtype), labels.to(device)

@@ -19,7 +19,7 @@ from pace_core.training.schedule import learning_rate
 _SECONDS_BETWEEN_REPORTS = 1.0
 
 Measure = Callable[[], dict[str, float]]
-"""Held-out measurements by the names under which they are reported; `val/accuracy` is one of them."""
+"""Held-out measurements by the names under which they are reported, that of the task's metric first."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ def train(
     reporter: Reporter,
     save: Callable[[], None],
     measure: Measure | None,
-    measured: int | None = None,
+    measured: str | None = None,
 ) -> Speed:
     """Trains from `state` to the last epoch.
 
     `save` writes a checkpoint of `state`. `measure` is called after every `eval_every` epochs and after the last; None
-    measures nothing on the way. `measured`: images behind a measurement.
+    measures nothing on the way. `measured`: the samples behind a measurement, as 200 images.
 
     Raises Interrupted with the checkpoint written, and RunError `nan`, the last good
     checkpoint kept.
@@ -56,8 +56,8 @@ def train(
         if within == 0 and progress.sums:  # emptied below: a resumed run does not close an epoch twice
             due = epoch % training.eval_every == 0 or epoch == training.epochs
             held_out = measure() if measure and due else {}
-            if "val/accuracy" in held_out:
-                progress.measured.append((epoch, held_out["val/accuracy"]))
+            if held_out:
+                progress.measured.append((epoch, next(iter(held_out.values()))))
             means = {f"train/{name}": value / progress.counts[name] for name, value in progress.sums.items()}
             rate = learning_rate(training, spec.optimizer.lr, progress.step - 1, per_epoch)
             values = {**means, "train/lr": rate, **held_out}
@@ -65,7 +65,7 @@ def train(
             progress.losses.append(means.get("train/loss_classification", means["train/loss"]))
             speed = meter.speed().images_per_s
             left = (total - progress.step) * batches.batch_size / speed if speed else 0.0
-            say(reporter, epoch_line(epoch, training.epochs, values, measured, speed, left))
+            say(reporter, epoch_line(epoch, training.epochs, values, held_out, measured, speed, left))
             progress.sums.clear()
             progress.counts.clear()
         if progress.step == total:

@@ -1,4 +1,4 @@
-"""The learning rate: linear warm-up, then a cosine."""
+"""The learning rate: linear warm-up, then a cosine or a line."""
 
 import math
 
@@ -14,5 +14,9 @@ def learning_rate(training: Training, lr: float, step: int, steps_per_epoch: int
     epoch = max(step // steps_per_epoch - 1, 0) if training.schedule == "epoch" else step / steps_per_epoch
     if epoch < training.warmup:
         return training.warmup_lr + epoch * (lr - training.warmup_lr) / training.warmup
+    if training.schedule == "linear":
+        return training.min_lr + (lr - training.min_lr) * (training.epochs - epoch) / (
+            training.epochs - training.warmup
+        )
     done = math.cos(math.pi * epoch / training.epochs)
     return training.min_lr + 0.5 * (lr - training.min_lr) * (1 + done)

@@ -52,9 +52,12 @@ class AsyncClient:
         return (await self._connection.json("GET", f"/v1/catalogue/{kind}"))["data"]
 
     async def leaderboard(
-        self, benchmark: str, *, phase: Literal["search", "final"] = "final", project: str | None = None
+        self, benchmark: str, *, phase: Literal["search", "final"] | None = None, project: str | None = None
     ) -> Leaderboard:
-        """Returns rows × tasks of a benchmark, measured beside published; or one task of your own, by its name."""
+        """Returns rows × tasks of a benchmark, measured beside published; or one task of your own, by its name.
+
+        Without a phase, of the one that the benchmark reports.
+        """
         query = {"phase": phase, "project": project}
         path = f"/v1/leaderboards/{quote(benchmark)}"
         return Leaderboard.model_validate(await self._connection.json("GET", path, query=query))

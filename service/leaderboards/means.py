@@ -10,16 +10,17 @@ from service.leaderboards.schemas import MeanView, RowView
 def add_means(row: RowView, benchmark: Benchmark) -> None:
     """Fills in the row's group means and its mean, over the tasks it has a number for."""
     for group in benchmark.groups:
-        names = [task.name for task in benchmark.tasks if task.group == group.name]
+        names = [task.name for task in benchmark.averaged if task.group == group.name]
         values = _values(row, names)
         if values:
             row.groups[group.name] = _mean(values, len(values), len(names))
-    covered = len(_values(row, [task.name for task in benchmark.tasks]))
+    averaged = [task.name for task in benchmark.averaged]
+    covered = len(_values(row, averaged))
     if not covered:
         return
     grouped = benchmark.mean == "mean_of_group_means"
-    values = [mean.value for mean in row.groups.values()] if grouped else _values(row, list(row.cells))
-    row.mean = _mean(values, covered, len(benchmark.tasks))
+    values = [mean.value for mean in row.groups.values()] if grouped else _values(row, averaged)
+    row.mean = _mean(values, covered, len(averaged))
 
 
 def mark_best(rows: Sequence[RowView]) -> None:

@@ -21,7 +21,7 @@ def leaderboard(
     measured = _measured(benchmark, cells, catalogue)
     for row in measured:
         add_means(row, benchmark)
-    printed = _printed(tables, benchmark) if phase == "final" else []
+    printed = _printed(tables, benchmark) if phase == benchmark.phase else []
     published = [row for row, _ in printed]
     _set_beside(measured, published)
     mark_best(measured + [row for row, comparable in printed if comparable])
@@ -38,7 +38,7 @@ def leaderboard(
         ],
         tasks=[TaskView(name=task.name, title=task.title, group=task.group) for task in benchmark.tasks],
         rows=measured + published,
-        notes=_notes(phase, tables),
+        notes=_notes(benchmark, phase, tables),
         bibtex=bibtex_of(row.cite for row in published if row.cite),
     )
 
@@ -115,9 +115,9 @@ def _as_printed(printed: PublishedRow, table: PublishedTable, benchmark: Benchma
     )
     add_means(row, benchmark)
     for group, value in printed.groups.items():
-        row.groups[group] = _whole(value, sum(task.group == group for task in benchmark.tasks))
+        row.groups[group] = _whole(value, sum(task.group == group for task in benchmark.averaged))
     if printed.mean is not None and table.mean in (None, benchmark.mean):
-        row.mean = _whole(printed.mean, len(benchmark.tasks))
+        row.mean = _whole(printed.mean, len(benchmark.averaged))
     return row
 
 
@@ -133,9 +133,9 @@ def _set_beside(measured: list[RowView], published: list[RowView]) -> None:
                 cell.published = printed.cells[task].mean
 
 
-def _notes(phase: str, tables: list[PublishedTable]) -> list[str]:
-    notes = [f"{table.source}: {table.note}" for table in tables if table.note and phase == "final"]
-    if phase == "search":
+def _notes(benchmark: Benchmark, phase: str, tables: list[PublishedTable]) -> list[str]:
+    notes = [f"{table.source}: {table.note}" for table in tables if table.note and phase == benchmark.phase]
+    if phase == "search" != benchmark.phase:
         notes.append("measured on validation images, to choose settings by; not to be set beside test results")
     return notes
 

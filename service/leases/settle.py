@@ -79,9 +79,12 @@ async def _cell(session: AsyncSession, job: Job, result: RunResult) -> str:
 
 
 def _value(job: Job, result: RunResult) -> float | None:
-    """The number that tables show: the benchmark's metric on the split that the phase measures."""
+    """The number that tables show: the task's metric on the split that the phase measures, or that is reported."""
     split = "test" if job.phase == "final" else "val"
+    benchmark = load_benchmarks().get(job.benchmark or "")
+    if benchmark and (job.phase, benchmark.reported) == ("search", "best_val"):
+        split = "best_val"
     measured = {m.metric: m.value for m in reversed(result.metrics) if m.split == split}
-    if job.benchmark in load_benchmarks():
-        return measured.get(load_benchmarks()[job.benchmark].metric)
+    if benchmark:
+        return measured.get(benchmark.metric_of(job.task))
     return measured.get("accuracy", next(reversed(measured.values()), None))  # a task of the user's own

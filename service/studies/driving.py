@@ -124,7 +124,7 @@ async def rung_of(
     if found.value is None and job is not None:
         await note(session, found, job, request)
         if found.value is None and job.state == State.SUCCEEDED:
-            metric = request.metric or f"val/{metric_of(job.benchmark)}"
+            metric = request.metric or f"val/{metric_of(job.benchmark, job.task)}"
             trial.refused = f"{job.id} has measured no {metric}; name one that it has as the study's `metric`"
             return _answer(trial.number, ended=True, failed=trial.refused), None
     stopped = trial.stopped_at is not None and trial.stopped_at <= rung
@@ -189,7 +189,7 @@ async def note(session: AsyncSession, rung: Rung, job: Job, request: StudyReques
     """Notes the rung's value where its job has got so far."""
     if request.rungs == "schedules" and job.state != State.SUCCEEDED:
         return
-    key = request.metric or f"val/{metric_of(job.benchmark)}"
+    key = request.metric or f"val/{metric_of(job.benchmark, job.task)}"
     by_epoch: dict[int, float] = {}
     for event in await of_job(session, job.id, types=[EventType.METRICS]):
         value, epoch = event.data.get("values", {}).get(key), event.data.get("epoch") or 0

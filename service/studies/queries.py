@@ -102,10 +102,10 @@ def best_of(found: Sequence[TrialView], mode: str) -> TrialView | None:
     return max(last, key=lambda trial: (sign * (trial.value or 0.0), -trial.number), default=None)
 
 
-def metric_of(benchmark: str | None) -> str:
-    """Returns what a benchmark's tasks are measured by; the user's own by accuracy."""
+def metric_of(benchmark: str | None, task: str) -> str:
+    """Returns what a benchmark's task is measured by; the user's own by accuracy."""
     found = load_benchmarks().get(benchmark or "")
-    return found.metric if found else "accuracy"
+    return found.metric_of(task) if found else "accuracy"
 
 
 def epochs_of(request: StudyRequest, rungs: Iterable[tuple[int, int]]) -> int:

@@ -22,7 +22,7 @@ _MAPPED = ("regularizer.sigma", "regularizer.lambda")
 async def report_of(session: AsyncSession, study: Study) -> StudyReport:
     """Returns what is known by now."""
     request = request_of(study)
-    metric = request.metric or f"val/{metric_of(study.benchmark)}"
+    metric = request.metric or f"val/{metric_of(study.benchmark, study.task)}"
     found = await trials(session, study)
     best = best_of(found, request.mode)
     last = [trial for trial in found if best and trial.epochs == best.epochs and trial.value is not None]

@@ -1,10 +1,11 @@
 """Requests and answers about suites. Numbers are fractions, times seconds unless a name says otherwise."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pace_core.spec import load_benchmarks
 from service.filters import Filters
 from service.jobs.schemas import LONGEST_RUN_S, Label, Tags
 from service.leaderboards.schemas import Leaderboard
@@ -76,7 +77,8 @@ class SuiteRequest(BaseModel):
     overrides: dict[str, Any] = {}
     """Part of a RunSpec, laid over every row."""
     phase: Literal["search", "final"] = "final"
-    """Which images the numbers come from; see a spec's `task.phase`."""
+    """Which images the numbers come from; see a spec's `task.phase`. Where it is left out, the one that the benchmark
+    reports: search, where the labels of the test split are not public."""
     search: SearchSettings | None = None
     """What to search on validation images before, for every row and task anew; the runs then have the best found. A row
     is searched over those of the fields that it has: one without any of them runs as it is."""
@@ -92,6 +94,17 @@ class SuiteRequest(BaseModel):
     """Of every job."""
     max_attempts: int = Field(default=3, ge=1, le=100, strict=True)
     max_runtime_s: float | None = Field(default=None, gt=0, le=LONGEST_RUN_S, allow_inf_nan=False, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _phase_of_the_benchmark(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "phase" in given:
+            return cast(Any, given)
+        said = cast(dict[str, Any], given)
+        tasks = said.get("tasks") or [""]
+        name = said.get("benchmark") or str(cast(list[Any], tasks)[0]).partition("/")[0]
+        benchmark = load_benchmarks().get(name) if isinstance(name, str) else None
+        return {**said, "phase": benchmark.phase} if benchmark else said
 
 
 class SuiteExtension(BaseModel):

@@ -5,9 +5,10 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from sklearn import metrics
 
-from pace_core.scores import confusion, of_each_class, scores
+from pace_core.scores import confusion, matthews, of_each_class, pearson, scores, scores_of_regression, scores_of_texts
 
 
 def drawn(classes: int, images: int, missing: tuple[int, ...] = (), seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,6 +41,40 @@ def test_scores_are_those_of_scikit_learn(classes: int, images: int, missing: tu
             ),
         }
     assert scores(logits, labels) == pytest.approx(expected, abs=1e-12)
+
+
+def test_matthews_by_hand() -> None:
+    """3 right of the first class and 1 wrong, 4 right of the second and 2 wrong: (3·4 - 1·2) / √(5·5·4·6)."""
+    counts = torch.tensor([[3, 1], [2, 4]])
+    assert matthews(counts) == pytest.approx(10 / (5 * 5 * 4 * 6) ** 0.5)
+    assert matthews(torch.tensor([[4, 0], [6, 0]])) == 0, "one answer for all"
+
+
+def test_f1_by_hand() -> None:
+    """Of the second class 2 found, 1 missed, 1 too many: 2·2 / (2·2 + 1 + 1)."""
+    logits = torch.eye(2)[torch.tensor([1, 1, 0, 1, 0])]
+    labels = torch.tensor([1, 1, 1, 0, 0])
+    assert scores_of_texts(confusion(logits.argmax(1), labels, 2))["f1"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_what_texts_are_measured_by_is_that_of_scikit_learn(classes: int) -> None:
+    logits, labels = drawn(classes, 90)
+    predicted = logits.argmax(1)
+    expected = {"matthews": metrics.matthews_corrcoef(labels, predicted)}
+    if classes == 2:
+        expected["f1"] = metrics.f1_score(labels, predicted)
+    assert scores_of_texts(confusion(predicted, labels, classes)) == pytest.approx(expected)
+
+
+def test_correlations_are_those_of_scipy_and_zero_where_there_is_none() -> None:
+    outputs, labels = torch.tensor([0.1, 0.4, 0.4, 2.0, 1.5]), torch.tensor([1.0, 2.0, 3.0, 5.0, 4.0])
+    assert pearson(outputs, labels) == pytest.approx(stats.pearsonr(outputs, labels)[0], abs=1e-7)
+    found = scores_of_regression(outputs, labels)
+    assert found["spearman"] == pytest.approx(stats.spearmanr(outputs, labels)[0], abs=1e-12)
+    assert found["mean_squared_error"] == pytest.approx(((outputs - labels) ** 2).mean().item())
+    assert pearson(torch.tensor([0.0, 1.0, 3.0]), torch.tensor([1.0, 2.0, 3.0])) == pytest.approx(3 / (28 / 3) ** 0.5)
+    assert pearson(torch.ones(3), torch.tensor([1.0, 2.0, 3.0])) == 0
 
 
 def test_each_class_is_measured_as_scikit_learn_does() -> None:

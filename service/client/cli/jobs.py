@@ -218,20 +218,29 @@ def queue_place(place: QueuePlace) -> str:
 
 
 def accuracy(result: RunResult | None) -> str:
-    """Returns the test accuracy in percent, else that of validation, with the number of images behind it."""
+    """Returns the task's measure in percent, on test data or else validation data, with the number behind it.
+
+    A measure other than accuracy is named.
+    """
     for split in ("test", "val"):
         for one in result.metrics if result else ():
-            if (one.split, one.metric) == (split, "accuracy"):
+            if one.split == split:  # the first is what the task is measured by
                 count = "" if one.samples is None else f" of {one.samples:,}"
-                return f"{100 * one.value:.1f} %{count}" + (" (val)" if split == "val" else "")
+                name = "" if one.metric == "accuracy" else f" {one.metric}"
+                value = f"{100 * one.value:.1f} %" if one.metric in _SHARES else f"{one.value:.3f}"
+                return f"{value}{count}{name}" + (" (val)" if split == "val" else "")
     return ""
+
+
+_SHARES = ("accuracy", "exact_match")
+"""Metrics that are shares of the samples."""
 
 
 def _show_result(result: RunResult) -> None:
     console = out()
     for metric in result.metrics:
-        count = f" of {metric.samples:,} images" if metric.samples else ""
-        value = f"{100 * metric.value:.1f} %{count}" if metric.metric == "accuracy" else f"{metric.value:.4f}"
+        count = f" of {metric.samples:,}" if metric.samples else ""
+        value = f"{100 * metric.value:.1f} %{count}" if metric.metric in _SHARES else f"{metric.value:.4f}"
         console.print(f"  {metric.split + '/' + metric.metric:12} {value} (epoch {metric.epoch})")
     trained = f"{result.trainable_parameters:,} parameters trained, {result.adapter_parameters:,} without the head"
     console.print(f"  {'trained':12} {trained}")

@@ -35,7 +35,10 @@ def install(app: typer.Typer) -> None:
 
 def leaderboard(
     benchmark: Annotated[str, typer.Argument(help="Such as vtab-mini, or a task of your own.")],
-    phase: Annotated[Phase, typer.Option(help="search: validation images; final: test images.")] = "final",
+    phase: Annotated[
+        Phase | None,
+        typer.Option(help="search: validation data; final: test data; else what is reported."),
+    ] = None,
     row: Annotated[list[str], typer.Option("--row", help="Only rows of this label; several times for several.")] = [],  # noqa: B006
     project: filters.Project = None,
     as_json: AsJson = False,

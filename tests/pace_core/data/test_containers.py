@@ -107,7 +107,7 @@ def load(kind: str, path: Path, phase: Phase = "search", num_classes: int | None
 
 
 def pairs(images: Any) -> list[Sample]:
-    found = next(images.squares(squashed(4), 100))
+    found = next(images.chunks(squashed(4), 100))
     return [(int(image[0, 0, 0]), int(label)) for image, label in zip(found, images.labels, strict=True)]
 
 

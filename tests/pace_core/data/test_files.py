@@ -46,13 +46,13 @@ def test_images_to_measure_on_that_are_too_many_to_hold_are_decoded_when_they_ar
     _, streamed = load(greys, how=how).measured
     assert (type(held), type(streamed)) == (ImageSet, StreamedImages)
     assert torch.equal(held.labels, streamed.labels)
-    parts = list(streamed.squares(how, 8))
+    parts = list(streamed.chunks(how, 8))
     assert [len(part) for part in parts] == [8, 8, 4]
-    assert torch.equal(torch.cat(parts), torch.cat(list(held.squares(how, 8))))
-    assert torch.equal(torch.cat(list(streamed.squares(how, 20))), torch.cat(parts))
+    assert torch.equal(torch.cat(parts), torch.cat(list(held.chunks(how, 8))))
+    assert torch.equal(torch.cat(list(streamed.chunks(how, 20))), torch.cat(parts))
     (greys / "test" / "b" / "3.png").unlink()
     with pytest.raises(RunError, match=r"no file .*b/3\.png"):
-        list(streamed.squares(how, 8))
+        list(streamed.chunks(how, 8))
 
 
 def test_streaming_stays_a_little_ahead_of_what_is_used(greys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_streaming_stays_a_little_ahead_of_what_is_used(greys: Path, monkeypatch
     opened: list[object] = []
     whole = Image.open
     monkeypatch.setattr(Image, "open", lambda path: opened.append(path) or whole(path))
-    next(many.squares(squashed(8), 16))
+    next(many.chunks(squashed(8), 16))
     assert len(opened) < 100
 
 

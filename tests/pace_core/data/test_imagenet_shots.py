@@ -35,7 +35,7 @@ def test_one_training_five_tests_in_every_layout(tmp_path: Path, flat: bool, lis
         "imagenet-r": [6, 11, 13],
     }
     for target in splits.targets:
-        values = next(target.images.squares(squashed(4), 8))[:, 0, 0, 0].tolist()
+        values = next(target.images.chunks(squashed(4), 8))[:, 0, 0, 0].tolist()
         assert values == target.images.labels.tolist(), "an image's grey value is its label"
 
 

@@ -78,7 +78,7 @@ def test_evaluation_sees_the_middle_of_each_image_whatever_its_shape() -> None:
     pixels = tuple(torch.zeros(height, width, 3, dtype=torch.uint8) for height, width in shapes)
     for image in pixels:
         image[:, image.shape[1] // 2] = 255
-    squares = torch.cat(list(ImageSet(pixels, torch.arange(3)).squares(PREPROCESSING, 2)))
+    squares = torch.cat(list(ImageSet(pixels, torch.arange(3)).chunks(PREPROCESSING, 2)))
     assert squares.shape == (3, 8, 8, 3)
     assert (squares[:, 0].argmax(1)[:, 0] == 4).all()
 

@@ -1,0 +1,24 @@
+"""The backbone that a spec names, of the kind that reads its task's samples."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from pace_core.backbones import vision
+from pace_core.spec import RunSpec
+from pace_core.spec.catalogue import Gives
+
+if TYPE_CHECKING:
+    from pace_core.backbones.text import LoadedText
+
+    Loaded = vision.Loaded | LoadedText
+
+
+def load(spec: RunSpec, gives: Gives) -> "Loaded":
+    """Loads the backbone without a classifier, ready for a method to adapt. `gives`: what the task's samples are.
+
+    Raises RunError `weights_missing` or `spec_invalid`.
+    """
+    if gives == "images":
+        return vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path or 0.0)
+    text = importlib.import_module("pace_core.backbones.text")  # `transformers` takes a second to load
+    return text.load(spec.backbone)
