@@ -240,6 +240,28 @@ def data_check(
         raise typer.Exit(1)
 
 
+@data_app.command("make")
+def data_make(
+    benchmark: Annotated[str, typer.Argument(help="text-mini, the only one that is made out of a package.")],
+    package: Annotated[Path, typer.Argument(help="vaderSentiment-3.3.2.tar.gz, as `pip download` leaves it.")],
+    folder: Annotated[Path, typer.Argument(help="Where its files go.")],
+) -> None:
+    """Write a benchmark's files out of a package that holds its data, and keep where they lie.
+
+    text-mini: `pip download --no-deps --no-binary :all: vaderSentiment==3.3.2`.
+    """
+    if benchmark != "text-mini":
+        raise _failed(f"{benchmark} is not made out of a package; text-mini is")
+    home = folder.expanduser().absolute()
+    try:
+        counts = importlib.import_module("pace_core.data.text_mini").make(package.expanduser(), home)
+    except RunError as error:
+        raise _failed(error.message) from error
+    said = ", ".join(f"{task} {count:,} sentences" for task, count in counts.items())
+    file = places.remember(benchmark, home)
+    console.print(escape(f"{benchmark} lies in {home}: {said}; kept in {file}"), highlight=False)
+
+
 @data_app.command("add")
 def data_add(
     benchmark: Annotated[str, typer.Argument(help="Such as vtab-1k.")],
