@@ -70,7 +70,7 @@ def make(package: Path, folder: Path) -> dict[str, int]:
 
 def write(ratings: str, folder: Path) -> dict[str, int]:
     """Does the same with the text of the file of ratings."""
-    rated = sorted(_rated(_ratings(package)), key=lambda pair: _place(pair[0]))
+    rated = sorted(_rated(ratings), key=lambda pair: _place(pair[0]))
     sides = [[pair for pair in rated if pair[1] > 1], [pair for pair in rated if pair[1] < -1]]
     # any beginning has as many of one side as of the other, to one
     told = [pair for both in zip(*sides, strict=False) for pair in both]

@@ -33,7 +33,7 @@ def test_the_splits_of_a_task_share_no_sentence(home: Path) -> None:
 def test_any_beginning_of_the_training_sentences_is_balanced(home: Path) -> None:
     texts = read(Params(path=str(home), task="sentiment", train_samples=100), phase="final")
     assert [sample.label for sample in texts.train] == [1.0, 0.0] * 50
-    with pytest.raises(RunError, match="task.train_samples: there are 200, not 300"):
+    with pytest.raises(RunError, match=r"task.train_samples: there are 200, not 300"):
         read(Params(path=str(home), task="sentiment", train_samples=300), phase="final")
 
 
@@ -47,7 +47,7 @@ def test_a_search_opens_no_test_file(home: Path, tmp_path: Path) -> None:
 
 
 def test_another_package_is_refused_with_the_command_that_downloads_the_right_one(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="pip download --no-deps --no-binary :all: vaderSentiment==3.3.2"):
+    with pytest.raises(RunError, match=r"pip download --no-deps --no-binary :all: vaderSentiment==3.3.2"):
         make(tmp_path / "nothing.tar.gz", tmp_path)
     (tmp_path / "text.txt").write_text("not ratings")
     with tarfile.open(tmp_path / "other.tar.gz", "w:gz") as archive:
