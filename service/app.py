@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
             "end lost attempts": lambda: reap_for_ever(
                 database, settings.reap_every_s, settings.reap_grace_s, settings.retry_after_s
             ),
-            "forget what is old": lambda: forget_for_ever(database, settings.keep_audit_s, settings.keep_events_s),
+            "forget what is old": lambda: forget_for_ever(database, settings),
             "look at the storage": lambda: probe_for_ever(root, settings.min_free_bytes, storage),
             "look after the storage": lambda: look_after_for_ever(
                 database, root, settings.storage_measured_every_s, settings.keep_checkpoints_s

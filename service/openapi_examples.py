@@ -112,6 +112,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "max_body_bytes": 1_000_000,
         "max_report_bytes": 8_000_000,
         "max_tags": 50,
+        "keep_uploads_s": 604_800.0,
         "project": {
             "project": "vision", "max_queued": 10_000, "queued": 12, "max_running": 4, "running": 4,
             "highest_priority": 80, "default_max_runtime_s": 604800.0, "max_stored_bytes": 10**12, "stored_bytes": 10,

@@ -9,10 +9,12 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from pace_core.spec import EventType
 from service.audit.tables import AuditEntry
+from service.datasets.expiry import expire
 from service.db import Database
 from service.events.tables import Cursor, JobEvent
 from service.jobs.tables import IdempotencyKey, Job
 from service.sessions.tables import Session
+from service.settings import Settings
 
 _EVERY_S = 300.0
 _EVENTS = 10_000
@@ -22,12 +24,14 @@ _KEEP_ANSWERS_S = 48 * 3600.0
 _log = structlog.get_logger()
 
 
-async def forget_for_ever(database: Database, keep_audit_s: float, keep_events_s: float) -> None:
+async def forget_for_ever(database: Database, settings: Settings) -> None:
     """Forgets at once and then every few minutes; several processes may do so."""
     while True:
         try:
-            await forget(database, keep_audit_s)
-            while await forget_events(database, keep_events_s) == _EVENTS:
+            await forget(database, settings.keep_audit_s)
+            while await forget_events(database, settings.keep_events_s) == _EVENTS:
+                pass
+            while await expire(database, settings.storage_root, settings.keep_uploads_s):
                 pass
         except Exception:  # a database that is away; the next time will do
             _log.exception("cannot forget what is old")

@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """So long after a job ended its log lines and steps are kept; its moves, metrics and checkpoints stay with it."""
     keep_audit_s: float = Field(default=400 * 86_400.0, gt=0, allow_inf_nan=False)
     """So long an entry of the audit is kept."""
+    keep_uploads_s: float = Field(default=7 * 86_400.0, gt=0, allow_inf_nan=False)
+    """So long an upload of which nothing more comes can be gone on with; then it is deleted."""
     pool_size: int = Field(default=10, ge=1)
     """Database connections kept by this process; twice as many under load."""
 

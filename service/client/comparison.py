@@ -1,11 +1,11 @@
-"""Rows beside each other over seeds: what finished jobs say, with the uncertainty of a small number of runs."""
+"""Rows beside each other over seeds and draws: what finished jobs say, with the uncertainty of few runs."""
 
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pace_core.spec.lifecycle import State
 from service.client.models import Job
@@ -19,6 +19,14 @@ class NothingToCompare(ValueError):
     """The jobs make no table; the message says why and what to do."""
 
 
+class Run(NamedTuple):
+    """What tells two runs of a row apart."""
+
+    seed: int
+    draw: int = 0
+    """Of training images, where the benchmark has several; it is not the seed."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """A row's mean minus the mean of the row that it is set beside."""
@@ -28,18 +36,18 @@ class Difference:
     """Lower end of the 95 % interval by Student's t; None where there are too few runs for one."""
     high: float | None
     paired: bool
-    """Over equal seeds, each minus its counterpart; else Welch's interval for two independent samples."""
-    seeds: list[int]
-    """The seeds that both have."""
+    """Over equal seeds and draws, each minus its counterpart; else Welch's interval for two independent samples."""
+    common: list[Run]
+    """The seeds and draws that both have."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """Runs of one label with equal settings, data and weights, one a seed."""
+    """Runs of one label with equal settings, data and weights, one a seed and draw."""
 
     label: str
-    values: dict[int, float]
-    """Seed → measured fraction."""
+    values: dict[Run, float]
+    """Seed and draw → measured fraction."""
     jobs: list[str]
     difference: Difference | None = None
     """None for the row that the others are set beside."""
@@ -59,13 +67,13 @@ class Row:
 
     @property
     def standard_error(self) -> float | None:
-        """Of the mean, over seeds; None below two runs."""
+        """Of the mean, over seeds and draws; None below two runs."""
         return None if self.std is None else self.std / math.sqrt(self.n)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows × seeds of one task."""
+    """Rows × seeds and draws of one task."""
 
     task: str
     phase: str
@@ -122,21 +130,21 @@ def compare(
 
 
 def difference(row: Row, beside: Row) -> Difference:
-    """Returns `row` minus `beside`: paired where they have at least two seeds in common, else between the means."""
+    """Returns `row` minus `beside`: paired where they have at least two runs in common, else between the means."""
     common = sorted(row.values.keys() & beside.values.keys())
     if len(common) > 1:
-        each = mean_of([row.values[seed] - beside.values[seed] for seed in common])
-        return Difference(each.value, each.low, each.high, paired=True, seeds=common)
+        each = mean_of([row.values[run] - beside.values[run] for run in common])
+        return Difference(each.value, each.low, each.high, paired=True, common=common)
     mean = row.mean - beside.mean
     if row.std is None or beside.std is None:
-        return Difference(mean, None, None, paired=False, seeds=common)
+        return Difference(mean, None, None, paired=False, common=common)
     parts = [row.std**2 / row.n, beside.std**2 / beside.n]
     error = math.sqrt(sum(parts))
     if error == 0:
-        return Difference(mean, mean, mean, paired=False, seeds=common)
+        return Difference(mean, mean, mean, paired=False, common=common)
     freedom = sum(parts) ** 2 / (parts[0] ** 2 / (row.n - 1) + parts[1] ** 2 / (beside.n - 1))
     reach = student_t(freedom) * error
-    return Difference(mean, mean - reach, mean + reach, paired=False, seeds=common)
+    return Difference(mean, mean - reach, mean + reach, paired=False, common=common)
 
 
 def _rows(measured: list[Job], split: str, metric: str) -> list[Row]:
@@ -146,10 +154,15 @@ def _rows(measured: list[Job], split: str, metric: str) -> list[Row]:
     rows: list[Row] = []
     for label, cells in by_label.items():
         for said, jobs in zip(_apart([jobs[-1] for jobs in cells.values()]), cells.values(), strict=True):
-            newest = {job.seed: job for job in jobs}  # a seed that was run twice counts once
-            values = {seed: _value(newest[seed], split, metric) or 0.0 for seed in sorted(newest)}
-            rows.append(Row(f"{label} ({said})" if said else label, values, [newest[seed].id for seed in values]))
+            newest = {_run(job): job for job in jobs}  # a seed that was run twice on a draw counts once
+            values = {run: _value(newest[run], split, metric) or 0.0 for run in sorted(newest)}
+            rows.append(Row(f"{label} ({said})" if said else label, values, [newest[run].id for run in values]))
     return rows
+
+
+def _run(job: Job) -> Run:
+    draw = job.spec["task"].get("draw")
+    return Run(job.seed, draw if isinstance(draw, int) else 0)
 
 
 def _apart(jobs: list[Job]) -> list[str]:
@@ -157,6 +170,8 @@ def _apart(jobs: list[Job]) -> list[str]:
     if len(jobs) < 2:
         return [""] * len(jobs)
     flat = [dict(_flat({k: v for k, v in job.spec.items() if k not in ("seed", "resources")})) for job in jobs]
+    for spec in flat:
+        spec.pop("task.draw", None)  # as little a setting as the seed
     keys = [key for key in dict.fromkeys(k for spec in flat for k in spec) if len({repr(s.get(key)) for s in flat}) > 1]
     last = [key.rpartition(".")[2] for key in keys]
     names = [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Fault, validate
@@ -20,7 +20,7 @@ from service.jobs.submission import new_job, project_of
 from service.keys.auth import Reader, User
 from service.limits.queries import check_room, limits_of
 from service.paging import newest_first
-from service.problems import Conflict, Invalid, TooMany
+from service.problems import Conflict, Invalid, NotFound, TooMany
 from service.settings import Settings
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -50,6 +50,7 @@ async def post_dataset(
             )
             raise Invalid("the request has faults", [Fault(pointer="/name", code="conflict", message=message)])
         response.status_code = 200
+        await _touch(session, there.id)
         return await view(session, there, settings)
     limit = limits_of(project, settings).max_stored_bytes
     has = project.stored_bytes + await stored(session, project.name)
@@ -91,6 +92,9 @@ async def put_part(
     if len(content) != expected:
         raise _invalid("", f"the part at {offset:,} has {expected:,} bytes, and {len(content):,} were sent")
     await parts.write(settings.storage_root, dataset.id, offset, content)
+    if not await _touch(session, dataset.id):  # deleted meanwhile, or given up as abandoned
+        await parts.delete(settings.storage_root, dataset.id)
+        raise NotFound(f"data set {dataset.name!r} was deleted; announce it again")
 
 
 @router.post("/{dataset_id}/complete", summary="Finish an upload")
@@ -154,6 +158,12 @@ async def delete_dataset(request: Request, session: Transaction, caller: User, d
     log.record(session, request, caller, "dataset.delete", dataset.id, dataset.project, name=dataset.name)
     await session.flush()
     await parts.delete(request.app.state.settings.storage_root, dataset_id)
+
+
+async def _touch(session: AsyncSession, id: str) -> bool:
+    """Says that somebody goes on with the upload; whether it is there."""
+    touched = update(Dataset).where(Dataset.id == id).values(touched_at=func.now()).returning(Dataset.id)
+    return (await session.execute(touched)).scalar_one_or_none() is not None
 
 
 async def _named(session: AsyncSession, project: str, name: str) -> Dataset | None:

@@ -31,3 +31,5 @@ class Dataset(Base):
     completed_at: Mapped[datetime | None]
     """When all of it was there."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    touched_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """When something of it last came."""

@@ -29,7 +29,7 @@ from service.jobs.schemas import (
     TrackingLink,
     Validated,
 )
-from service.jobs.submission import asked_job, checked, project_of, resolve, start_of
+from service.jobs.submission import asked_job, checked, project_of, resolve, start_of, with_counts
 from service.jobs.tables import Job
 from service.jobs.views import recent_supply, shown, view, views, waiting
 from service.keys.auth import Reader, Tracking, User, still_valid
@@ -72,6 +72,7 @@ async def post_job(
             await start_of(session, body, spec, caller)
             slots = await seen_slots(session, state.settings.worker_seen_s)
             project = await project_of(session, body.project, caller)
+            spec = await with_counts(session, body, spec, project.name)
             done = await done_already(session, project.name, spec, row)
         probe = asked_job(body, spec, catalogue)
         answer = Validated(

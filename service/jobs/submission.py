@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import (
@@ -19,13 +18,12 @@ from pace_core.spec import (
     spec_of_recipe,
     validate_often,
 )
-from pace_core.spec.suggest import did_you_mean
 from service.clusters.needs import LONGEST_LANE, Needs
-from service.datasets.tables import SOURCE, Dataset
 from service.db import Database
 from service.ids import new_id
 from service.jobs.schemas import JobRequest
 from service.jobs.tables import Job
+from service.jobs.uploads import counted, named_by, reports
 from service.keys.auth import Caller
 from service.keys.roles import Role
 from service.limits.queries import check_priority, check_tags, limits_of
@@ -91,13 +89,13 @@ async def checked(
     check_tags(settings, len(request.tags))
     spec, row = resolve(request, catalogue)
     job = asked_job(request, spec, catalogue)
+    project = await recent_open_project(database, _project_name(request.project, caller), "/project")
+    if named_by(spec) is not None:
+        async with database.lone() as session:
+            job = asked_job(request, await with_counts(session, request, spec, project.name), catalogue)
     if spec.init_from is not None:
         async with database.lone() as session:
             job.init_uri = await start_of(session, request, spec, caller)
-    project = await recent_open_project(database, _project_name(request.project, caller), "/project")
-    if spec.task.source == SOURCE:
-        async with database.lone() as session:
-            await _check_dataset(session, request, spec, project.name)
     job.project = project.name
     job.owner, job.name, job.row, job.tags = caller.owner, request.name, row, dict(request.tags)
     limits = limits_of(project, settings)
@@ -131,16 +129,17 @@ async def start_of(session: AsyncSession, request: JobRequest, spec: RunSpec, ca
     raise Invalid("the spec has faults", [_placed(fault, where, request)])
 
 
-async def _check_dataset(session: AsyncSession, request: JobRequest, spec: RunSpec, project: str) -> None:
-    """Raises Invalid where the project has no uploaded data set of the name that the spec gives."""
-    name = str(spec.task.params.get("dataset"))
-    names = select(Dataset.name).where(Dataset.project == project, Dataset.completed_at.is_not(None))
-    there = (await session.execute(names.order_by(Dataset.name))).scalars().all()
-    if name not in there:
-        hint = did_you_mean(name, there) or "; `pace dataset upload FOLDER` makes one"
-        message = f"project {project} has no data set {name[:100]!r}{hint}"
-        fault = Fault(pointer="/task/dataset", code="unknown_name", message=message)
-        raise Invalid("the spec has faults", [_placed(fault, "/overrides" if request.recipe else "/spec", request)])
+async def with_counts(session: AsyncSession, request: JobRequest, spec: RunSpec, project: str) -> RunSpec:
+    """Returns the spec with the number of images of the uploaded data set that it names, as far as its check has ended.
+
+    Raises Invalid where the project has no usable data set of that name.
+    """
+    name = named_by(spec)
+    if name is None:
+        return spec
+    fault = Fault(pointer="/task/dataset", code="unknown_name", message="")
+    pointer = _placed(fault, "/overrides" if request.recipe else "/spec", request).pointer
+    return counted(spec, (await reports(session, project, {name: pointer}))[name])
 
 
 def new_job(spec: RunSpec, catalogue: Catalogue, limited: str = "") -> Job:

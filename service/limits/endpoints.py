@@ -28,5 +28,6 @@ async def get_limits(request: Request, session: Transaction, caller: AnyCaller) 
         max_body_bytes=settings.max_body_bytes,
         max_report_bytes=settings.max_report_bytes,
         max_tags=settings.max_tags,
+        keep_uploads_s=settings.keep_uploads_s,
         project=project,
     )

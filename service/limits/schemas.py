@@ -30,5 +30,7 @@ class LimitsView(BaseModel):
     max_body_bytes: int
     max_report_bytes: int
     max_tags: int
+    keep_uploads_s: float
+    """So long an unfinished upload of a data set can be gone on with."""
     project: ProjectLimits | None
     """None for keys without a project."""

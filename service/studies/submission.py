@@ -6,12 +6,14 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import Catalogue, Fault, RunSpec, SpecError, merged, spec_of_recipe, validate
+from pace_core.spec.data_report import DataReport
 from service.clusters.fit import seen_slots
 from service.clusters.needs import Needs
 from service.ids import new_id
 from service.jobs.cost import cost_of, rates_of
 from service.jobs.schemas import JobRequest
 from service.jobs.submission import new_job, project_of, resolve, start_of
+from service.jobs.uploads import counted, images_in, named_by, reports
 from service.keys.auth import Caller
 from service.limits.queries import check_priority, check_tags, of_project
 from service.problems import Invalid
@@ -89,12 +91,34 @@ def base_of(request: StudyRequest) -> dict[str, Any]:
     return merged(request.spec or {}, request.overrides)
 
 
+def with_images(request: StudyRequest, spec: RunSpec, report: DataReport | None) -> StudyRequest:
+    """Returns the request with the images that the check of its uploaded data set counted, for every run of it."""
+    if report is None or spec.resources.images is not None:
+        return request
+    images = {"resources": {"images": images_in(spec, report)}}
+    return request.model_copy(update={"overrides": merged(request.overrides, images)})
+
+
+async def _counted(
+    session: AsyncSession, request: StudyRequest, spec: RunSpec, project: str
+) -> tuple[StudyRequest, RunSpec]:
+    """Raises Invalid where the spec names an uploaded data set that the project cannot use."""
+    name = named_by(spec)
+    if name is None:
+        return request, spec
+    report = (await reports(session, project, {name: "/overrides/task" if request.recipe else "/spec/task/dataset"}))[
+        name
+    ]
+    return with_images(request, spec, report), counted(spec, report)
+
+
 async def planned(
     session: AsyncSession, asked: StudyRequest, caller: Caller, catalogue: Catalogue, settings: Settings
 ) -> StudyPlan:
     """Returns what the study would run, and stores nothing."""
     request, spec, row = resolved(asked, catalogue)
     project = (await project_of(session, request.project, caller)).name
+    request, spec = await _counted(session, request, spec, project)
     probe = new_job(spec, catalogue)
     cost = cost_of(spec, probe.task, await rates_of(session, project), catalogue)
     whole = spec.training.epochs
@@ -128,6 +152,7 @@ async def submit(
     check_tags(settings, len(request.tags))
     project = (await project_of(session, request.project, caller)).name
     check_priority(await of_project(session, settings, project), caller, request.priority)
+    request, spec = await _counted(session, request, spec, project)
     start = JobRequest(spec=asked.spec, recipe=asked.recipe, overrides=asked.overrides)
     await start_of(session, start, spec, caller)  # raises where there is none
     study = new_study(request, spec, row, catalogue)

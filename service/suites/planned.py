@@ -15,6 +15,7 @@ from service.settings import Settings
 from service.studies.space import expected_epochs, rungs_of, trials_of
 from service.suites.plan import Key, Plan, Search
 from service.suites.schemas import PlannedRun, PlannedSearch, SuitePlan
+from service.suites.uploads import with_counts
 
 
 async def planned(
@@ -23,6 +24,7 @@ async def planned(
     """Returns what the suite would do, and stores nothing."""
     request = plan.request
     project = (await project_of(session, request.project, caller)).name
+    plan = await with_counts(session, plan, project)
     found = await _done_already(session, project, plan) if request.reuse else {}
     cost = await costs(session, project, plan, catalogue)
     runs: list[PlannedRun] = []

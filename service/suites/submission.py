@@ -32,6 +32,7 @@ from service.suites.plan import Key, Plan, Run, spec_of
 from service.suites.planned import costs
 from service.suites.schemas import SuiteExtension, SuiteRequest
 from service.suites.tables import Suite, SuiteRun
+from service.suites.uploads import with_counts
 
 
 async def submit(session: AsyncSession, plan: Plan, caller: Caller, catalogue: Catalogue, settings: Settings) -> Suite:
@@ -62,6 +63,7 @@ async def fill(
 
     A row that is to be searched on a task first gets its study, and its runs when that has found the best settings.
     """
+    plan = await with_counts(session, plan, suite.project)
     has = (await session.execute(select(SuiteRun).where(SuiteRun.suite == suite.id))).scalars().all()
     found = {study.id: study for study in await _studies(session, suite)}
     study_of = {(run.row, run.task): found[run.study] for run in has if run.study in found}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from service.datasets.expiry import expire
 from service.keys.roles import Role
 from service.keys.secrets import create_key
 from service.settings import Settings
@@ -152,7 +153,12 @@ async def test_data_sets_are_seen_and_used_by_their_project_alone(api: Api) -> N
     assert refused.json()["errors"][0]["pointer"] == "/spec/task/dataset"
     assert "project others has no data set 'photos'" in refused.text
     suite = {"tasks": [spec["task"]], "rows": [{"spec": {"method": {"name": "linear"}}}]}
-    assert (await api.call("POST", "/v1/suites", json=suite, key=stranger)).status_code == 202
+    assert (await api.call("POST", "/v1/suites", json=suite, key=stranger)).status_code == 422
+    other = await announce(api, project="others", name="photos")  # by an admin, whose project it is not
+    assert other["id"] != made["id"]
+    await api.sql("UPDATE datasets SET completed_at = now() WHERE id = %s", other["id"])
+    assert (await api.call("POST", "/v1/jobs", json={"spec": spec}, key=stranger)).status_code == 202
+    await api.call("DELETE", f"/v1/datasets/{other['id']}", key=stranger)
     free = {"name": "cpu-9", "device": "cpu", "memory_bytes": 8 << 30, "node": "n9"}
     (lease,) = (await api.lease([free], all_slots=[free], cluster="far"))["leases"]
     assert lease["upload"] is None, "no way of asking gives another project's files"
@@ -173,3 +179,116 @@ async def test_a_check_that_failed_says_why(api: Api) -> None:
     await api.end(job, attempt, "data_corrupt", message="cat/1.jpg: is a link")
     found = await api.get(f"/v1/datasets/{made['id']}")
     assert (found["state"], found["message"]) == ("failed", "cat/1.jpg: is a link")
+
+
+def suite_on(dataset: str, **more: Any) -> dict[str, Any]:
+    task = {"name": "mine", "source": "uploaded", "dataset": dataset}
+    return {"tasks": [task], "rows": [{"spec": {"method": {"name": "linear"}}}], **more}
+
+
+def study_on(dataset: str) -> dict[str, Any]:
+    spec = {"task": {"name": "x", "source": "uploaded", "dataset": dataset}, "method": {"name": "linear"}}
+    return {"spec": spec, "space": {"optimizer.lr": {"choice": [0.1, 0.01]}}}
+
+
+async def checked(api: Api, images: dict[str, int], **more: Any) -> dict[str, Any]:
+    """An upload whose check has found so many images."""
+    made = await uploaded(api)
+    job, attempt = await api.take()
+    said = current(0.1)
+    said["data"] = {"classes": 2, "images": images, **more}
+    await api.end(job, attempt, "succeeded", result=said)
+    return made
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs?validate_only=true"])
+async def test_a_job_is_told_at_once_of_a_data_set_that_is_not_there(api: Api, path: str) -> None:
+    spec = {"task": {"name": "x", "source": "uploaded", "dataset": "photo"}, "method": {"name": "linear"}}
+    answer = await api.call("POST", path, json={"spec": spec})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/spec/task/dataset"
+
+
+@pytest.mark.parametrize("query", ["", "?validate_only=true"])
+async def test_suites_and_studies_are_told_at_once_of_a_data_set_that_is_not_there(api: Api, query: str) -> None:
+    await uploaded(api)
+    for path, body, pointer in (
+        ("/v1/suites", suite_on("photo"), "/tasks/0/dataset"),
+        ("/v1/studies", study_on("photo"), "/spec/task/dataset"),
+    ):
+        answer = await api.call("POST", f"{path}{query}", json=body)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["errors"][0]["pointer"] == pointer
+        assert "did you mean 'photos'" in answer.text
+        assert (await api.get(path))["data"] == []
+    assert len((await api.get("/v1/jobs"))["data"]) == 1, "the check alone"
+
+
+async def test_what_is_not_whole_yet_cannot_be_named(api: Api) -> None:
+    await announce(api)
+    for path, body in (("/v1/suites", suite_on("photos")), ("/v1/studies", study_on("photos"))):
+        answer = await api.call("POST", path, json=body)
+        assert answer.status_code == 422
+        assert "has no data set 'photos'" in answer.text
+
+
+async def test_a_data_set_that_its_check_found_unusable_is_refused_with_what_it_found(api: Api) -> None:
+    await uploaded(api)
+    job, attempt = await api.take()
+    await api.end(job, attempt, "data_corrupt", message="cat/1.jpg: is a link")
+    spec = study_on("photos")["spec"]
+    for path, body in (
+        ("/v1/jobs", {"spec": spec}),
+        ("/v1/suites", suite_on("photos")),
+        ("/v1/studies", study_on("photos")),
+    ):
+        answer = await api.call("POST", path, json=body)
+        assert answer.status_code == 422, path
+        assert "as its check found: cat/1.jpg: is a link; delete it and upload it mended" in answer.text
+
+
+async def test_a_check_that_failed_for_another_reason_keeps_nobody_from_trying(api: Api) -> None:
+    await uploaded(api)
+    job, attempt = await api.take()
+    await api.end(job, attempt, "crashed", message="boom")
+    assert (await api.call("POST", "/v1/jobs", json={"spec": study_on("photos")["spec"]})).status_code == 202
+
+
+async def test_jobs_suites_and_studies_are_planned_with_the_images_that_the_check_counted(api: Api) -> None:
+    await checked(api, {"train": 80_000, "test": 20_000})
+    spec = study_on("photos")["spec"]
+    job = (await api.call("POST", "/v1/jobs", json={"spec": spec})).json()
+    assert job["spec"]["resources"]["images"] == {"train": 80_000, "test": 20_000}
+    search = spec | {"task": spec["task"] | {"phase": "search"}}
+    found = (await api.call("POST", "/v1/jobs", json={"spec": search})).json()
+    assert found["spec"]["resources"]["images"] == {"train": 64_000, "val": 16_000}
+    own = (await api.call("POST", "/v1/jobs", json={"spec": spec | {"resources": {"images": {"train": 5}}}})).json()
+    assert own["spec"]["resources"]["images"] == {"train": 5}, "what is said is left"
+    said = (await api.call("POST", "/v1/jobs?validate_only=true", json={"spec": spec})).json()
+    few = (await api.call("POST", "/v1/jobs?validate_only=true", json={"spec": own["spec"]})).json()
+    assert said["estimate"]["memory_bytes"] > few["estimate"]["memory_bytes"] + 2**30
+    suite = (await api.call("POST", "/v1/suites", json=suite_on("photos", seeds=[5]))).json()
+    (of_suite,) = (await api.get(f"/v1/jobs?suite={suite['id']}"))["data"]
+    assert (await api.get(f"/v1/jobs/{of_suite['id']}"))["spec"]["resources"]["images"]["train"] == 80_000
+    study = (await api.call("POST", "/v1/studies", json=study_on("photos"))).json()
+    (request,) = await api.sql("SELECT request FROM studies WHERE id = %s", study["id"])
+    assert request[0]["overrides"]["resources"]["images"] == {"train": 80_000, "val": 16_000, "test": 20_000}
+
+
+async def test_an_upload_that_nobody_goes_on_with_expires(api: Api, settings: Settings) -> None:
+    half = await announce(api)
+    await put(api, half["id"], 0)
+    whole = await announce(api, b"other", name="whole")
+    await api.call("PUT", f"/v1/datasets/{whole['id']}/parts/0", content=b"other")
+    await api.call("POST", f"/v1/datasets/{whole['id']}/complete")
+    await api.sql("UPDATE datasets SET touched_at = now() - interval '8 days', created_at = now() - interval '9 days'")
+    assert await expire(api.database, str(api.storage), 9 * 86_400.0) == 0
+    await put(api, half["id"], PART)
+    assert await expire(api.database, str(api.storage), 7 * 86_400.0) == 0, "somebody went on"
+    await api.sql("UPDATE datasets SET touched_at = now() - interval '8 days'")
+    assert await expire(api.database, str(api.storage), 7 * 86_400.0) == 1
+    assert [each["name"] for each in (await api.get("/v1/datasets"))["data"]] == ["whole"]
+    assert not (api.storage / "datasets" / half["id"]).exists()
+    assert (await put(api, half["id"], 0)).status_code == 404
+    assert (await announce(api))["received"] == 0, "its name is free"
+    assert (await api.get("/v1/limits"))["keep_uploads_s"] == 7 * 86_400

@@ -1,5 +1,6 @@
 """`pace compare`: rows × seeds of one task as a table for people, programs, a page or a picture."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -20,7 +21,7 @@ from service.client.cli.output import (
     table,
     write,
 )
-from service.client.comparison import Comparison, Difference, Phase, Row, compare
+from service.client.comparison import Comparison, Difference, Phase, Row, Run, compare
 
 
 def install(app: typer.Typer) -> None:
@@ -42,7 +43,8 @@ def compare_(
     md: Annotated[bool, typer.Option("--md", help="Print a Markdown table.")] = False,
     svg: Annotated[bool, typer.Option("--svg", help="Print a picture: `pace compare … --svg > table.svg`.")] = False,
 ) -> None:
-    """Compare rows over seeds: mean ± std, standard error, and the difference to one row with its interval.
+    """Compare rows over seeds, and draws of training images where there are such: mean ± std, standard error, and the
+    difference to one row with its interval.
 
     Only runs of equal settings, data and weights share a row; settings that differ under one label make rows of
     their own.
@@ -77,9 +79,11 @@ def print_comparison(found: Comparison) -> None:
 
 
 def as_data(found: Comparison) -> dict[str, object]:
-    """Returns the whole comparison as plain data, fractions."""
+    """Returns the whole comparison as plain data, fractions; `values` by seed, or seed/draw where there are draws."""
     rows: list[dict[str, object]] = [
-        _record(found, row) | {"values": row.values, "jobs": row.jobs} for row in found.rows
+        _record(found, row)
+        | {"values": {_name(found, run): value for run, value in row.values.items()}, "jobs": row.jobs}
+        for row in found.rows
     ]
     said: dict[str, object] = {
         name: getattr(found, name) for name in ("task", "phase", "split", "metric", "versus", "notes")
@@ -94,8 +98,9 @@ def _caption(found: Comparison) -> str:
 
 
 def _footnotes(found: Comparison) -> list[str]:
-    lines = [f"difference: to {found.versus!r}; the interval holds 95 % by Student's t over seeds"]
-    lines.append("pairs: seeds that both rows have, each minus its counterpart; –: independent samples (Welch)")
+    over = "seeds and draws" if _draws(found) else "seeds"
+    lines = [f"difference: to {found.versus!r}; the interval holds 95 % by Student's t over {over}"]
+    lines.append(f"pairs: {over} that both rows have, each minus its counterpart; –: independent samples (Welch)")
     if any(row.n < 2 for row in found.rows):
         lines.append("one run says nothing about its spread: run more seeds")
     if found.phase == "search":
@@ -106,14 +111,28 @@ def _footnotes(found: Comparison) -> list[str]:
 
 def _cells(found: Comparison) -> list[list[str]]:
     best = max(row.mean for row in found.rows)
-    lines = [["row", "n", "seeds", "mean ± std", "std err", "difference", "95 % interval", "pairs"]]
+    draws = _draws(found)
+    lines = [
+        [
+            "row",
+            "n",
+            "seeds",
+            *(["draws"] if draws else []),
+            "mean ± std",
+            "std err",
+            "difference",
+            "95 % interval",
+            "pairs",
+        ]
+    ]
     for row in found.rows:
         mean = _percent(row.mean) + (f" ± {_percent(row.std)}" if row.std is not None else "")
         lines.append(
             [
                 row.label,
                 str(row.n),
-                _seeds(row),
+                _span(run.seed for run in row.values),
+                *([_span(run.draw for run in row.values)] if draws else []),
                 mean + ("*" if row.mean == best else " "),
                 _percent(row.standard_error) if row.standard_error is not None else "–",
                 f"{100 * row.difference.mean:+.1f}" if row.difference else "",
@@ -124,18 +143,27 @@ def _cells(found: Comparison) -> list[list[str]]:
 
 
 def _interval(said: Difference | None) -> tuple[str, str]:
-    """Returns the interval, and how many pairs of seeds it stands on."""
+    """Returns the interval, and how many pairs it stands on."""
     if said is None:
         return "", ""
     if said.low is None or said.high is None:
         return "too few runs", "–"
-    return f"{100 * said.low:+.1f} to {100 * said.high:+.1f}", str(len(said.seeds)) if said.paired else "–"
+    return f"{100 * said.low:+.1f} to {100 * said.high:+.1f}", str(len(said.common)) if said.paired else "–"
 
 
-def _seeds(row: Row) -> str:
-    seeds = list(row.values)
-    whole = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
-    text = f"{seeds[0]}–{seeds[-1]}" if whole else ",".join(map(str, seeds))
+def _draws(found: Comparison) -> bool:
+    """Whether runs are on several draws of training images."""
+    return len({run.draw for row in found.rows for run in row.values}) > 1
+
+
+def _name(found: Comparison, run: Run) -> str:
+    return f"{run.seed}/{run.draw}" if _draws(found) else str(run.seed)
+
+
+def _span(said: Iterable[int]) -> str:
+    numbers = sorted(set(said))
+    whole = len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1))
+    text = f"{numbers[0]}–{numbers[-1]}" if whole else ",".join(map(str, numbers))
     return text if len(text) <= 12 else f"{text[:11]}…"
 
 
@@ -151,7 +179,8 @@ def _record(found: Comparison, row: Row) -> dict[str, object]:
         "metric": f"{found.split}/{found.metric}",
         "row": row.label,
         "n": row.n,
-        "seeds": " ".join(map(str, row.values)),
+        "seeds": " ".join(map(str, sorted({run.seed for run in row.values}))),
+        "draws": " ".join(map(str, sorted({run.draw for run in row.values}))) if _draws(found) else None,
         "mean": row.mean,
         "std": row.std,
         "standard_error": row.standard_error,

@@ -10,7 +10,7 @@ import pytest
 from rich.cells import cell_len
 from scipy import stats
 
-from service.client.comparison import NothingToCompare, Row, compare, difference, student_t
+from service.client.comparison import NothingToCompare, Row, Run, compare, difference, student_t
 from tests.service.api import Api
 from tests.service.client.commands import Pace
 
@@ -27,6 +27,11 @@ async def measured(api: Api, accuracies: dict[int, float], row: str | None = Non
         await api.finish(accuracy)
 
 
+def over(values: list[float], first: int = 0) -> dict[Run, float]:
+    """Values of seeds from `first` on."""
+    return {Run(seed): value for seed, value in enumerate(values, first)}
+
+
 def test_students_t_agrees_with_scipy() -> None:
     for freedom in (1, 1.37, 2, 5, 29.5, 400):
         assert student_t(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-6)
@@ -34,15 +39,15 @@ def test_students_t_agrees_with_scipy() -> None:
 
 def test_a_difference_over_common_seeds_is_paired_and_another_is_welchs() -> None:
     ours, theirs = [0.9, 0.8, 0.85], [0.7, 0.75, 0.72]
-    paired = difference(Row("a", dict(enumerate(ours)), []), Row("b", dict(enumerate(theirs)), []))
+    paired = difference(Row("a", over(ours), []), Row("b", over(theirs), []))
     want = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
     assert (paired.low, paired.high) == (pytest.approx(want.low), pytest.approx(want.high))
-    assert (paired.paired, paired.seeds) == (True, [0, 1, 2])
-    apart = difference(Row("a", dict(enumerate(ours)), []), Row("b", dict(enumerate(theirs, 7)), []))
+    assert (paired.paired, paired.common) == (True, [Run(0), Run(1), Run(2)])
+    apart = difference(Row("a", over(ours), []), Row("b", over(theirs, 7), []))
     want = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
     assert (apart.low, apart.high) == (pytest.approx(want.low), pytest.approx(want.high))
     assert (apart.paired, apart.mean) == (False, pytest.approx(paired.mean))
-    single = difference(Row("a", {0: 0.9}, []), Row("b", {0: 0.7}, []))
+    single = difference(Row("a", over([0.9]), []), Row("b", over([0.7]), []))
     assert (single.mean, single.low) == (pytest.approx(0.2), None)
 
 
@@ -63,6 +68,29 @@ async def test_a_task_of_ones_own_is_compared_over_seeds(pace: Pace, api: Api) -
     whole = json.loads((await pace("compare", "my-images", "--json")).out)
     assert (whole["versus"], whole["rows"][1]["values"]) == ("LoRA", {"0": 0.60, "1": 0.72, "2": 0.66})
     assert "| PACE | 3 | 0–2 | 66.0 ± 6.0* |" in (await pace("compare", "my-images", "--md")).out
+
+
+async def test_a_row_is_the_mean_over_draws_and_seeds_as_in_the_leaderboard(pace: Pace, api: Api) -> None:
+    values = {"LoRA": (0.2, 0.4, 0.6, 0.3, 0.5, 0.7), "PACE": (0.3, 0.5, 0.7, 0.4, 0.6, 0.8)}
+    for row, measured_on in values.items():
+        rank = 2 if row == "LoRA" else 4
+        for place, accuracy in enumerate(measured_on):
+            task = {"name": "few-shot/pets/4-shot", "draw": place % 3}
+            spec = {"task": task, "method": {"name": "lora_add", "rank": rank}}
+            await measured(api, {place // 3: accuracy}, row, spec=spec)
+    said = await pace("compare", "few-shot/pets/4-shot")
+    assert said.code == 0, said.err
+    lines = [line.split() for line in said.out.splitlines() if line.strip().startswith(("LoRA", "PACE"))]
+    assert [line[:7] for line in lines] == [
+        ["LoRA", "6", "0,1", "0–2", "45.0", "±", "18.7"],
+        ["PACE", "6", "0,1", "0–2", "55.0", "±", "18.7*"],
+    ]
+    assert lines[1][-5:] == ["+10.0", "+10.0", "to", "+10.0", "6"], "each minus its counterpart of equal seed and draw"
+    table = await api.get("/v1/leaderboards/few-shot")
+    means = {row["label"]: row["cells"]["pets/4-shot"]["mean"] for row in table["rows"] if row["kind"] == "measured"}
+    assert means == {"LoRA": pytest.approx(0.45), "PACE": pytest.approx(0.55)}
+    whole = json.loads((await pace("compare", "few-shot/pets/4-shot", "--json")).out)
+    assert list(whole["rows"][0]["values"]) == ["0/0", "0/1", "0/2", "1/0", "1/1", "1/2"]
 
 
 async def test_the_picture_shows_every_run_and_survives_every_label(pace: Pace, api: Api) -> None:
