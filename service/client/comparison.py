@@ -20,7 +20,7 @@ class NothingToCompare(ValueError):
 
 
 class Run(NamedTuple):
-    """What tells two runs of a row apart."""
+    """The place of a run in its row."""
 
     seed: int
     draw: int = 0

@@ -108,7 +108,7 @@ async def claim(
 
 
 class Said(NamedTuple):
-    """What an attempt says, and with which right."""
+    """The words of an attempt, and the right with which it says them."""
 
     job: str
     attempt: int
