@@ -1,4 +1,4 @@
-"""Which linear layers of a block a method's `targets` name. Networks call their projections differently."""
+"""The linear layers of a block that a method's `targets` name; networks call their projections differently."""
 
 FUSED = ("attn.qkv", ".qkv_proj", ".Wqkv")
 """Endings of the layers that compute q, k and v at once, in this order of rows."""

@@ -22,7 +22,7 @@ def small_catalogue() -> Catalogue:
                     "title": "Linear probing",
                     "params": _schema(),
                     "gives": ["merged"],
-                    "fits": ["swin", "vit"],
+                    "fits": ["swin", "text", "vit"],
                     "starts_pretrained": True,
                 },
                 "lora_add": {
@@ -30,7 +30,7 @@ def small_catalogue() -> Catalogue:
                     "title": "LoRA",
                     "params": _schema(rank=rank),
                     "gives": ["delta", "merged"],
-                    "fits": ["swin", "vit"],
+                    "fits": ["swin", "text", "vit"],
                     "starts_pretrained": True,
                 },
                 "lora_mul_vpt_add": {
@@ -81,6 +81,13 @@ def small_catalogue() -> Catalogue:
                     "name": "imagenet_shots",
                     "title": "ImageNet, 16 images a class",
                     "params": _schema(draw={"type": "integer", "default": 0}),
+                },
+                "glue": {
+                    "name": "glue",
+                    "title": "GLUE",
+                    "params": _schema(task={"type": "string"}),
+                    "phases": ["search"],
+                    "gives": "sentences",
                 },
                 "vtab_mini": {
                     "name": "vtab_mini",
