@@ -101,6 +101,7 @@ def create_app(settings: Settings | None = None, catalogue: Callable[[], Catalog
     problems.install(app, openapi.allowed(app))
     app.add_middleware(BodyLimit, settings=settings)
     requests.install(app)
+    app.include_router(actions.many)
     for module in _ROUTERS:
         app.include_router(module.router)
     return app

@@ -16,6 +16,7 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "Report": {"token": "of the lease", "events": [_EVENT]},
     "KeyRequest": {"name": "laptop", "role": "user", "project": "vision"},
+    "Batch": {"verb": "cancel", "jobs": [_JOB]},
     "Exchange": {"link": "pace_link_5d41402abc4b2a76b9719d911017c592"},
     "Rotation": {"overlap_s": 3600},
     "ProjectRequest": {"name": "vision"},
@@ -66,6 +67,7 @@ _UPLOADED = {
     "data": None, "created_at": _AT,
 }  # fmt: skip
 ANSWERS: dict[str, dict[str, Any]] = {
+    "BatchView": {"data": [{"job": _JOB, "done": False, "detail": "the job has ended already (succeeded)"}]},
     "JobTotals": {
         "states": {"queued": 3, "running": 2},
         "waiting": [{"waiting_for": "a free slot", "jobs": 3, "first": _JOB}],

@@ -100,6 +100,7 @@ class Jobs(Face[AsyncJobs]):
     resume = call(AsyncJobs.resume)
     retry = call(AsyncJobs.retry)
     delete = call(AsyncJobs.delete)
+    batch = call(AsyncJobs.batch)
     events = iterate(AsyncJobs.events)
     logs = call(AsyncJobs.logs)
     metrics = call(AsyncJobs.metrics)

@@ -9,9 +9,10 @@ import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import httpx2
 
@@ -20,7 +21,7 @@ from service.client.models import Artifact, Job, Point
 from service.client.paths import with_paths_of
 from service.events.schemas import EventView as JobEvent
 from service.events.schemas import LogLine
-from service.jobs.schemas import AttemptView, JobRequest, JobTotals, Validated
+from service.jobs.schemas import AttemptView, JobRequest, JobTotals, Outcome, Validated, Verb
 
 PAGE = 100
 """Jobs to a request."""
@@ -64,7 +65,7 @@ class AsyncJobs:
 
     async def get(self, job: str) -> Job:
         """Returns the job as it is now."""
-        return await self._job(await self._connection.json("GET", f"/v1/jobs/{job}"))
+        return await self._job(await self._connection.json("GET", f"/v1/jobs/{quote(job, safe='')}"))
 
     async def wait(self, job: str, timeout_s: float | None = None) -> Job:
         """Waits until the job has ended, and returns it. Raises TimeoutError."""
@@ -72,7 +73,9 @@ class AsyncJobs:
         while True:
             left = _WAIT_S if deadline is None else min(_WAIT_S, max(0.0, deadline - time.monotonic()))
             query = {"wait": left}
-            answer = await self._connection.json("GET", f"/v1/jobs/{job}", query=query, timeout_s=left + 15.0)
+            answer = await self._connection.json(
+                "GET", f"/v1/jobs/{quote(job, safe='')}", query=query, timeout_s=left + 15.0
+            )
             found = await self._job(answer)
             if found.state.ended:
                 return found
@@ -85,7 +88,9 @@ class AsyncJobs:
         """Changes what is given; `tags` replaces all tags."""
         body = {"name": name, "priority": priority, "tags": tags}
         given = {key: value for key, value in body.items() if value is not None}
-        return await self._job(await self._connection.json("PATCH", f"/v1/jobs/{job}", body=given, safe=True))
+        return await self._job(
+            await self._connection.json("PATCH", f"/v1/jobs/{quote(job, safe='')}", body=given, safe=True)
+        )
 
     async def cancel(self, job: str) -> Job:
         """Asks the job to end; a running one stops after its step."""
@@ -105,7 +110,13 @@ class AsyncJobs:
 
     async def delete(self, job: str) -> None:
         """Deletes an ended job and its files."""
-        await self._connection.json("DELETE", f"/v1/jobs/{job}")
+        await self._connection.json("DELETE", f"/v1/jobs/{quote(job, safe='')}")
+
+    async def batch(self, verb: Verb, jobs: Sequence[str]) -> builtins.list[Outcome]:
+        """Does the same to many jobs, 200 at most, each by itself; returns how each went."""
+        body = {"verb": verb, "jobs": [*jobs]}
+        answer = await self._connection.json("POST", "/v1/jobs/batch", body=body)
+        return [Outcome.model_validate(outcome) for outcome in answer["data"]]
 
     async def events(self, job: str, after: int = 0, follow: bool = True) -> AsyncGenerator[JobEvent]:
         """Yields the job's events, oldest first; with `follow` also those to come, until the job has ended.
@@ -136,7 +147,7 @@ class AsyncJobs:
         lines: list[LogLine] = []
         while True:
             query = {"after": after, "format": "json"}
-            page = await self._connection.json("GET", f"/v1/jobs/{job}/logs", query=query)
+            page = await self._connection.json("GET", f"/v1/jobs/{quote(job, safe='')}/logs", query=query)
             lines += [LogLine.model_validate(line) for line in page["data"]]
             after = page["next_cursor"]
             if not page["has_more"]:
@@ -144,12 +155,12 @@ class AsyncJobs:
 
     async def metrics(self, job: str) -> dict[str, list[Point]]:
         """Returns each metric's points, in order."""
-        answer = await self._connection.json("GET", f"/v1/jobs/{job}/metrics")
+        answer = await self._connection.json("GET", f"/v1/jobs/{quote(job, safe='')}/metrics")
         return {name: [Point.model_validate(point) for point in points] for name, points in answer["data"].items()}
 
     async def artifacts(self, job: str) -> list[Artifact]:
         """Lists the job's files."""
-        answer = await self._connection.json("GET", f"/v1/jobs/{job}/artifacts")
+        answer = await self._connection.json("GET", f"/v1/jobs/{quote(job, safe='')}/artifacts")
         return [Artifact.model_validate(artifact) for artifact in answer["data"]]
 
     async def download(
@@ -160,7 +171,7 @@ class AsyncJobs:
         In a folder the file is named after task, row and seed. Raises DownloadError where a file of that name is there
         and `overwrite` is false, and where what arrived is not what was sent; `target` is then left as it was.
         """
-        url = f"/v1/jobs/{job}/artifacts/{path}" if path else f"/v1/jobs/{job}/adapter"
+        url = f"/v1/jobs/{quote(job, safe='')}/artifacts/{path}" if path else f"/v1/jobs/{quote(job, safe='')}/adapter"
         file = Path(target).expanduser()
         if file.is_dir():
             file = file / (path.replace("/", "-") if path else _file_name(await self.get(job)))
@@ -188,6 +199,20 @@ class AsyncJobs:
             part.unlink(missing_ok=True)
         return file
 
+    @asynccontextmanager
+    async def opened(self, job: str, path: str | None = None) -> AsyncGenerator[httpx2.Response]:
+        """Opens one of the job's files, the adapter where `path` is None, to be read piece by piece.
+
+        Raises ProblemError, httpx2.TransportError.
+        """
+        url = (
+            f"/v1/jobs/{quote(job, safe='')}/artifacts/{quote(path)}"
+            if path
+            else f"/v1/jobs/{quote(job, safe='')}/adapter"
+        )
+        async with self._connection.stream(url) as response:
+            yield response
+
     def _json(self, request: JobRequest) -> dict[str, Any]:
         """Returns the request's body, its paths absolute.
 
@@ -201,11 +226,11 @@ class AsyncJobs:
 
     async def _act(self, job: str, verb: str) -> Job:
         # asking for what is so already changes nothing
-        return await self._job(await self._connection.json("POST", f"/v1/jobs/{job}/{verb}", safe=True))
+        return await self._job(await self._connection.json("POST", f"/v1/jobs/{quote(job, safe='')}/{verb}", safe=True))
 
     async def _stored_events(self, job: str, after: int) -> AsyncGenerator[JobEvent]:
         while True:
-            page = await self._connection.json("GET", f"/v1/jobs/{job}/events", query={"after": after})
+            page = await self._connection.json("GET", f"/v1/jobs/{quote(job, safe='')}/events", query={"after": after})
             for event in page["data"]:
                 yield JobEvent.model_validate(event)
             after = page["next_cursor"]
@@ -215,7 +240,7 @@ class AsyncJobs:
     async def _streamed_events(self, job: str, after: int) -> AsyncGenerator[JobEvent]:
         """Returns when the job has ended; raises httpx2.TransportError where the stream broke off before."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
-        path = f"/v1/jobs/{job}/events/stream"
+        path = f"/v1/jobs/{quote(job, safe='')}/events/stream"
         async with self._connection.stream(path, headers, timeout_s=_STREAM_SILENT_S) as response:
             async for message in httpx2.EventSource(response):
                 if not message.data:  # only a hint when to connect again
@@ -237,7 +262,7 @@ class AsyncJobs:
 
     async def attempts(self, job: str) -> builtins.list[AttemptView]:
         """Returns every attempt of the job, oldest first."""
-        answer = await self._connection.json("GET", f"/v1/jobs/{job}/attempts")
+        answer = await self._connection.json("GET", f"/v1/jobs/{quote(job, safe='')}/attempts")
         return [AttemptView.model_validate(attempt) for attempt in answer["data"]]
 
     async def list(self, limit: int | None = None, **filters: str | Sequence[str] | bool | None) -> AsyncGenerator[Job]:

@@ -1,4 +1,6 @@
-"""Cancel, pause, resume and retry; each can be repeated without harm."""
+"""Cancel, pause, resume, retry and delete, one job or many. All but the last can be repeated without harm."""
+
+from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import select, update
@@ -6,20 +8,24 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from pace_core.spec import State
 from service.audit import log
-from service.db import Transaction
+from service.db import Database, Transaction
+from service.events.log import count_deletion
+from service.events.tables import DeletedJob
 from service.jobs import ledger
+from service.jobs.files import delete_files
 from service.jobs.queries import find
-from service.jobs.schemas import JobView
+from service.jobs.schemas import Batch, BatchView, JobView, Outcome, Verb
 from service.jobs.submission import again
 from service.jobs.tables import Job
 from service.jobs.views import view
-from service.keys.auth import User
+from service.keys.auth import Caller, User
 from service.limits.queries import check_room, highest_priority
-from service.problems import Conflict
+from service.problems import Conflict, Problem
 from service.projects.queries import open_project
 from service.suites.tables import SuiteRun
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
+many = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
 @router.post("/cancel", summary="Cancel a job")
@@ -88,6 +94,49 @@ async def retry(request: Request, session: Transaction, caller: User, response: 
         log.record(session, request, caller, "job.submit", job.id, job.project, retry_of=old.id, priority=job.priority)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return await _now(request, session, job)
+
+
+@router.delete("", status_code=204, summary="Delete an ended job and its files")
+async def delete_job(request: Request, caller: User, job_id: str) -> None:
+    database: Database = request.app.state.database
+    async with database.transaction() as session:
+        job = await find(session, job_id, caller, lock=True)
+        if not State(job.state).ended:
+            raise Conflict(f"the job is {job.state}; cancel it first")
+        await count_deletion(session)  # before the events go: the sequencer locks in this order too
+        await session.delete(job)
+        session.add(DeletedJob(id=job_id))  # should this process not come to the files, another one does
+        said = {"name": job.name, "task": job.task, "state": job.state, "owner": job.owner}
+        log.record(session, request, caller, "job.delete", job.id, job.project, **said)
+    # after the commit: files without a row are only waste, a row without its files would be a lie
+    await delete_files(request.app.state.settings.storage_root, job_id)
+
+
+_ALONE: dict[Verb, Callable[[Request, AsyncSession, Caller, str], Awaitable[object]]] = {
+    "cancel": cancel,
+    "pause": pause,
+    "resume": resume,
+    "retry": lambda request, session, caller, job: retry(request, session, caller, Response(), job),
+}
+
+
+@many.post("/batch", summary="Do the same to many jobs")
+async def post_batch(request: Request, caller: User, body: Batch) -> BatchView:
+    """Does to each job what its own endpoint would, and says of each how that went. Each is done by itself: where one
+    is refused, the others go on."""
+    database: Database = request.app.state.database
+    outcomes: list[Outcome] = []
+    for job in dict.fromkeys(body.jobs):
+        try:
+            if body.verb == "delete":
+                await delete_job(request, caller, job)
+            else:
+                async with database.transaction() as session:
+                    await _ALONE[body.verb](request, session, caller, job)
+            outcomes.append(Outcome(job=job, done=True))
+        except Problem as problem:
+            outcomes.append(Outcome(job=job, done=False, detail=problem.detail))
+    return BatchView(data=outcomes)
 
 
 async def _now(request: Request, session: AsyncSession, job: Job) -> JobView:

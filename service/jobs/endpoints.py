@@ -11,9 +11,6 @@ from service.audit import log
 from service.clusters.fit import seen_slots
 from service.clusters.needs import Needs
 from service.db import Database, Transaction
-from service.events.log import count_deletion
-from service.events.tables import DeletedJob
-from service.jobs.files import delete_files
 from service.jobs.idempotency import replayed, row_of
 from service.jobs.ledger import Submission
 from service.jobs.place import place_of
@@ -180,22 +177,6 @@ async def patch_job(request: Request, session: Transaction, caller: User, job_id
     log.record(session, request, caller, "job.change", job.id, job.project, was=was, now=changes)
     await session.flush()
     return await _view(request, session, job)
-
-
-@router.delete("/{job_id}", status_code=204, summary="Delete an ended job and its files")
-async def delete_job(request: Request, caller: User, job_id: str) -> None:
-    database: Database = request.app.state.database
-    async with database.transaction() as session:
-        job = await find(session, job_id, caller, lock=True)
-        if not State(job.state).ended:
-            raise Conflict(f"the job is {job.state}; cancel it first")
-        await count_deletion(session)  # before the events go: the sequencer locks in this order too
-        await session.delete(job)
-        session.add(DeletedJob(id=job_id))  # should this process not come to the files, another one does
-        said = {"name": job.name, "task": job.task, "state": job.state, "owner": job.owner}
-        log.record(session, request, caller, "job.delete", job.id, job.project, **said)
-    # after the commit: files without a row are only waste, a row without its files would be a lie
-    await delete_files(request.app.state.settings.storage_root, job_id)
 
 
 @router.get("/{job_id}/attempts", summary="Every attempt of a job")

@@ -1,7 +1,7 @@
 """Requests and answers about jobs."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
@@ -162,6 +162,38 @@ class JobPage(BaseModel):
     has_more: bool
     next_cursor: str | None
     """For `after`, with the same filters."""
+
+
+Verb = Literal["cancel", "pause", "resume", "retry", "delete"]
+
+
+class Batch(BaseModel):
+    """A request to do the same to many jobs."""
+
+    model_config = _INPUT
+
+    verb: Verb
+    jobs: list[Annotated[str, Field(max_length=200)]] = Field(min_length=1, max_length=200)
+    """Their ids."""
+
+
+class Outcome(BaseModel):
+    """The outcome for one of many jobs."""
+
+    model_config = _OUTPUT
+
+    job: str
+    done: bool
+    detail: str = ""
+    """Why it was not."""
+
+
+class BatchView(BaseModel):
+    """The outcome for each of many jobs."""
+
+    model_config = _OUTPUT
+
+    data: list[Outcome]
 
 
 class Waiting(BaseModel):

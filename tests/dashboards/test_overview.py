@@ -81,11 +81,12 @@ def test_the_link_of_pace_up_signs_in_and_the_page_looks_again_by_itself(page: P
 @pytest.mark.timeout(600)
 def test_a_stranger_is_asked_for_a_key_by_any_name_of_the_machine(stranger: Watched, stack: Stack) -> None:
     page = stranger.page()
-    page.goto(f"{stack.url.replace('127.0.0.1', ELSEWHERE)}/")
+    page.goto(f"{stack.url.replace('127.0.0.1', ELSEWHERE)}/jobs")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     assert page.get_by_role("navigation").count() == 0
     page.get_by_label("Your key").fill(stack.folder.read_client()["key"])
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    assert page.url.endswith("/jobs")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
