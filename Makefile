@@ -8,7 +8,7 @@ BOTH_CORES = -n 2 --dist loadscope --no-loadscope-reorder # tests/conftest.py sa
 ROWS = Linear,LoRA_add,LoRA_mul+VPT_add,PACE
 ONE_EPOCH = --set training.epochs=1 --set training.warmup_epochs=0.1
 
-.PHONY: demo up down test test-slow test-browser chaos lint perf compare methods defaults theory catalogue backbone backbone-table lock clean
+.PHONY: demo up down test test-slow test-browser screenshots chaos lint perf compare methods defaults theory catalogue backbone backbone-table lock clean
 
 demo: $(READY) ## the whole product on real data, in minutes; leaves it running
 	$(BIN)/pace up --detach
@@ -31,6 +31,9 @@ test-browser: $(READY) ## the pages in a real browser
 	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends chromium; }
 	$(BIN)/python -m pytest -m browser tests/dashboards
 
+screenshots: $(READY) ## pictures of every page into docs/dashboards, over a running service that has results
+	$(BIN)/python -m tests.dashboards.screenshots
+
 chaos: $(READY) ## kill, stop and mislead every part at random moments while jobs run; SEEDS=20 JOBS=200
 	$(BIN)/python -m tests.chaos --seeds $(or $(SEEDS),20) --jobs $(or $(JOBS),200)
 
@@ -46,6 +49,7 @@ perf: $(READY) ## speed, each figure as a ratio within one run
 	$(BIN)/python -m perf.predict_start
 	$(BIN)/python -m perf.rates
 	$(BIN)/python -m perf.suites
+	$(BIN)/python -m perf.pages
 	$(BIN)/python -m perf.tune
 
 compare: $(READY) ## PACE against the same method without it: all of vtab-mini, three seeds, over a running service

@@ -51,7 +51,7 @@ async def echo(body: Body) -> Body:
 uvicorn.run(app, port=int(sys.argv[1]), log_config=None)
 """
 # One submitted job as the pattern; half of the copies wait, half have succeeded.
-_FILL = """
+FILL = """
     INSERT INTO jobs (id, project, owner, name, "row", tags, priority, state, attempt, failures, max_attempts,
                       runtime_s, spec, benchmark, task, phase, seed, device, memory_bytes, lane, event_count,
                       cell, value, reason, ended_at, result)
@@ -100,7 +100,7 @@ async def _service(url: str, keys: Keys, database_url: str, process: psutil.Proc
     await _waiters(url, keys.admin, process)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("UPDATE projects SET max_queued = 1000000")
-        connection.execute(_FILL, {"jobs": jobs})
+        connection.execute(FILL, {"jobs": jobs})
         connection.execute("DELETE FROM jobs WHERE created_at < (SELECT max(created_at) FROM jobs)")
         connection.execute("VACUUM ANALYZE jobs")
     await _claims(url, keys.worker, jobs)
