@@ -28,6 +28,11 @@ from service.keys.bootstrap import Keys, bootstrap
 from service.local.ports import free_port
 
 COUNT = 20
+# a job a second
+_SPREAD = """
+    UPDATE jobs SET created_at = now() - make_interval(secs => %(jobs)s - seed),
+                    ended_at = CASE WHEN ended_at IS NOT NULL THEN now() - make_interval(secs => %(jobs)s - seed) END
+"""
 _MEASURED = "UPDATE jobs SET result = %s WHERE state = 'succeeded'"
 
 
@@ -53,6 +58,7 @@ def _fill(url: str, keys: Keys, database_url: str, jobs: int) -> None:
         connection.execute(FILL, {"jobs": jobs})
         connection.execute("DELETE FROM jobs WHERE created_at < (SELECT max(created_at) FROM jobs)")
         connection.execute(_MEASURED, (Jsonb(RESULT),))
+        connection.execute(_SPREAD, {"jobs": jobs})
         connection.execute("VACUUM ANALYZE jobs")
 
 

@@ -215,7 +215,7 @@ class JobTotals(BaseModel):
     states: dict[State, int]
     """States in which no job is are left out."""
     waiting: list[Waiting]
-    """What most wait for first."""
+    """What most wait for first; 10,000 queued jobs at most are looked at."""
 
 
 class Validated(BaseModel):

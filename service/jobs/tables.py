@@ -61,6 +61,7 @@ class Job(Base):
         Index("ix_jobs_suite", "suite", "ended_at", postgresql_where=text("suite IS NOT NULL")),
         Index("ix_jobs_study", "study", postgresql_where=text("study IS NOT NULL")),
         Index("ix_jobs_settings", "settings", "seed"),
+        Index("ix_jobs_value", "value", "id", postgresql_where=text("value IS NOT NULL")),
         Index("ix_jobs_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
         Index(
             "ix_jobs_runs",
