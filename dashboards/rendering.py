@@ -76,6 +76,11 @@ def signed(fraction: float | None, digits: int = 1) -> str:
     return "" if fraction is None else f"{100 * fraction:+.{digits}f}".replace("-", "−")
 
 
+def measure(value: Any) -> str:
+    """Writes a number in four digits, anything else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def size(count: int | None) -> str:
     """Writes a number of bytes."""
     value = float(count or 0)
@@ -120,6 +125,7 @@ _environment.filters |= {
     "percent": percent,
     "signed": signed,
     "size": size,
+    "measure": measure,
     "when": when,
     "as_json": as_json,
     "path": lambda text: quote(str(text), safe=""),

@@ -136,6 +136,7 @@ class Studies(Face[AsyncStudies]):
     """AsyncStudies with ordinary calls."""
 
     list = iterate(AsyncStudies.list)
+    page = call(AsyncStudies.page)
     submit = call(AsyncStudies.submit)
     check = call(AsyncStudies.check)
     report = call(AsyncStudies.report)

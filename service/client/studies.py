@@ -17,7 +17,7 @@ from service.studies.driver_schemas import (
     TrialStopped,
 )
 from service.studies.report_schemas import StudyReport
-from service.studies.schemas import StudyExtension, StudyPlan, StudyRequest, StudyView, TrialView
+from service.studies.schemas import StudyExtension, StudyPage, StudyPlan, StudyRequest, StudyView, TrialView
 
 PAGE = 50
 _SLOW_S = 60.0
@@ -54,6 +54,11 @@ class AsyncStudies:
         """
         async for entry in self._connection.pages("/v1/studies", limit, PAGE, filters):
             yield await self._study(entry)
+
+    async def page(self, **filters: str | int | bool | None) -> StudyPage:
+        """Returns one page of studies, newest first; the next one is `after` its `next_cursor`."""
+        found = StudyPage.model_validate(await self._connection.json("GET", "/v1/studies", query=filters))
+        return found.model_copy(update={"data": [await self._linked(study) for study in found.data]})
 
     async def trials(self, study: str) -> "list[TrialView]":
         """Returns every trial, in the order in which they began."""
@@ -138,5 +143,7 @@ class AsyncStudies:
         return with_paths_of(body, self._connection.address)
 
     async def _study(self, answer: Any) -> StudyView:
-        found = StudyView.model_validate(answer)
+        return await self._linked(StudyView.model_validate(answer))
+
+    async def _linked(self, found: StudyView) -> StudyView:
         return found.model_copy(update={"mlflow_url": await self._connection.link_from_here(found.mlflow_url)})
