@@ -7,6 +7,7 @@ taken from the training rows in code-point order. Without validation rows, a par
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 from pace_core.data import _files
 from pace_core.data._listing import Listing, in_one_message, text
@@ -44,24 +45,32 @@ def listed(params: Params, *, phase: Phase, num_classes: int | None) -> Listing:
 
     Raises RunError with all faulty rows at once, each with file and line.
     """
-    rows = _rows(params, params.path, "path", "train")
-    if params.val_path:
-        rows += _rows(params, params.val_path, "val_path", "val")
-    if params.test_path and phase == "final":
-        rows += _rows(params, params.test_path, "test_path", "test")
+    return listing(params, params, phase=phase, num_classes=num_classes)
+
+
+def listing(
+    table: Params, how: _files.UserParams, *, phase: Phase, num_classes: int | None, cut_test: bool = False
+) -> Listing:
+    """Does what `listed` does, cutting splits as `how` says; `cut_test` cuts a test split too where no row is of it."""
+    rows = _rows(table, table.path, "path", "train")
+    if table.val_path:
+        rows += _rows(table, table.val_path, "val_path", "val")
+    if table.test_path and phase == "final":
+        rows += _rows(table, table.test_path, "test_path", "test")
     passed = Passed()
+    cut_test = cut_test and not table.test_path and not any(row.split == "test" for row in rows)
     if phase == "search":
         for row in rows:
             if row.split == "test":
                 passed.add(_files.CLOSED, row.path, class_name=row.label, split="test")
         rows = [row for row in rows if row.split != "test"]
-    elif not any(row.split == "test" for row in rows):
+    elif not cut_test and not any(row.split == "test" for row in rows):
         raise RunError(
             "data_missing",
-            f"{params.path}: there are no test rows; give test_path or split_column, or run phase search",
+            f"{table.path}: there are no test rows; give test_path or split_column, or run phase search",
         )
-    where = params.path
-    return listing_of(rows, params, phase=phase, num_classes=num_classes, where=where, passed=passed)
+    said: dict[str, Any] = {"phase": phase, "num_classes": num_classes, "where": table.path, "passed": passed}
+    return listing_of(rows, how, **said, cut_test=cut_test)
 
 
 def _rows(params: Params, given: str, field: str, split: str) -> list[Row]:

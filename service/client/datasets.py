@@ -31,7 +31,7 @@ class AsyncDatasets:
     async def upload(
         self, path: str | Path, name: str | None = None, project: str | None = None, told: Told | None = None
     ) -> DatasetView:
-        """Uploads a folder of class folders, or a zip or tar file of one, and has a worker check it.
+        """Uploads a folder in one of the layouts that are read, or a zip or tar file of one, and has a worker check it.
 
         Where the same content was sent before in part, it goes on there; where all of it was, nothing is sent. `name`
         is that of the folder or file where None. Raises SpecError for a path that cannot be sent.
@@ -84,7 +84,7 @@ def _archive(path: Path, folder: Path) -> Path:
         return path
     if not path.is_dir():
         what = "is no zip or tar file" if path.exists() else "is not there"
-        raise _refused(f"{path} {what}; give a folder of class folders, or an archive of one")
+        raise _refused(f"{path} {what}; give a folder, such as one of class folders, or an archive of one")
     archive = folder / "upload.zip"
     files = sorted(_files(path))
     if not files:

@@ -22,7 +22,8 @@ class DatasetRequest(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """By which jobs name it as `task.dataset`: letters, digits, dots, lines and underscores."""
     bytes: Annotated[int, Field(gt=0, lt=2**50, strict=True)]
-    """Of the archive: a zip or tar file of a folder of class folders."""
+    """Of the archive: a zip or tar file of class folders, of a CSV and its images, of parquet files, of what
+    save_to_disk wrote, or of shards."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Of the archive."""
     project: Annotated[str, Field(max_length=100)] | None = None

@@ -40,11 +40,14 @@ def install(pace: typer.Typer) -> None:
 
 
 def upload(
-    path: Annotated[Path, typer.Argument(help="A folder of class folders, or a zip or tar file of one.")],
+    path: Annotated[Path, typer.Argument(help="A folder, or a zip or tar file of one.")],
     name: Annotated[str | None, typer.Option(help="By which jobs name it; that of the folder if none.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the check.")] = False,
 ) -> None:
     """Upload a folder of images; a worker then counts and decodes every one of them.
+
+    Class folders, a CSV of paths and labels beside its images, parquet files, what
+    HF's save_to_disk wrote, or WebDataset shards: the check sees which it is.
 
     The same command goes on where an upload was interrupted.
     """
