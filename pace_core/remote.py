@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from pace_core.urls import Url, is_url, parse
 VARIABLE = "PACE_CACHE_BYTES"
 _DEFAULT_BYTES = 100 * 10**9
 _THREADS = 8
+_ABANDONED_S = 86_400.0
 _HTTP = ("http", "https")
 _TOKENS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "created", "md5Hash", "generation", "size")
 
@@ -140,11 +142,12 @@ def _members(url: Url, field: str) -> list[_Member]:
         return [_stored(filesystem, url, path, next(iter(found.values())))]
     members: list[_Member] = []
     for name, info in sorted(found.items()):
-        if name.endswith("/"):  # what some stores keep for an empty folder
+        inside, below, relative = name.strip("/").partition(f"{path.strip('/')}/")
+        if inside or not below or name.endswith("/"):  # what some stores keep for an empty folder
             continue
-        relative = name.strip("/").removeprefix(path.strip("/")).strip("/")
-        each = _plain(url, relative, field)
-        if relative and each is not None:
+        each = url._replace(segments=(*url.segments, *relative.split("/")))
+        if not each.hidden and not _closed(each, field):
+            _refuse_unwritable(each, field)
             members.append(_stored(filesystem, each, name, info, relative))
     if not members:
         raise RunError("data_missing", f"task.{field}: there is nothing at {shown(url.text, 500)}")
@@ -154,17 +157,20 @@ def _members(url: Url, field: str) -> list[_Member]:
     return members
 
 
-def _plain(root: Url, relative: str, field: str) -> Url | None:
-    """The file's address; None for one that stays closed."""
+def _closed(url: Url, field: str) -> bool:
     try:
-        url = root._replace(segments=(*root.segments, *relative.split("/")))
-        parse(url.text)
-        if url.hidden or any(len(part.encode()) > 255 for part in url.segments):
-            return None
         check_url(url, field)
-    except (ValueError, RunError):
-        return None
-    return url
+    except RunError:
+        return True
+    return False
+
+
+def _refuse_unwritable(url: Url, field: str) -> None:
+    """Refuses a name that no file here can have, rather than to leave it out."""
+    for part in url.segments:
+        if part in ("", ".", "..") or "\0" in part or len(part.encode("utf-8", "surrogatepass")) > 255:
+            message = f"{shown(url.text, 500)} has a name that no file of this machine can have; rename it"
+            raise RunError("data_corrupt", f"task.{field}: {message}")
 
 
 def _file(url: Url, field: str) -> _Member:
@@ -304,6 +310,9 @@ def _make_room(root: Path, needed: int, url: Url, field: str) -> None:
     if needed > most:
         message = f"{shown(url.text, 500)} has {needed:,} bytes, and copies may take {most:,} ({VARIABLE})"
         raise RunError("disk_full", f"task.{field}: {message}; have the operator allow more, or take a part of it")
+    for each in root.glob("*.part"):
+        if time.time() - each.stat().st_mtime > _ABANDONED_S:  # of a process that was killed
+            shutil.rmtree(each, ignore_errors=True)
     copies = sorted((each for each in root.iterdir() if each.is_dir()), key=lambda each: each.stat().st_mtime)
     used = {each: _bytes(each) for each in copies}
     for each in copies:

@@ -41,7 +41,8 @@ async def post_dataset(
     `received` says where to go on."""
     settings: Settings = request.app.state.settings
     project = await project_of(session, body.project, caller)
-    await session.refresh(project, with_for_update=True)  # of two who announce the same name, one is second
+    # of two who announce the same name, one is second; both share the project's row, so neither could have it alone
+    await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"datasets/{project.name}", 0))))
     there = await _named(session, project.name, body.name)
     if there is not None:
         if (there.sha256, there.bytes) != (body.sha256, body.bytes):

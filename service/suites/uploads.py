@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from pace_core.spec import Resources, RunSpec
 from service.jobs.uploads import counted, named_by, reports
-from service.studies.submission import with_images
+from service.studies.submission import with_images as laid_over
 from service.suites.plan import Plan
 
 
@@ -20,12 +21,20 @@ async def with_counts(session: AsyncSession, plan: Plan, project: str) -> Plan:
     if not names:
         return plan
     found = await reports(session, project, names)
+    known: dict[tuple[str, str, int], Resources] = {}  # shared, as what specs have in common is
+
+    def with_images(spec: RunSpec, name: str) -> RunSpec:
+        key = name, spec.task.phase, id(spec.resources)
+        if key not in known:
+            known[key] = counted(spec, found[name]).resources
+        return spec.model_copy(update={"resources": known[key]})
+
     runs = [
-        replace(run, spec=counted(run.spec, found[name])) if run.spec and (name := named_by(run.spec)) else run
+        replace(run, spec=with_images(run.spec, name)) if run.spec and (name := named_by(run.spec)) else run
         for run in plan.runs
     ]
     searches = {
-        key: replace(search, request=with_images(search.request, search.spec, found[name]))
+        key: replace(search, request=laid_over(search.request, search.spec, found[name]))
         if (name := named_by(search.spec))
         else search
         for key, search in plan.searches.items()

@@ -1,5 +1,6 @@
 """Uploads of data sets: in parts that may be sent again, checked by a worker, seen by their project alone."""
 
+import asyncio
 import hashlib
 from collections.abc import Iterator
 from typing import Any
@@ -292,3 +293,40 @@ async def test_an_upload_that_nobody_goes_on_with_expires(api: Api, settings: Se
     assert (await put(api, half["id"], 0)).status_code == 404
     assert (await announce(api))["received"] == 0, "its name is free"
     assert (await api.get("/v1/limits"))["keep_uploads_s"] == 7 * 86_400
+
+
+async def test_a_job_whose_data_set_is_deleted_while_it_waits_is_given_none(api: Api) -> None:
+    made = await checked(api, {"train": 8, "test": 2})
+    job = (await api.call("POST", "/v1/jobs", json={"spec": study_on("photos")["spec"]})).json()
+    assert (await api.call("DELETE", f"/v1/datasets/{made['id']}")).status_code == 204
+    (lease,) = (await api.lease())["leases"]
+    assert (lease["job"], lease["upload"]) == (job["id"], None), "its run ends with data_missing, and says how to go on"
+
+
+async def test_the_same_upload_twice_at_once_is_one(api: Api) -> None:
+    answers = await asyncio.gather(*(api.call("POST", "/v1/datasets", json=announced()) for _ in range(5)))
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 200, 201]
+    (id,) = {answer.json()["id"] for answer in answers}
+    parts = [put(api, id, at) for at in range(0, len(CONTENT), PART) for _ in range(3)]
+    assert {answer.status_code for answer in await asyncio.gather(*parts)} == {204}
+    ends = await asyncio.gather(*(api.call("POST", f"/v1/datasets/{id}/complete") for _ in range(5)))
+    assert len({answer.json()["job"] for answer in ends}) == 1
+    assert len((await api.get("/v1/jobs"))["data"]) == 1
+
+
+async def test_a_part_that_comes_while_the_upload_is_deleted_leaves_nothing(api: Api) -> None:
+    made = await announce(api)
+    await asyncio.gather(put(api, made["id"], 0), api.call("DELETE", f"/v1/datasets/{made['id']}"))
+    await put(api, made["id"], 0)
+    assert not (api.storage / "datasets" / made["id"]).exists()
+    assert (await api.get("/v1/datasets"))["data"] == []
+
+
+async def test_a_suite_of_many_runs_on_an_upload_is_planned_as_quickly_as_another(api: Api) -> None:
+    await checked(api, {"train": 800, "test": 200})
+    body = suite_on("photos", seeds=list(range(100)))
+    said = (await api.call("POST", "/v1/suites?validate_only=true", json=body)).json()
+    assert said["new"] == 100
+    suite = (await api.call("POST", "/v1/suites", json=body)).json()
+    (specs,) = await api.sql("SELECT count(DISTINCT spec->'resources') FROM jobs WHERE suite = %s", suite["id"])
+    assert specs == (1,)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import zipfile
 from collections.abc import Generator
 from pathlib import Path
@@ -85,6 +86,28 @@ def test_an_image_folder_in_a_bucket_is_copied_once(store: Any, tmp_path: Path) 
     remote.release()
     assert values_of(load("image_folder", path="memory://bucket/photos/")) == [10, 20, 30, 40, 50, 60]
     assert [each.stat().st_ino for each in copies(tmp_path)] == [made]
+
+
+def test_odd_names_in_a_bucket_are_images_like_others(store: Any, tmp_path: Path) -> None:
+    put_folder(store, "memory://bucket/photos", image_folder(tmp_path / "made"))
+    put_folder(store, "memory://bucket/photos-of-others", image_folder(tmp_path / "made"))
+    for number, name in enumerate(("a#1.png", "what?.png", "50%2f.png", "two\nlines.png", "été.png", "a\\b.png")):
+        store.pipe(f"/bucket/photos/class0/{name}", png(100 + number))
+    found = values_of(load("image_folder", path="memory://bucket/photos"))
+    assert found == [10, 20, 30, 40, 50, 60, *range(100, 106)]
+    store.pipe(f"/bucket/photos/class0/{'x' * 256}.png", png(9))
+    with pytest.raises(RunError, match="has a name that no file of this machine can have; rename it"):
+        load("image_folder", path="memory://bucket/photos")
+
+
+def test_what_a_killed_process_left_does_not_fill_the_cache(store: Any, tmp_path: Path) -> None:
+    put_folder(store, "memory://bucket/photos", image_folder(tmp_path / "made"))
+    root = tmp_path / "cache/pace/.remote"
+    for name in ("old", "new"):
+        (root / f"{name}.part").mkdir(parents=True)
+    os.utime(root / "old.part", (1, 1))
+    load("image_folder", path="memory://bucket/photos")
+    assert sorted(each.name for each in root.glob("*.part")) == ["new.part"]
 
 
 def test_other_content_at_the_address_is_another_copy(store: Any, tmp_path: Path) -> None:
