@@ -1,10 +1,12 @@
 """The file that a run leaves: what was trained, with all that is needed to use it (spec, labels, preprocessing)."""
 
 import hashlib
+import importlib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +27,10 @@ from pace_core.spec.text import shown
 from pace_core.tensors import pack, unpack
 from pace_core.tokenization import SCORE, Sentences, Tokenization
 from pace_core.training.optimizer import trainable
+from pace_core.training.precision import Precision
+
+if TYPE_CHECKING:
+    from pace_core.chat import Chat
 
 _BATCH = 64
 _NAMED = 3
@@ -49,7 +55,7 @@ class AdapterFile:
 
     spec: RunSpec
     class_names: tuple[str, ...]
-    preprocessing: Preprocessing | Tokenization
+    preprocessing: "Preprocessing | Tokenization | Chat"
     weights_hash: str
     """Of the backbone that it was trained on."""
     tensors: dict[str, Tensor]
@@ -99,8 +105,10 @@ def parse_adapter(content: bytes, uri: str) -> AdapterFile:
         raise RunError("weights_missing", f"{uri} is not an adapter: {error}") from error
 
 
-def _preprocessing(said: Any) -> Preprocessing | Tokenization:
+def _preprocessing(said: Any) -> "Preprocessing | Tokenization | Chat":
     """Raises ValueError, KeyError or TypeError for what no run has written."""
+    if "stops" in said:  # of a language model, whose libraries load slowly
+        return importlib.import_module("pace_core.chat").Chat.read(said)
     if "tokenizer" in said:
         return Tokenization.read(said)
     made = _TRANSFORM.validate_python(asdict(Preprocessing.read(said)))
@@ -179,14 +187,12 @@ def merge(model: nn.Module) -> nn.Module:
 class Predictor:
     """A fine-tuned model, merged and ready."""
 
-    reads_text: bool
-    """Whether it answers for texts instead of images."""
-
     def __init__(self, file: AdapterFile, device: torch.device | str = "cpu") -> None:
         """Raises RunError where the backbone could not be loaded or is not the one that the adapter was trained on."""
         spec = file.spec
-        gives = "images" if isinstance(file.preprocessing, Preprocessing) else "sentences"
-        loaded = load.load(spec, gives)
+        self.writes = not isinstance(file.preprocessing, Preprocessing | Tokenization)
+        reads_images = isinstance(file.preprocessing, Preprocessing)
+        loaded = load.load(spec, "problems" if self.writes else "images" if reads_images else "sentences")
         loaded.model.reset_classifier(len(file.class_names))
         if loaded.weights_hash != file.weights_hash:
             message = f"backbone.weights: the adapter was trained on other weights of {spec.backbone.name} than these"
@@ -200,7 +206,6 @@ class Predictor:
         self.model = merge(loaded.model).to(device)
         self.class_names = file.class_names
         self._preprocessing, self._device = file.preprocessing, device
-        self.reads_text = isinstance(file.preprocessing, Tokenization)
         self.scores = file.class_names == (SCORE,)
 
     @torch.no_grad()
@@ -217,6 +222,12 @@ class Predictor:
         """Returns texts as the network's input [N, 3, length]."""
         assert isinstance(self._preprocessing, Tokenization)
         return self._preprocessing.encode(texts)[0]
+
+    def replies(self, texts: Sequence[str], new_tokens: int) -> list[str]:
+        """Returns what a language model writes to each text."""
+        generate = importlib.import_module("pace_core.training.generate")
+        precision = Precision("float32", torch.float32, nullcontext)
+        return generate.replies_of(self.model, texts, new_tokens, self._preprocessing, precision, self._device)
 
     def pixels(self, path: str) -> NDArray[np.uint8]:
         """Returns an image file as the network's input [S, S, 3]. Raises RunError where it cannot be read."""

@@ -338,7 +338,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, faults included.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a CSV table with a row a class.")] = False,
 ) -> None:
-    """Name the likeliest classes of each image, or of each text; where it was trained on scores, give the score.
+    """Name the likeliest classes of each image, or of each text; give the score, or what a language model writes.
 
     What the adapter was trained on says which of both is meant. Of a pair of
     sentences a tab separates the two.
@@ -349,7 +349,7 @@ def predict(
 
     With --json: {images: [{path, classes: [{name, percent}], error}],
     passed_over: [{why, count, examples}]}; of texts {texts: [{text, classes,
-    score}]}.
+    score, reply}]}.
     """
     _one_form(as_json, as_csv)
     try:

@@ -13,6 +13,7 @@ from pace_core.prediction import Answer
 from pace_core.spec import RunError
 
 _BATCH = 64
+_NEW_TOKENS = 512
 
 
 def answers_to_texts(file: AdapterFile, texts: Sequence[str], top: int) -> list[Answer]:
@@ -21,6 +22,9 @@ def answers_to_texts(file: AdapterFile, texts: Sequence[str], top: int) -> list[
     Raises RunError where the adapter cannot be used.
     """
     predictor = Predictor(file)
+    if predictor.writes:
+        replies = predictor.replies(texts, int(file.spec.task.params.get("new_tokens", _NEW_TOKENS)))
+        return [Answer(text, reply=reply) for text, reply in zip(texts, replies, strict=True)]
     found: list[Answer] = []
     for start in range(0, len(texts), _BATCH):
         part = texts[start : start + _BATCH]

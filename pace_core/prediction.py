@@ -26,6 +26,8 @@ class Answer:
     error: str | None = None
     score: float | None = None
     """In the place of classes, where the adapter was trained on scores."""
+    reply: str | None = None
+    """In their place, what a language model writes."""
 
 
 def image_files(paths: Iterable[str], passed: Passed) -> Iterator[str | Answer]:
@@ -92,6 +94,7 @@ def as_lines(answers: Iterable[Answer]) -> Iterator[str]:
     for answer in answers:
         if answer.error is None:
             scores = [] if answer.score is None else [f"{answer.score:.4f}"]
+            scores += [] if answer.reply is None else [escaped(answer.reply)]
             said = (f"{escaped(name)}\t{percent(probability):.1f} %" for name, probability in answer.classes)
             yield "\t".join([escaped(answer.path), *scores, *said])
 
@@ -114,12 +117,13 @@ def as_json(answers: Sequence[Answer], passed: Passed) -> str:
 
 
 def texts_as_json(answers: Sequence[Answer]) -> str:
-    """Returns {texts: [{text, classes: [{name, percent}], score}]} as JSON."""
+    """Returns {texts: [{text, classes: [{name, percent}], score, reply}]} as JSON."""
     texts = [
         {
             "text": answer.path,
             "classes": [{"name": name, "percent": round(percent(p), 2)} for name, p in answer.classes],
             "score": answer.score,
+            "reply": answer.reply,
         }
         for answer in answers
     ]
@@ -130,6 +134,8 @@ def texts_as_csv(answers: Sequence[Answer]) -> str:
     """Returns a CSV table with a row a text and class; of scores, a row a text."""
     if any(answer.score is not None for answer in answers):
         return csv_text(("text", "score"), ((answer.path, f"{answer.score:.6f}") for answer in answers))
+    if any(answer.reply is not None for answer in answers):
+        return csv_text(("text", "reply"), ((answer.path, answer.reply) for answer in answers))
     rows = (
         (answer.path, place, name, f"{percent(probability):.2f}")
         for answer in answers

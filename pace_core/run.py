@@ -9,7 +9,7 @@ import torch
 
 from pace_core.adapters import AdapterFile, save_adapter
 from pace_core.answers import save_answers, save_scores
-from pace_core.evaluation import Evaluation
+from pace_core.evaluation import Evaluation, Generation
 from pace_core.network.parts import head_prefix
 from pace_core.provenance import peak_memory_bytes, provenance
 from pace_core.search import searches, train_by_search
@@ -132,6 +132,9 @@ def _others(trained: Trained, reporter: Reporter) -> list[Metric]:
 def _save_answers(trained: Trained, attempt: Attempt) -> None:
     """Writes what the model answered for each sample into the attempt's folder; names the classes it knows least."""
     splits, evaluation = trained.stage.splits, trained.evaluation
+    if isinstance(evaluation, Generation):
+        evaluation.save(attempt.folder)
+        return
     logits, labels = evaluation.last_logits(), evaluation.labels
     if splits.scored:
         save_scores(logits[:, 0], labels, splits.measured_names, attempt.folder)
@@ -153,7 +156,7 @@ def _save(trained: Trained, attempt: Attempt) -> Adapter:
 
 
 def _metrics(
-    spec: RunSpec, evaluation: Evaluation, last: float, beside: dict[str, float], progress: Progress
+    spec: RunSpec, evaluation: Evaluation | Generation, last: float, beside: dict[str, float], progress: Progress
 ) -> list[Metric]:
     def metric(split: str, value: float, epoch: int, measure: str = evaluation.metric) -> Metric:
         name, samples = spec.task.name, evaluation.count

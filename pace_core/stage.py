@@ -12,7 +12,7 @@ from pace_core import data, methods, regularizers
 from pace_core.adapters import adapt_model
 from pace_core.backbones import load, vision
 from pace_core.data import Phase, Source, Splits
-from pace_core.evaluation import Evaluation
+from pace_core.evaluation import Evaluation, Generation, evaluation_of
 from pace_core.init_from import start_from
 from pace_core.network.parts import head_prefix, start_head
 from pace_core.network.search_space import Architecture
@@ -65,7 +65,7 @@ class Trained:
     """The outcome of a run's training."""
 
     stage: Stage
-    evaluation: Evaluation
+    evaluation: Evaluation | Generation
     speed: Speed
     """Of all training in this attempt."""
     architecture: Architecture | None = None
@@ -79,7 +79,7 @@ def train_from_scratch(attempt: Attempt, loaded: "Loaded", architecture: Archite
     """
     spec = with_architecture(attempt.spec, architecture) if architecture else attempt.spec
     stage = prepare(attempt, spec, spec.task.phase, loaded, Progress(architecture=architecture))
-    evaluation = Evaluation(stage.state, stage.splits, attempt.compute, spec.training.diagnostics)
+    evaluation = evaluation_of(stage.state, stage.splits, attempt.compute, spec.training.diagnostics)
     attempt.reporter.event("stage", {"name": "train"})
     if attempt.checkpoint and attempt.checkpoint.progress.stage == "train":
         stage.state.load(attempt.checkpoint)

@@ -54,14 +54,11 @@ class Tokenization:
 
     def padded(self, tokens: Tensor, length: int) -> Tensor:
         """Returns the tokens with padding behind them up to a length, whatever side the tokenizer was made for."""
-        room = length - tokens.shape[2]
-        if room == 0:
-            return tokens
-        return torch.cat([F.pad(tokens[:, :1], (0, room), value=self.pad_id), F.pad(tokens[:, 1:], (0, room))], dim=1)
+        return padded(tokens, length, self.pad_id)
 
     def __call__(self, tokens: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Leaves out the columns that are padding in every sample: a batch is as long as its longest sentence."""
-        return tokens[..., : max(1, int(tokens[:, 1].sum(1).max()))].contiguous()
+        return trimmed(tokens)
 
     def _loaded(self) -> Tokenizer:
         return _tokenizer(self.tokenizer, self.max_length)
@@ -73,3 +70,16 @@ def _tokenizer(content: str, max_length: int) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
     return tokenizer
+
+
+def padded(tokens: Tensor, length: int, pad_id: int) -> Tensor:
+    """Returns tokens [N, 3, …] with padding behind them up to a length."""
+    room = length - tokens.shape[2]
+    if room == 0:
+        return tokens
+    return torch.cat([F.pad(tokens[:, :1], (0, room), value=pad_id), F.pad(tokens[:, 1:], (0, room))], dim=1)
+
+
+def trimmed(tokens: Tensor) -> Tensor:
+    """Returns tokens [N, 3, …] without the last columns, if they are padding in every sample."""
+    return tokens[..., : max(1, int(tokens[:, 1].sum(1).max()))].contiguous()

@@ -1,5 +1,6 @@
 """Small folders of networks for text, with a tokenizer built from the words in use, and GLUE in small."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForSequenceClassification,
@@ -40,6 +45,56 @@ def save_encoder(folder: Path, kind: str = "bert", *, pads_left: bool = False, *
     tokenizer.padding_side = "left" if pads_left else "right"
     tokenizer.save_pretrained(folder)
     return folder
+
+
+CHAT = (
+    "{% for m in messages %}{% if m.role == 'user' %}<u> {{ m.content }} <e>"
+    "{% else %}<a> {{ m.content }} <e>{% endif %}{% endfor %}{% if add_generation_prompt %}<a> {% endif %}"
+)
+
+
+def save_decoder(folder: Path, kind: str = "llama", *, pads_left: bool = False, **settings: Any) -> Path:
+    """Saves a language model of two blocks of width 32 that knows digits and a few words; phi3 has fused layers."""
+    torch.manual_seed(1)
+    words = ["<pad>", "<u>", "<a>", "<e>", "<unk>", *"0123456789", "+", "=", "####", "plus", "what", "is", "add"]
+    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    special = {
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+        "eos_token": "<e>",
+        "additional_special_tokens": ["<u>", "<a>"],
+    }
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, chat_template=CHAT, **special)
+    tokenizer.padding_side = "left" if pads_left else "right"
+    sizes = {
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.3,
+        "pad_token_id": 0,
+        "bos_token_id": None,
+        "eos_token_id": 3,
+        "tie_word_embeddings": True,
+    }
+    build, config = (LlamaForCausalLM, LlamaConfig) if kind == "llama" else (Phi3ForCausalLM, Phi3Config)
+    build(config(**{**sizes, **settings})).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_problems(home: Path, train: int = 40, test: int = 12) -> Path:
+    """Writes sums of two digits as GSM8K has its problems."""
+    home.mkdir(parents=True, exist_ok=True)
+    for split, start, count in (("train", 0, train), ("test", 0, test)):
+        rows = [(n % 5, n // 5 % 4) for n in range(start, start + count)]
+        lines = [{"question": f"what is {a} plus {b}", "answer": f"{a} + {b} = {a + b}\n#### {a + b}"} for a, b in rows]
+        (home / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return home
 
 
 def _tokenizer(kind: str) -> PreTrainedTokenizerFast:

@@ -8,9 +8,10 @@ from pace_core.spec import RunSpec
 from pace_core.spec.catalogue import Gives
 
 if TYPE_CHECKING:
+    from pace_core.backbones.causal import LoadedCausal
     from pace_core.backbones.text import LoadedText
 
-    Loaded = vision.Loaded | LoadedText
+    Loaded = vision.Loaded | LoadedText | LoadedCausal
 
 
 def load(spec: RunSpec, gives: Gives) -> "Loaded":
@@ -20,5 +21,5 @@ def load(spec: RunSpec, gives: Gives) -> "Loaded":
     """
     if gives == "images":
         return vision.load(spec.backbone, num_classes=0, drop_path=spec.training.drop_path or 0.0)
-    text = importlib.import_module("pace_core.backbones.text")  # `transformers` takes a second to load
-    return text.load(spec.backbone)
+    kind = "text" if gives == "sentences" else "causal"
+    return importlib.import_module(f"pace_core.backbones.{kind}").load(spec.backbone)  # `transformers` loads slowly

@@ -3,18 +3,16 @@
 import copy
 import hashlib
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from pace_core.backbones._transformers import first_line, quietly, seeded, state_of
 from pace_core.backbones._weights import hash_of
 from pace_core.network.parts import HEADS, head_name, head_prefix
 from pace_core.network.roles import put_before
@@ -26,7 +24,6 @@ from pace_core.tokenization import Tokenization
 LONGEST = 512
 """Tokens of an input, where neither the spec nor the network asks for fewer."""
 _CURE = "give a model's name on the hub in backbone.name, or its folder in backbone.weights"
-_INIT_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Classifier(nn.Module):
         name = head_name(self)
         old = self.get_submodule(name)
         assert isinstance(old, nn.Linear)
-        with _seeded():
+        with seeded():
             self.set_submodule(name, nn.Linear(old.in_features, num_classes, old.bias is not None))
 
 
@@ -66,11 +63,11 @@ def load(backbone: Backbone) -> LoadedText:
     """
     origin = _origin(backbone)
     try:
-        pretrained, tokenizer, weights_hash = _pretrained(origin, _state_of(origin))
+        pretrained, tokenizer, weights_hash = _pretrained(origin, state_of(origin))
     except RunError:
         raise
     except Exception as error:  # no network, no such repository, a folder without a configuration: each has its own
-        message = f"{shown(origin, 300)} could not be loaded: {_first_line(error)}"
+        message = f"{shown(origin, 300)} could not be loaded: {first_line(error)}"
         raise RunError("weights_missing", f"backbone.weights: {message}; {_CURE}") from error
     model = copy.deepcopy(pretrained)
     takes_types = "token_type_ids" in inspect.signature(type(model).forward).parameters
@@ -96,18 +93,9 @@ def _origin(backbone: Backbone) -> str:
     return str(folder)
 
 
-def _state_of(origin: str) -> tuple[tuple[str, int, int], ...]:
-    """What tells one state of a folder from the next."""
-    folder = Path(origin)
-    if not folder.is_dir():
-        return ()
-    files = [(file.name, file.stat()) for file in sorted(folder.iterdir()) if file.is_file()]
-    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in files)
-
-
 @lru_cache(maxsize=1)  # a warm worker reads weights once, then copies
 def _pretrained(origin: str, _state: tuple[tuple[str, int, int], ...]) -> tuple[Any, Any, str]:
-    with _quietly(), _seeded():
+    with quietly(), seeded():
         config = AutoConfig.from_pretrained(origin)
         tokenizer = AutoTokenizer.from_pretrained(origin)
         _check_tokenizer(origin, tokenizer)
@@ -159,31 +147,3 @@ def _max_length(backbone: Backbone, config: Any, tokenizer: Any) -> int:
         message = f"{backbone.max_length} is more than the {min(limits)} tokens that {backbone.name} reads"
         raise RunError("spec_invalid", f"backbone.max_length: {message}; use at most that")
     return min(limits)
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """Random weights are the same in every run and leave the process's generator alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_INIT_SEED)
-        yield
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keeps `transformers` from saying that the classifier is new, and from drawing bars."""
-    logger = transformers.utils.logging
-    level, bars = logger.get_verbosity(), logger.is_progress_bar_enabled()
-    logger.set_verbosity_error()
-    logger.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logger.set_verbosity(level)
-        if bars:
-            logger.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    said = str(error).strip().splitlines()
-    return f"{said[0] if said else type(error).__name__}".rstrip(".")

@@ -4,7 +4,13 @@ from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForSequenceClassification, BertConfig, RobertaConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    Phi3Config,
+    RobertaConfig,
+)
 
 from pace_core.backbones import mini
 from pace_core.backbones.build import build, input_of, timm_family
@@ -30,20 +36,26 @@ _ENCODERS = {
     "FacebookAI/roberta-base": ("RoBERTa-base (Liu et al. 2019)", _ROBERTA),
     "google-bert/bert-base-uncased": ("BERT-base (Devlin et al. 2019)", BertConfig()),
 }
+_LANGUAGE_MODELS = {"microsoft/Phi-3-mini-4k-instruct": ("Phi-3-mini (Abdin et al. 2024)", Phi3Config())}
 
 
 def backbones() -> list[BackboneEntry]:
     """Lists the network that ships first, then the others as above."""
     return [
         *(_entry(name, title) for name, title in _TITLES.items()),
-        *(_encoder(name, title, config) for name, (title, config) in _ENCODERS.items()),
+        *(
+            _of_text(name, title, config, AutoModelForSequenceClassification)
+            for name, (title, config) in _ENCODERS.items()
+        ),
+        *(_of_text(name, title, config, AutoModelForCausalLM) for name, (title, config) in _LANGUAGE_MODELS.items()),
     ]
 
 
-def _encoder(name: str, title: str, config: Any) -> BackboneEntry:
+def _of_text(name: str, title: str, config: Any, kind: Any) -> BackboneEntry:
     with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config).eval()
+        model = kind.from_config(config).eval()
     linears: dict[str, Any] = block_linears(model)
+    writes = kind is AutoModelForCausalLM
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, LONGEST, dtype=torch.long, device="meta"))
     return BackboneEntry(
@@ -53,9 +65,10 @@ def _encoder(name: str, title: str, config: Any) -> BackboneEntry:
         max_length=LONGEST,
         depth=config.num_hidden_layers,
         width=config.hidden_size,
-        parameters=sum(parameter.numel() for parameter in model.base_model.parameters()),
+        parameters=sum(parameter.numel() for parameter in (model if writes else model.base_model).parameters()),
         gflops=round(counter.get_total_flops() / 1e9, 3),
         bundled=False,
+        vocabulary=config.vocab_size if writes else 0,
         layers={layer: (linear.in_features, linear.out_features) for layer, linear in linears.items()},
     )
 

@@ -7,7 +7,18 @@ from pace_core import registry
 from pace_core.data._check import Checked, as_csv, check
 from pace_core.data._report import table, tell, warnings_of
 from pace_core.data._source import Source
-from pace_core.data._splits import Images, ImageSet, Metric, Phase, Samples, Splits, StreamedImages, Target, TextSet
+from pace_core.data._splits import (
+    Images,
+    ImageSet,
+    Metric,
+    Phase,
+    ProblemSet,
+    Samples,
+    Splits,
+    StreamedImages,
+    Target,
+    TextSet,
+)
 
 __all__ = [
     "Checked",
@@ -15,6 +26,7 @@ __all__ = [
     "Images",
     "Metric",
     "Phase",
+    "ProblemSet",
     "Samples",
     "Source",
     "Splits",

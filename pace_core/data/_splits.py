@@ -100,9 +100,24 @@ class TextSet:
         yield from self.tokens.split(batch)
 
 
+@dataclass(frozen=True)
+class ProblemSet:
+    """Problems to be answered in words, and their final numbers."""
+
+    problems: tuple[str, ...]
+    """As the model is asked, without its chat template."""
+    numbers: tuple[str, ...]
+    """Right final number of each."""
+    new_tokens: int
+    """Tokens of the longest answer."""
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+
 Images = ImageSet | StreamedImages
 Samples = Images | TextSet
-Metric = Literal["accuracy", "matthews", "pearson"]
+Metric = Literal["accuracy", "matthews", "pearson", "exact_match"]
 
 
 @dataclass(frozen=True)
@@ -121,8 +136,8 @@ class Splits:
     """The data of a phase: what it trains on, and what it measures on (val in a search, test in a final run)."""
 
     train: ImageSet | TextSet
-    val: Samples | None
-    test: Samples | None
+    val: Samples | ProblemSet | None
+    test: Samples | ProblemSet | None
     class_names: tuple[str, ...]
     """In the order of the labels."""
     report: DataReport
@@ -147,7 +162,7 @@ class Splits:
         return self.train.labels.is_floating_point()
 
     @property
-    def measured(self) -> tuple[Literal["val", "test"], Samples]:
+    def measured(self) -> tuple[Literal["val", "test"], Samples | ProblemSet]:
         """The split that the phase measures on, with its name."""
         if self.val is not None:
             return "val", self.val

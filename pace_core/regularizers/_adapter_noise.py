@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pace_core.network.layer_noise import LayerNoise
-from pace_core.network.parts import block_of, blocks_of, head_name, network_family
+from pace_core.network.parts import block_of, blocks_of, has_new_head, head_name, network_family
 from pace_core.network.residual import Noised, residuals
 from pace_core.network.roles import put_before
 from pace_core.noise import Pass
@@ -31,7 +31,8 @@ def depth_sigmas(sigma: float, levels: int, skipped: int, depth: Depth = "decrea
 def sigma_by_layer(model: nn.Module, sigma: float, depth: Depth = "decreasing") -> dict[str, float]:
     """Returns the std of the noise of every adapted layer and the head; a ViT's first block has none, a Swin's has."""
     blocks = blocks_of(model)
-    sigmas = depth_sigmas(sigma, len(blocks) + 1, _skipped(model), depth)
+    new_head = has_new_head(model)  # a pretrained one is noised no more than the rest of the pretrained network
+    sigmas = depth_sigmas(sigma, len(blocks) + new_head, _skipped(model), depth)
     by_block = dict(zip(blocks, sigmas, strict=False))
     order = [name for name, _ in model.named_modules()]
     last = order.index(blocks[-1])
@@ -42,7 +43,8 @@ def sigma_by_layer(model: nn.Module, sigma: float, depth: Depth = "decreasing") 
             return by_block[block]
         return sigmas[-1] if order.index(name) > last else 0.0  # beside the head, or before the first block
 
-    return {name: std(name) for name in residuals(model)} | {head_name(model): sigmas[-1]}
+    of_head = {head_name(model): sigmas[-1]} if new_head else {}
+    return {name: std(name) for name in residuals(model)} | of_head
 
 
 def attach_noise(model: nn.Module, current: Pass, params: NoiseParams) -> None:
@@ -123,6 +125,8 @@ def _follow(current: Pass, _block: nn.Module, args: tuple[Any, ...], kwargs: dic
     samples = current.samples.stop - current.samples.start
 
     def repeated(value: Any) -> Any:
+        if isinstance(value, tuple):  # cosines and sines of positions
+            return tuple(map(repeated, value))
         if isinstance(value, Tensor) and value.dim() > 1 and len(value) == samples:
             return value.repeat(current.perturbations, *[1] * (value.dim() - 1))
         return value

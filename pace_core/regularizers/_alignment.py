@@ -17,4 +17,4 @@ class Alignment:
 
     def distance(self, batch: Batch, samples: slice, logits: Tensor) -> Tensor:
         """Returns the distance of some samples as their share of the batch's mean. logits: f(x; θ) of these samples."""
-        return consistency(logits, self._context.forward(batch.images[samples], self._pretrained), len(batch))
+        return consistency(logits, self._context.forward(batch.images[samples], self._pretrained), batch.counted)

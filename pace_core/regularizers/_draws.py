@@ -13,7 +13,7 @@ def step_of_one_draw(context: StepContext, batch: Batch, step: int) -> Step:
     def passing(samples: slice):
         with context.current.noised(step, len(batch), 1, samples):
             logits = context.forward(batch.images[samples])
-        loss = label_loss(logits, batch.labels[samples], len(batch))
+        loss = label_loss(logits, batch.labels[samples], batch.counted)
         return {"loss": loss, "loss_classification": loss}, logits
 
     return accumulate(batch, context.micro_batch, passing)
@@ -28,9 +28,10 @@ def step_of_draws(context: StepContext, batch: Batch, step: int, weight: float, 
     def passing(samples: slice):
         with context.current.noised(step, len(batch), networks, samples):
             draws = context.forward(batch.images[samples]).chunk(networks)
+        distances = [consistency(a, b, batch.counted) for a, b in combinations(draws, 2)]
         terms = {
-            "loss_classification": label_loss(draws[0], batch.labels[samples], len(batch)),
-            "loss_consistency": torch.stack([consistency(a, b, len(batch)) for a, b in combinations(draws, 2)]).mean(),
+            "loss_classification": label_loss(draws[0], batch.labels[samples], batch.counted),
+            "loss_consistency": torch.stack(distances).mean(),
         }
         return {"loss": terms["loss_classification"] + weight * terms["loss_consistency"], **terms}, draws[0]
 

@@ -24,7 +24,7 @@ class GradientPenalty:
         """Returns cross-entropy, penalty (both as shares of the batch's) and logits of some of the samples."""
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels' backward passes cannot be differentiated
             logits = self._context.forward(self._batch.images[samples])
-        loss = label_loss(logits, self._batch.labels[samples], len(self._batch))
+        loss = label_loss(logits, self._batch.labels[samples], self._batch.counted)
         gradients = torch.autograd.grad(loss, self._context.trained, create_graph=True, materialize_grads=True)
         of_batch = self._of_batch or [gradient.detach() for gradient in gradients]
         product = torch.stack([(a * b).sum() for a, b in zip(gradients, of_batch, strict=True)]).sum()

@@ -13,7 +13,7 @@ def plain_step(context: StepContext, batch: Batch) -> Step:
 
     def passing(samples: slice):
         logits = context.forward(batch.images[samples])
-        loss = label_loss(logits, batch.labels[samples], len(batch))
+        loss = label_loss(logits, batch.labels[samples], batch.counted)
         return {"loss": loss, "loss_classification": loss}, logits
 
     return accumulate(batch, context.micro_batch, passing)
@@ -44,7 +44,7 @@ def batch_gradient(context: StepContext, batch: Batch) -> tuple[Tensor, Tensor, 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for samples in slices(len(batch), context.micro_batch):
             outputs = context.forward(batch.images[samples])
-            part = label_loss(outputs, batch.labels[samples], len(batch))
+            part = label_loss(outputs, batch.labels[samples], batch.counted)
             for total, share in zip(gradient, torch.autograd.grad(part, trained, materialize_grads=True), strict=True):
                 total += share
             loss = loss + part.detach()

@@ -17,7 +17,8 @@ class Batch:
     """One step's samples: network inputs, labels (batch,), index (batch,) into the training set.
 
     Inputs are images (batch, 3, size, size) or tokens (batch, 3, length). Where labels are smoothed or samples mixed,
-    labels are shares (batch, classes) that sum to one; labels (batch,) of floating point are scores.
+    labels are shares (batch, classes) that sum to one; labels (batch,) of floating point are scores; whole labels
+    (batch, length) are the tokens of answers, -100 where none is to be predicted.
     """
 
     images: Tensor
@@ -26,6 +27,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def counted(self) -> int:
+        """Of how many the losses are means: samples, or tokens that are to be predicted."""
+        return int((self.labels != IGNORED).sum()) if _of_tokens(self.labels) else len(self.labels)
 
 
 @dataclass(frozen=True)
@@ -99,16 +105,26 @@ class Stateless:
 
 def label_loss(logits: Tensor, labels: Tensor, size: int) -> Tensor:
     """Returns the loss of some of a batch's samples, as their share of the batch's mean: the cross-entropy of classes,
-    the squared error of scores.
+    the squared error of scores. Of answers logits are (tokens to be predicted, vocabulary), and `size` counts these.
     """
+    if _of_tokens(labels):
+        labels = labels[labels != IGNORED]
     if labels.is_floating_point() and labels.dim() == 1:
         return F.mse_loss(logits.squeeze(1), labels.to(logits.dtype), reduction="sum") / size
     return F.cross_entropy(logits, labels, reduction="sum") / size
 
 
+IGNORED = -100
+"""Label of a token that is not to be predicted."""
+
+
+def _of_tokens(labels: Tensor) -> bool:
+    return labels.dim() == 2 and not labels.is_floating_point()
+
+
 def consistency(first: Tensor, second: Tensor, size: int) -> Tensor:
     """Returns the squared distance of two draws' logits, summed over classes, as a share of the mean over `size`
-    samples (eq. 12).
+    samples (eq. 12). Of answers it is summed over the vocabulary, and the mean is over the tokens to be predicted.
     """
     return (first - second).square().sum() / size
 

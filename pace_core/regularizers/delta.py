@@ -48,7 +48,7 @@ class Regularizer(Stateless):
             slopes = torch.autograd.grad(rise, theirs)
             distance = torch.stack([self._distance(*maps) for maps in zip(ours, theirs, slopes, strict=True)]).sum()
             terms = {
-                "loss_classification": label_loss(logits, labels, len(batch)),
+                "loss_classification": label_loss(logits, labels, batch.counted),
                 "loss_features": distance / len(batch),
             }
             return {"loss": terms["loss_classification"] + self.weight * terms["loss_features"], **terms}, logits

@@ -25,7 +25,7 @@ class Regularizer(Stateless):
         def passing(samples: slice):
             logits = self.context.forward(batch.images[samples])
             terms = {
-                "loss_classification": label_loss(logits, batch.labels[samples], len(batch)),
+                "loss_classification": label_loss(logits, batch.labels[samples], batch.counted),
                 "loss_alignment": self.alignment.distance(batch, samples, logits),
             }
             return {"loss": terms["loss_classification"] + self.weight * terms["loss_alignment"], **terms}, logits

@@ -35,8 +35,8 @@ class Regularizer:
             with self.context.current.noised(step, len(batch), 1, samples):
                 logits = self.context.forward(batch.images[samples])
             terms = {
-                "loss_classification": label_loss(logits, batch.labels[samples], len(batch)),
-                "loss_consistency": consistency(logits, earlier[samples], len(batch)),
+                "loss_classification": label_loss(logits, batch.labels[samples], batch.counted),
+                "loss_consistency": consistency(logits, earlier[samples], batch.counted),
             }
             return {"loss": terms["loss_classification"] + self.weight * terms["loss_consistency"], **terms}, logits
 

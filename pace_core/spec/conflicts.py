@@ -177,6 +177,20 @@ def _fields_fit(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
                 yield _conflict(f"/{name}/{field}", "is for images, and the task is of texts; leave it out")
 
 
+def _fits_a_language_model(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
+    """Nothing is asked of a language model that needs a new classifier."""
+    if sections.gives != "problems":
+        return
+    if sections.method and sections.method["name"] == "linear":
+        yield _conflict("/method/name", "linear trains a new classifier, and a language model has none; use another")
+    if sections.regularizer and sections.regularizer["name"] == "pace_fast":
+        yield _conflict(
+            "/regularizer/name", "pace_fast keeps one row of logits a sample, and an answer has many; use pace"
+        )
+    if sections.training and sections.training["diagnostics"]:
+        yield _conflict("/training/diagnostics", "is of classes and scores, and the task is of answers; leave it out")
+
+
 def _training_fits(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
     """Training, optimizer, method and regularizer fit each other."""
     if sections.training:
@@ -191,5 +205,6 @@ _RULES = (
     _weights_exist,
     _method_fits,
     _fields_fit,
+    _fits_a_language_model,
     _training_fits,
 )
