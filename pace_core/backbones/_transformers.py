@@ -1,4 +1,4 @@
-"""What loading a network of `transformers` takes, whatever kind it is."""
+"""Steps of loading that any network of `transformers` takes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
