@@ -72,7 +72,7 @@ def download(
                 if fruitless >= _TRIES or isinstance(error, httpx2.UnsupportedProtocol | httpx2.ConnectError):
                     raise _unreachable(url, error, _size(part)) from None
                 time.sleep(pause_s)
-            except httpx2.HTTPError as error:  # too many redirects
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:  # too many redirects, or to nowhere
                 raise _unreachable(url, error, _size(part)) from None
             except OSError as error:
                 if error.errno in NO_ROOM:
@@ -105,7 +105,7 @@ def content_token(url: str, may: May | None = None) -> tuple[str, int | None]:
             length = _total(answer, 0)
             mark = answer.headers.get("ETag", "") or answer.headers.get("Last-Modified", "")
             return (f"{mark} {length}" if mark else ""), length
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise _unreachable(url, error, 0) from None
 
 
@@ -196,7 +196,7 @@ def _only_http(url: str, may: May | None) -> Callable[[httpx2.Request], None]:
 
     def check(request: httpx2.Request) -> None:
         if request.url.scheme not in ("http", "https"):
-            raise httpx2.UnsupportedProtocol(f"{request.url.scheme} is neither http nor https", request=request)
+            raise httpx2.UnsupportedProtocol(f"{request.url.scheme!r} is neither http nor https", request=request)
         if urlsplit(url).scheme == "https" and request.url.scheme == "http":
             raise httpx2.UnsupportedProtocol("it is redirected to plain http", request=request)
         if may:

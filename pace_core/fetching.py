@@ -71,6 +71,9 @@ def _fetch(benchmark: Benchmark, part: DataPart, root: Path, staging: Path, told
     home = _home(part, root)
     if _there(benchmark, part, root, home):
         return Fetched(part, "there", f"{home / part.to} is there already, and was left as it is")
+    for place in (home, home / part.to):
+        if place.exists() and not place.is_dir():
+            raise RunError("data_corrupt", f"{place} is no folder; move it away, since data belongs there")
     if not part.archive and not part.files:
         return Fetched(part, "by_hand", part.by_hand)
     made = staging / hashlib.sha256((part.archive or part.base).encode()).hexdigest()[:16]
@@ -105,9 +108,9 @@ def _archive(part: DataPart, root: Path, made: Path, to: Path, told: Told | None
     shutil.rmtree(folder, ignore_errors=True)
     try:
         unpack(archive, folder)
-    except RunError:  # its content does not change by unpacking it again
+    except RunError as error:  # its content does not change by unpacking it again
         archive.unlink()
-        raise
+        raise RunError(error.reason, f"{part.archive}: {error.message}") from None
     finally:
         if not archive.exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -162,6 +165,8 @@ def read_lock(root: Path) -> dict[str, Any]:
         said = None
     if not isinstance(said, dict) or not all(isinstance(each, dict) for each in said.values()):
         raise RunError("data_corrupt", f"{root / LOCK} is no object of files by address; remove it, or mend it")
+    if not all(isinstance(each.get("sha256"), str) for each in said.values()):
+        raise RunError("data_corrupt", f"{root / LOCK}: an entry has no sha256 as text; remove the entry, or mend it")
     return said
 
 

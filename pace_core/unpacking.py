@@ -75,7 +75,7 @@ def _members(archive: Path) -> Iterator[_Member]:
     elif tarfile.is_tarfile(archive):
         yield from _of_tar(archive)
     else:
-        raise RunError("data_corrupt", "the upload is neither a zip nor a tar file; pack the folder as one of them")
+        raise RunError("data_corrupt", "it is neither a zip nor a tar file; pack the folder as one of them")
 
 
 def _of_zip(archive: Path) -> Iterator[_Member]:

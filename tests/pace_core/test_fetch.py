@@ -223,6 +223,45 @@ def test_a_disk_that_fills_up_while_unpacking_is_told_and_the_archive_kept(
 
 
 @pytest.mark.parametrize(
+    ("lock", "why"),
+    [("[1]", "is no object of files by address"), ('{"%s": {"sha256": 5}}', "an entry has no sha256 as text")],
+)
+def test_a_lock_file_that_is_not_ours_is_told(
+    lock: str, why: str, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = served.put("a.zip", b"x")
+    from_(monkeypatch, "fgvc", [DataPart(name="all", homes=["a"], to="i", archive=url, folder="i")])
+    (tmp_path / "pace-data.lock.json").write_text(lock.replace("%s", url))
+    answer = said("fetch", "fgvc", "--root", str(tmp_path))
+    assert answer.exit_code == 1
+    assert why in answer.output
+
+
+@pytest.mark.parametrize("place", ["a", "a/i"])
+def test_a_file_in_the_place_of_a_folder_is_left_alone(
+    place: str, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image(tmp_path / "made/1.jpg", 3)
+    url = served.put("a.zip", zip_of(tmp_path / "made", "i"))
+    from_(monkeypatch, "fgvc", [DataPart(name="all", homes=["a"], to="i", archive=url, folder="i")])
+    file = tmp_path / "data" / place
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    answer = said("fetch", "fgvc", "--root", str(tmp_path / "data"))
+    assert answer.exit_code == 1
+    assert f"{file} is no folder; move it away" in answer.output
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "http://", "http://[::1", "", "http://127.0.0.1:1/x"])
+def test_an_address_that_is_none_is_told(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from_(monkeypatch, "fgvc", [DataPart(name="all", homes=["a"], to="i", archive=url or "x", folder="i")])
+    answer = said("fetch", "fgvc", "--root", str(tmp_path))
+    assert answer.exit_code == 1
+    assert "cannot be fetched" in answer.output
+
+
+@pytest.mark.parametrize(
     ("arguments", "why"),
     [
         (["vtab", "--root", "x"], "there is no benchmark 'vtab'"),
