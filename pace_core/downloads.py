@@ -105,7 +105,7 @@ def content_token(url: str, may: May | None = None) -> tuple[str, int | None]:
             length = _total(answer, 0)
             mark = answer.headers.get("ETag", "") or answer.headers.get("Last-Modified", "")
             return (f"{mark} {length}" if mark else ""), length
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, _Cut) as error:
         raise _unreachable(url, error, 0) from None
 
 
@@ -128,7 +128,7 @@ def _go_on(client: httpx2.Client, url: str, part: Path, said: Path, wanted: _Wan
         if validator or wanted.checked:
             headers |= {"Range": f"bytes={there}-"} | ({"If-Range": validator} if validator else {})
     with client.stream("GET", url, headers=headers) as answer:
-        if answer.status_code == 416:  # what is there is all of it, or more than it
+        if answer.status_code == 416 and there:  # what is there is all of it, or more than it
             if answer.headers.get("Content-Range", "") == f"bytes */{there}":
                 return
             part.unlink()

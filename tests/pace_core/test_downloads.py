@@ -1,13 +1,16 @@
 """Downloads over HTTP: they go on where they were cut off, and what came is what was meant."""
 
 import hashlib
+import socketserver
+import threading
 from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pace_core.downloads import download
+from pace_core.downloads import content_token, download
 from pace_core.spec import RunError
 from tests.http_files import Served, http_files
 from tests.small_disk import fill, small_disk
@@ -93,10 +96,50 @@ def test_another_size_is_told_before_anything_is_sent(served: Served, tmp_path: 
         download(url, tmp_path / "images.tar", size=5)
 
 
-@pytest.mark.parametrize("status", ["/gone"])
-def test_a_file_that_is_not_there_says_so(status: str, served: Served, tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_says_so(served: Served, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"the server answers 404 .* may have moved"):
-        download(served.url + status, tmp_path / "x")
+        download(f"{served.url}/gone", tmp_path / "x")
+
+
+@contextmanager
+def saying(answer: bytes) -> Generator[str]:
+    """A server that answers everything with these bytes."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/x"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-x\r\n",
+        b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 5-9/10\r\nContent-Length: 5\r\n\r\nabcde",
+        b"HTTP/1.1 206 Partial\r\nContent-Length: 5\r\n\r\nabcde",
+        b"HTTP/1.1 416 Range\r\nContent-Range: bytes */0\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999999\r\n\r\nabc",
+    ],
+)
+def test_a_server_that_talks_nonsense_ends_in_a_sentence(answer: bytes, tmp_path: Path) -> None:
+    with saying(answer) as url:
+        with pytest.raises(RunError, match=r"^http://127|bytes free"):
+            download(url, tmp_path / "x", pause_s=0)
+        if b"200 OK" not in answer:
+            with pytest.raises(RunError, match=r"^http://127"):
+                content_token(url)
+    assert not (tmp_path / "x").exists()
+
+
+def test_no_more_comes_than_may(served: Served, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is larger than the 100 bytes allowed"):
+        download(served.put("x", CONTENT), tmp_path / "x", most=100)
 
 
 def test_redirects_are_followed_but_not_to_other_protocols(served: Served, tmp_path: Path) -> None:
