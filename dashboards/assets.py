@@ -1,5 +1,6 @@
 """Files that pages load: our stylesheet and scripts, htmx, and Plotly.js out of Plotly's Python package."""
 
+import asyncio
 import gzip
 import importlib.util
 from functools import cache
@@ -23,20 +24,20 @@ def assets() -> list[BaseRoute]:
 
 def address(name: str) -> str:
     """Returns the path of that file for templates."""
-    return f"/static/{_read(name)[0]}/{name}"
+    return f"/static/{_digest(name)}/{name}"
 
 
 async def _file(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in _files():
         raise HTTPException(404)
-    digest, packed = _read(name)
-    headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-    headers["Cache-Control"] = _FOR_EVER if request.path_params["digest"] == digest else "no-cache"
-    if "gzip" not in request.headers.get("accept-encoding", ""):
-        del headers["Content-Encoding"]
-        packed = gzip.decompress(packed)
-    return Response(packed, headers=headers, media_type=_TYPES[Path(name).suffix])
+    kept = request.path_params["digest"] == _digest(name)
+    headers = {"Vary": "Accept-Encoding", "Cache-Control": _FOR_EVER if kept else "no-cache"}
+    content = _files()[name].read_bytes()
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        content = await asyncio.to_thread(_packed, name)
+        headers["Content-Encoding"] = "gzip"
+    return Response(content, headers=headers, media_type=_TYPES[Path(name).suffix])
 
 
 @cache
@@ -49,7 +50,10 @@ def _files() -> dict[str, Path]:
 
 
 @cache
-def _read(name: str) -> tuple[str, bytes]:
-    """Digest and packed bytes."""
-    content = _files()[name].read_bytes()
-    return sha256(content).hexdigest()[:12], gzip.compress(content, 6)
+def _digest(name: str) -> str:
+    return sha256(_files()[name].read_bytes()).hexdigest()[:12]
+
+
+@cache
+def _packed(name: str) -> bytes:
+    return gzip.compress(_files()[name].read_bytes(), 6)
