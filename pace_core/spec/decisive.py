@@ -20,7 +20,7 @@ def decisive(spec: RunSpec) -> dict[str, Any]:
 
 def decisive_of(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the same of a spec that was stored as JSON; sections that it lacks are left out."""
-    ignored = {"training": ("checkpoint_every_steps", "diagnostics"), "backbone": ("weights",)}
+    ignored = {"training": ("checkpoint_every_steps", "diagnostics", "recompute"), "backbone": ("weights",)}
     return {
         name: {
             key: value

@@ -8,7 +8,7 @@ from pace_core.spec.errors import SpecError
 from pace_core.spec.recipes import Recipe, load_recipes, merged, origins, spec_of_recipe
 from pace_core.spec.validate import validate_often
 
-_HARMLESS = ("checkpoint_every_steps", "diagnostics", "micro_batch", "eval_every")
+_HARMLESS = ("checkpoint_every_steps", "diagnostics", "micro_batch", "recompute", "eval_every")
 """Fields that change no result except in its last bits."""
 _PLACES = ("path", "root", "folder", "file", "imagenet_path", "draw")
 """Fields that say where data lies, and which draw of it is meant; what it is, its hash says."""

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from pace_core.spec.benchmarks import find_task
 from pace_core.spec.catalogue import BackboneEntry, Catalogue
 from pace_core.spec.run_spec import RunSpec
+from pace_core.spec.targets import is_target
 
 Device = Literal["cpu", "cuda"]
 
@@ -21,6 +22,9 @@ _BUNDLED_BYTES = 140 * _MIB  # scikit-learn, Matplotlib's fonts and the drawing 
 _KEPT_BY_FULL = 1.08  # of the inputs and outputs of a block's linear layers, what a training step keeps
 _KEPT_BY_ADAPTERS = 1.6
 _EVALUATED_ROWS = 128
+_ANSWERED_ROWS = 16
+_LOGITS_KEPT = 3  # logits of a vocabulary, their exponentials and their gradient
+_BYTES_A_TOKEN = 12
 _AT_ONCE = 2.4  # what a block holds at once where nothing is kept, in inputs and outputs of its largest layer
 _HELD_TO_MEASURE = 256 * _MIB  # more images than this are decoded as they are needed
 _UNKNOWN_IMAGES = 1000  # of a split, as vtab-mini has, where nobody has counted
@@ -54,6 +58,9 @@ def estimate(
     regularizer = catalogue.regularizers[spec.regularizer.name]
     epochs = round(_epochs(spec, catalogue, regularizer.passes), 1)
     backbone = catalogue.backbones.get(spec.backbone.name)
+    if backbone is not None and spec.backbone.max_length:  # sizes of texts are those of the longest
+        share = spec.backbone.max_length / backbone.max_length if backbone.max_length else 1
+        backbone = backbone.model_copy(update={"gflops": backbone.gflops * share})
     if backbone is None or spec.backbone.image_size not in (None, backbone.image_size or None):
         return Estimate(memory_bytes=None, train_gflops_per_image=None, cpu_seconds_per_1000_images=None, epochs=epochs)
     products = 1 if spec.method.name == "linear" else 3
@@ -92,11 +99,12 @@ def _memory_bytes(
     precision = spec.training.precision
     if precision == "auto":
         precision = "float32" if cpu else "bfloat16"
+    full, linear = spec.method.name == "full", spec.method.name == "linear"
     number = _BYTES[
         precision
     ]  # of an activation; under bfloat16 the weights stay in float32, with a copy of the frozen
-    network = max(number, 4) * backbone.parameters
-    full, linear = spec.method.name == "full", spec.method.name == "linear"
+    halved = spec.backbone.frozen_dtype == "bfloat16" and not full
+    network = (2 if halved else max(number, 4)) * backbone.parameters
     rows = min(spec.training.micro_batch or spec.training.batch_size, spec.training.batch_size)
     forward = number * _AT_ONCE * max(_numbers_a_row(backbone))
     if linear:
@@ -110,20 +118,26 @@ def _memory_bytes(
             * (_KEPT_BY_FULL if full else _KEPT_BY_ADAPTERS)
         )
     measured = sum(count for split, count in images.items() if split != "train")
-    evaluation = forward * min(_EVALUATED_ROWS, measured) + (
-        0 if full or linear else network
-    )  # merged weights beside the others
+    at_once = _ANSWERED_ROWS if backbone.vocabulary else _EVALUATED_ROWS
+    merged = 0 if full or linear else _merged_bytes(spec, backbone, network)
+    evaluation = forward * min(at_once, measured) + merged
     copies = network * (2 if cpu else 1)  # a warm worker keeps the pretrained one
-    if precision == "bfloat16":
+    if precision == "bfloat16" and not halved:
         copies += number * backbone.parameters
     if full:
         copies += 3 * network  # gradient and AdamW's two moments
+    if backbone.family == "text":
+        step += _LOGITS_KEPT * number * rows * activation_factor * _length(spec, backbone) * backbone.vocabulary
+    if spec.training.recompute:
+        step /= max(1, backbone.depth / 2)
     held = _image_bytes(spec, backbone, images) if cpu else _image_bytes(spec, backbone, {"train": images["train"]})
     drawn = _BUNDLED_BYTES if cpu and spec.task.source == "vtab_mini" else 0
     return int((_PROCESS_BYTES if cpu else 0) + drawn + held + copies + max(step, evaluation))
 
 
 def _image_bytes(spec: RunSpec, backbone: BackboneEntry, images: Mapping[str, int]) -> float:
+    if backbone.family == "text":
+        return sum(images.values()) * _BYTES_A_TOKEN * _length(spec, backbone)
     crops = spec.training.augmentation == "crop_flip"
     image = 3 * backbone.image_size**2 * ((8 / 7) ** 2 * 4 / 3 if crops else 1)  # most photographs are 4 to 3
     held = {split: count * image for split, count in images.items()}
@@ -138,6 +152,19 @@ def _numbers_a_row(backbone: BackboneEntry) -> list[float]:
         return [(side / 2 ** stages[layer]) ** 2 * (i + o) for layer, (i, o) in backbone.layers.items()]
     tokens = backbone.gflops * 1e9 / (2 * sum(i * o for i, o in backbone.layers.values()))
     return [tokens * (i + o) for i, o in backbone.layers.values()]
+
+
+def _merged_bytes(spec: RunSpec, backbone: BackboneEntry, network: int) -> int:
+    """Merged weights beside the others: of a network for texts those of the adapted layers, in float32."""
+    if backbone.family != "text":
+        return network
+    targets = spec.method.params.get("targets", "all")
+    return sum(4 * inputs * outputs for name, (inputs, outputs) in backbone.layers.items() if is_target(name, targets))
+
+
+def _length(spec: RunSpec, backbone: BackboneEntry) -> int:
+    """Tokens of the longest text that the run lets through; most texts are shorter."""
+    return spec.backbone.max_length or backbone.max_length
 
 
 def _epochs(spec: RunSpec, catalogue: Catalogue, passes: float) -> float:

@@ -66,6 +66,9 @@ class Backbone(ParamsModel):
     max_length: int | None = Field(default=None, ge=4, le=1_000_000)
     """Tokens of the longest text, with those around it; longer ones are cut. 512, or as many as the network reads,
     where None."""
+    frozen_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Numbers of the weights of a network for texts that are not trained: bfloat16 takes half the memory, and needs
+    training.precision bfloat16. What is trained stays in float32."""
     normalization: Literal["weights", "imagenet", "half", "none"] = "weights"
     """Mean and std of the input: as the weights were trained, ImageNet's, 0.5 and 0.5, or 0 and 1."""
 
@@ -100,6 +103,9 @@ class Training(ParamsModel):
     batch_size: int = Field(default=16, ge=1, le=1_000_000)
     micro_batch: int | None = Field(default=None, ge=1, le=1_000_000)
     """Samples per forward pass, for little memory; the gradient is that of the whole batch. None: all at once."""
+    recompute: bool = False
+    """Whether blocks keep their input alone and are computed again in the backward pass: a fraction of the memory, for
+    a third more time; the result is the same."""
     warmup_epochs: float | None = Field(default=None, ge=0, validate_default=True)
     """Epochs of linear warm-up from warmup_lr to optimizer.lr; a tenth of the run where None."""
     warmup_lr: float = Field(default=1e-6, ge=0)

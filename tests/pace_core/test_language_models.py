@@ -19,6 +19,7 @@ from pace_core.backbones import causal
 from pace_core.backbones.causal import LoadedCausal
 from pace_core.commands import app
 from pace_core.data.gsm8k import INSTRUCTION, SOURCE, Params
+from pace_core.network.recomputed import recompute_blocks
 from pace_core.network.residual import residual_layers, residuals
 from pace_core.noise import Pass, SeededSource
 from pace_core.regularizers import Batch, attach_noise, consistency, label_loss
@@ -27,6 +28,8 @@ from pace_core.regularizers.pace import Params as Pace
 from pace_core.run import run
 from pace_core.spec import Backbone, RunError, RunResult, RunSpec, SpecError, load_recipes, validate
 from pace_core.spec.recipes import origins, spec_of_recipe
+from pace_core.stage import adapted as adapt_for_run
+from pace_core.training.compute import Compute
 from pace_core.training.generate import replies_of
 from pace_core.training.precision import choose_precision
 from tests.networks import stirred
@@ -186,6 +189,50 @@ def test_micro_batches_leave_the_loss_as_it_is(make: MakeSpec, tmp_path: Path) -
         trained(make(training={**training, "micro_batch": size}, **given), tmp_path)[1] for size in (None, 3)
     )
     assert whole == pytest.approx(parts, rel=1e-9)
+
+
+@pytest.mark.parametrize("regularizer", [{"name": "none"}, {"name": "pace", "sigma": 0.5}], ids=lambda r: r["name"])
+def test_blocks_that_are_computed_again_give_the_same_run(
+    make: MakeSpec, tmp_path: Path, regularizer: dict[str, Any]
+) -> None:
+    given = {"regularizer": regularizer, "task": {"measured_samples": 1}, "method": {"dropout": 0.2}}
+    training = {"epochs": 2, "precision": "float64", "micro_batch": 3}
+    kept, again = (
+        trained(make(training={**training, "recompute": on}, **given), tmp_path / str(on))[1] for on in (False, True)
+    )
+    assert kept == pytest.approx(again, rel=1e-12)
+
+
+def test_blocks_that_are_computed_again_keep_less(make: MakeSpec, folders: Path) -> None:
+    def kept(recompute: bool) -> int:
+        model, batch = adapted(folders, make())
+        if recompute:
+            recompute_blocks(model, Pass(SeededSource(0)))
+        sizes: list[int] = []
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            model.train()(batch.images)
+        return sum(sizes)
+
+    assert kept(True) < 0.5 * kept(False)
+
+
+def test_frozen_weights_in_half_the_memory_give_nearly_the_same_run(make: MakeSpec, tmp_path: Path) -> None:
+    spec = make(backbone={"frozen_dtype": "bfloat16"}, training={"precision": "bfloat16"}, regularizer={"name": "pace"})
+    given = causal.load(spec.backbone)
+    compute = Compute(given.preprocessing, choose_precision(spec.training, torch.device("cpu")), torch.device("cpu"))
+    model = adapt_for_run(spec, given.model, 1, compute)
+    kinds = {(parameter.requires_grad, parameter.dtype) for parameter in model.parameters()}
+    assert kinds == {(False, torch.bfloat16), (True, torch.float32)}
+    _, halved = trained(spec, tmp_path / "halved")
+    _, whole = trained(make(training={"precision": "bfloat16"}, regularizer={"name": "pace"}), tmp_path / "whole")
+    assert halved == pytest.approx(whole, rel=0.05)
+    with pytest.raises(RunError, match=r"backbone.frozen_dtype: bfloat16 needs training.precision bfloat16"):
+        trained(make(backbone={"frozen_dtype": "bfloat16"}), tmp_path / "auto")
 
 
 def test_the_side_on_which_a_tokenizer_pads_changes_neither_loss_nor_answers(make: MakeSpec, tmp_path: Path) -> None:

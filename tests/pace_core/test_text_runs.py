@@ -143,6 +143,16 @@ def test_micro_batches_leave_the_loss_as_it_is(make: MakeSpec, tmp_path: Path) -
     assert losses(whole) == pytest.approx(losses(parts), rel=1e-9)
 
 
+@pytest.mark.parametrize("regularizer", ["none", "pace"])
+def test_blocks_that_are_computed_again_give_the_same_run(make: MakeSpec, tmp_path: Path, regularizer: str) -> None:
+    """With the network's own dropout, which torch draws where there is no noise."""
+    kept, again = (
+        trained(make(training={"epochs": 2, "recompute": on}, regularizer={"name": regularizer}), tmp_path / str(on))[1]
+        for on in (False, True)
+    )
+    assert losses(kept) == pytest.approx(losses(again), rel=1e-12)
+
+
 def test_the_dropouts_of_network_and_adapter_are_one_for_both_draws(make: MakeSpec, folders: Path) -> None:
     spec = make(network="roberta", method={"dropout": 0.5})
     loaded = text.load(spec.backbone)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pace_core.spec import SpecError, load_benchmarks, load_recipes, validate
+from pace_core.spec import SpecError, estimate, load_benchmarks, load_catalogue, load_recipes, validate
 from pace_core.spec.recipes import origins, spec_of_recipe
 
 SST2 = {"task": {"name": "glue/sst2"}, "backbone": {"name": "FacebookAI/roberta-base"}, "method": {"name": "lora_add"}}
@@ -37,6 +37,10 @@ def test_query_and_value_are_adapted_and_dev_is_measured_where_nothing_else_is_s
         ({"training": {"label_smoothing": 0.1}}, "training.label_smoothing: is for images"),
         ({"training": {"drop_path": 0.1}}, "training.drop_path: is for images"),
         ({"method": {"name": "ssf"}}, "ssf cannot adapt"),
+        (
+            {"backbone": {"frozen_dtype": "bfloat16"}, "training": {"precision": "float32"}},
+            "needs training.precision",
+        ),
         ({"method": {"rank": 1000}}, "1000 is wider than"),
         ({"task": {"phase": "final"}}, "source glue has no data for phase 'final'"),
     ],
@@ -61,3 +65,28 @@ def test_every_row_of_the_table_has_a_recipe_for_every_task_with_the_origin_of_e
             assert None not in origins(recipe, row, task.name).values()
     lora = validate(spec_of_recipe("glue", "LoRA", "mrpc"))
     assert (lora.optimizer.lr, lora.training.epochs, lora.training.schedule) == (4e-4, 30, "linear")
+
+
+def memory(**sections: Any) -> float:
+    """GiB of Phi-3-mini under LoRA + PACE on a GPU, by the recipe of GSM8K."""
+    raw = spec_of_recipe("gsm8k", "LoRA+PACE", "main", sections)
+    found = estimate(validate(raw), load_catalogue(), device="cuda").memory_bytes
+    assert found is not None
+    return found / 2**30
+
+
+def test_the_estimate_says_what_little_memory_is_for() -> None:
+    assert memory(training={"micro_batch": 1}) < memory()
+    small = {"micro_batch": 1, "recompute": True}
+    assert memory(training=small) < memory(training={"micro_batch": 1})
+    assert memory(training=small, backbone={"frozen_dtype": "bfloat16"}) < 24
+
+
+def test_an_estimate_grows_with_the_longest_text() -> None:
+    raw = spec_of_recipe("glue", "LoRA", "sst2")
+    long, short = (
+        estimate(validate({**raw, "backbone": {**raw["backbone"], "max_length": length}}), load_catalogue())
+        for length in (512, 64)
+    )
+    assert long.train_gflops_per_image == pytest.approx(8 * short.train_gflops_per_image, rel=0.01)
+    assert long.memory_bytes > short.memory_bytes
