@@ -51,7 +51,12 @@ class Job(Base):
             postgresql_where=_IN_LINE,
         ),
         Index("ix_jobs_created", "created_at"),
-        Index("ix_jobs_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+        Index(
+            "ix_jobs_ended",
+            "ended_at",
+            postgresql_where=text("ended_at IS NOT NULL"),
+            postgresql_include=["project", "state"],
+        ),
         Index("ix_jobs_oldest", "lane", "project", "owner", "created_at", postgresql_where=_IN_LINE),
         Index("ix_jobs_not_before", "not_before", postgresql_where=text("not_before IS NOT NULL")),
         Index("ix_jobs_leased", "project", "owner", postgresql_where=text(_among("state", LEASED))),
