@@ -55,6 +55,7 @@ def pages_of(client: Client) -> dict[str, str]:
 
 def _take(browser: Browser, url: str, link: str, mode: str, pages: dict[str, str]) -> None:
     context = browser.new_context(**MODES[mode])
+    context.set_default_timeout(120_000)
     page = context.new_page()
     page.goto(f"{url}/sign-in/link?link={link}")
     for name, path in pages.items():
