@@ -33,6 +33,13 @@ def test_what_the_storage_keeps_for_all_projects_is_no_spec_s_to_read(disk: Path
     assert storage.read(str(disk / "storage/jobs/job_1/1/predictions.csv")) == b"x", "the run itself reads what is its"
 
 
+@pytest.fixture
+def open_afterwards() -> Iterator[None]:
+    yield
+    roots.allow(None)
+
+
+@pytest.mark.usefixtures("open_afterwards")
 @pytest.mark.parametrize("storage", ["s3://bucket/pace", "s3://bucket/pace/"])
 def test_an_object_store_is_closed_where_its_bucket_is_a_root(storage: str) -> None:
     settings = Settings(data_roots="s3://bucket:/data", storage=storage)
