@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,31 @@ def test_the_traps_of_few_shot_are_explained(tmp_path: Path) -> None:
     assert "✓ pets/1-shot  train 74, val 37, test 37" in answer.output
     assert "train: 37 images are listed twice" in answer.output
     assert "name each of 37 images twice" in answer.output
+
+
+def test_the_trap_of_caltech_is_explained(tmp_path: Path) -> None:
+    labels = {split: list(range(101)) for split in ("train800", "val200", "train800val200", "test")}
+    write_vtab_task(tmp_path / "caltech101", labels)
+    answer = said("check", "vtab-1k", "--root", str(tmp_path))
+    assert "train: 1 of the 102 classes have no image" in answer.output
+    assert "102 classes: 101 objects and background_google. Variants without the background have 101" in answer.output
+
+
+@pytest.mark.parametrize("folder", ["stanford-cars", "standford-cars", "stanford_cars"])
+def test_the_misspelt_folder_of_cars_is_found(tmp_path: Path, folder: str) -> None:
+    write_few_shot(tmp_path / folder, 196)
+    assert "✓ cars/1-shot  train 196, val 196, test 196" in said("check", "few-shot", "--root", str(tmp_path)).output
+
+
+def test_the_trap_of_kaggles_cars_is_explained(tmp_path: Path) -> None:
+    home = write_fgvc(tmp_path / "Stanford-cars", "cars_train", list(range(1, 197)))
+    for split in ("train", "val", "test"):
+        said_ids = json.loads((home / f"{split}.json").read_text())
+        named = {f"car_ims/{number:06d}.jpg": each for number, each in enumerate(said_ids.values())}
+        (home / f"{split}.json").write_text(json.dumps(named))
+    answer = said("check", "fgvc", "--root", str(tmp_path))
+    assert "✗ stanford_cars" in answer.output
+    assert "the images are of Kaggle's copy, which numbers each split anew" in answer.output
 
 
 def test_the_trap_of_nabirds_is_explained(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def write_vtab_task(home: Path, labels: dict[str, list[int]]) -> Path:
         lines = []
         for i, label in enumerate(split_labels):
             name = f"images/{split}/{i:06d}.jpg"
-            write_image(home / name, 10 * label + i)
+            write_image(home / name, (10 * label + i) % 256)
             lines.append(f"{name} {label}\n")
         (home / f"{split}.txt").write_text("".join(lines))
     return home
