@@ -6,7 +6,7 @@ from one of our own pages: by its Origin, and by a token that only these pages h
 
 import hashlib
 import hmac
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -51,7 +51,7 @@ class SignedIn:
             return
         secret = request.cookies.get(cookie_name(request), "")
         if not (secret.isascii() and secret.isidentifier()):  # what no session is, and no header could carry
-            await _sign_in(request)(scope, receive, send)
+            await (await _sign_in(request))(scope, receive, send)
             return
         async with client_as(self._api, secret) as client:
             try:
@@ -59,7 +59,7 @@ class SignedIn:
             except ProblemError as error:
                 if error.status != 401:
                     raise
-                await _sign_in(request)(scope, receive, send)
+                await (await _sign_in(request))(scope, receive, send)
                 return
             token = csrf_token(secret)
             scope.setdefault("state", {}).update(client=client, own=own, csrf=token)
@@ -135,9 +135,18 @@ def _from_here(request: Request) -> bool:
     return bool(origin) and urlsplit(origin).netloc == request.headers.get("host", "")
 
 
-def _sign_in(request: Request) -> Response:
-    """Sends a visitor to the sign-in page, from which they come back to where they wanted to go."""
+async def _sign_in(request: Request) -> Response:
+    """Sends a visitor to the sign-in page, from which they come back to where they wanted to go.
+
+    A form with a field `again`, the path of its page, comes back with all that was typed in it.
+    """
     if request.method not in _SAFE or request.headers.get("hx-request"):
-        return PlainTextResponse("You are signed out.", 401, headers={"HX-Redirect": "/sign-in"})
+        fields = {} if request.method in _SAFE else await form(request)
+        again = own_page(fields.get("again", ["/"])[0])
+        typed = [(name, text) for name, texts in fields.items() if name.startswith("/") for text in texts if text]
+        to = "/sign-in" if again == "/" else f"/sign-in?next={quote(f'{again}?{urlencode(typed)}')}"
+        if again != "/" and not request.headers.get("hx-request"):
+            return RedirectResponse(to, 303)
+        return PlainTextResponse("You are signed out.", 401, headers={"HX-Redirect": to})
     wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return RedirectResponse("/sign-in" if wanted == "/" else f"/sign-in?next={quote(wanted)}", 303)

@@ -41,12 +41,21 @@ _SHARDS = re.compile(r"\{\d+\.\.\d+\}")
 def read_spec_file(path: str | PathLike[str]) -> dict[str, Any]:
     """Reads the raw spec in a file. Raises SpecError where the file is missing or holds no object of sections."""
     try:
-        raw = parse_yaml(Path(path).read_text("utf-8"))
+        text = Path(path).read_text("utf-8")
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
+    except ValueError as error:  # no UTF-8
+        raise _unreadable(path, f"it is not YAML: {' '.join(str(error).split())}") from error
+    return read_spec_text(text, path)
+
+
+def read_spec_text(text: str, path: str | PathLike[str] = "the text") -> dict[str, Any]:
+    """Reads the raw spec in a text, which errors call `path`. Raises SpecError where it is no object of sections."""
+    try:
+        raw = parse_yaml(text)
     except RecursionError as error:
         raise _unreadable(path, "it is nested too deeply") from error
-    except (ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, a date that is none, a number without end
+    except (ValueError, yaml.YAMLError) as error:  # ValueError: a date that is none, a number without end
         raise _unreadable(path, f"it is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise _unreadable(path, "it has no sections such as `task:` and `method:`")

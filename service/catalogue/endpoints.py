@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from pace_core.spec import Catalogue, load_benchmarks, load_published, load_recipes
+from pace_core.spec.section_entries import load_sections
 from service.catalogue.schemas import Kind
 from service.keys.auth import AnyCaller
 
@@ -14,13 +15,14 @@ router = APIRouter(prefix="/v1/catalogue", tags=["catalogue"])
 
 @router.get("/{kind}", summary="Everything of one kind that can be named")
 async def get_catalogue(request: Request, _: AnyCaller, kind: Kind) -> dict[str, list[dict[str, Any]]]:
-    """Lists the entries of one kind. Methods, regularizers and sources carry the JSON Schema of their parameters."""
+    """Lists the entries of one kind. Methods, regularizers, sources and sections carry their JSON Schema."""
     catalogue: Catalogue = request.app.state.catalogue()
     entries: dict[Kind, dict[str, Any]] = {
         Kind.METHODS: dict(catalogue.methods),
         Kind.REGULARIZERS: dict(catalogue.regularizers),
         Kind.SOURCES: dict(catalogue.sources),
         Kind.BACKBONES: dict(catalogue.backbones),
+        Kind.SECTIONS: load_sections(),
         Kind.BENCHMARKS: dict(load_benchmarks()),
         Kind.RECIPES: dict(load_recipes()),
         Kind.PUBLISHED: dict(load_published()),

@@ -10,6 +10,8 @@ class Kind(StrEnum):
     REGULARIZERS = "regularizers"
     SOURCES = "sources"
     BACKBONES = "backbones"
+    SECTIONS = "sections"
+    """Of a spec: task, backbone, optimizer, training, resources."""
     BENCHMARKS = "benchmarks"
     RECIPES = "recipes"
     PUBLISHED = "published"

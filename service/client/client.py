@@ -21,7 +21,7 @@ from service.client.worker import AsyncWorker
 from service.leaderboards.schemas import Leaderboard
 from service.limits.schemas import LimitsView
 
-Kind = Literal["methods", "regularizers", "sources", "backbones", "benchmarks", "recipes"]
+Kind = Literal["methods", "regularizers", "sources", "backbones", "sections", "benchmarks", "recipes"]
 
 
 class AsyncClient:

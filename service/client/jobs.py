@@ -47,12 +47,14 @@ class AsyncJobs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def submit(self, request: JobRequest) -> Job:
+    async def submit(self, request: JobRequest, *, once: str | None = None) -> Job:
         """Queues a run. Sent with an Idempotency-Key, so that it can be repeated and still makes one job.
+
+        `once`: a key of your own, with which it is made once.
 
         Raises ProblemError with every fault of the spec.
         """
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        headers = {"Idempotency-Key": once or str(uuid.uuid4())}
         return await self._job(
             await self._connection.json("POST", "/v1/jobs", body=self._json(request), headers=headers, safe=True)
         )

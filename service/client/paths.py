@@ -5,8 +5,10 @@ from typing import Any
 
 from pace_core.spec.errors import Fault, SpecError
 from pace_core.spec.recipes import merged
-from pace_core.spec.spec_file import missing_paths, with_absolute_paths
+from pace_core.spec.spec_file import missing_paths, read_spec_text, with_absolute_paths
 from service.client.address import Address
+
+__all__ = ["SpecError", "read_spec_text", "with_paths_of"]
 
 
 def with_paths_of(body: Mapping[str, Any], address: Address) -> dict[str, Any]:

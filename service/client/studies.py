@@ -29,9 +29,12 @@ class AsyncStudies:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def submit(self, request: StudyRequest) -> StudyView:
-        """Submits a study; sent so that it can be repeated. Raises ProblemError with every fault."""
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
+    async def submit(self, request: StudyRequest, *, once: str | None = None) -> StudyView:
+        """Submits a study; sent so that it can be repeated. Raises ProblemError with every fault.
+
+        `once`: a key of your own, with which it is made once.
+        """
+        headers = {"Idempotency-Key": once or str(uuid.uuid4())}
         return await self._study(await self._post("/v1/studies", self._body(request), headers=headers))
 
     async def check(self, request: StudyRequest) -> StudyPlan:

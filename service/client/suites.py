@@ -18,12 +18,14 @@ class AsyncSuites:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def submit(self, request: SuiteRequest) -> SuiteView:
+    async def submit(self, request: SuiteRequest, *, once: str | None = None) -> SuiteView:
         """Queues every run of the suite, all of them or none; sent so that it can be repeated.
+
+        `once`: a key of your own, with which it is made once.
 
         Raises ProblemError with every fault.
         """
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        headers = {"Idempotency-Key": once or str(uuid.uuid4())}
         answer = await self._connection.json(
             "POST", "/v1/suites", body=self._body(request), headers=headers, safe=True, timeout_s=_SUBMIT_S
         )

@@ -36,6 +36,9 @@ async def test_drained_it_says_why_and_who_and_undrained_no_more(visitor: Visito
     answer = await visitor.post("/clusters/local/drain", fields)
     assert (answer.status_code, answer.headers["location"]) == (303, "/clusters")
     assert "drained : new &lt;b&gt;fan&lt;/b&gt; by" in text_of((await visitor.get("/clusters")).text)
+    part = (await visitor.get("/clusters", **{"HX-Request": "true"})).text
+    assert "drained" in part
+    assert "<html" not in part
     await visitor.post("/clusters/local/undrain", {"csrf": csrf, "place": "slot:cpu-0"})
     assert "fan" not in (await visitor.get("/clusters")).text
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pace_core.spec.benchmarks import load_benchmarks, load_published
 from pace_core.spec.catalogue import Entry, load_catalogue
 from pace_core.spec.recipes import load_recipes
+from pace_core.spec.section_entries import load_sections
 from pace_core.spec.suggest import did_you_mean
 from service.catalogue.schemas import Kind
 from service.client.cli import published
@@ -81,6 +82,7 @@ def _models(kind: Kind) -> list[BaseModel]:
         Kind.REGULARIZERS: known.regularizers,
         Kind.SOURCES: known.sources,
         Kind.BACKBONES: known.backbones,
+        Kind.SECTIONS: load_sections(),
         Kind.BENCHMARKS: load_benchmarks(),
         Kind.RECIPES: load_recipes(),
         Kind.PUBLISHED: load_published(),
