@@ -16,8 +16,9 @@ from mlflow.exceptions import MlflowException
 
 from pace_core.spec import RunResult, State
 from service.client import Job, JobEvent, StudyReport, StudyView, SuiteTable, SuiteView
-from worker import projection
-from worker.projection import JOB_TAG, STATUS, STUDY_TAG, SUITE_TAG
+from worker import mlflow_views, projection
+from worker.mlflow_views import AMONG_RUNS
+from worker.projection import JOB_TAG, MEMBER, STATUS, STUDY_TAG, SUITE_TAG
 
 T = TypeVar("T")
 METRICS_A_CALL = 800  # MLflow takes 1,000 entities a call, of them 100 params and 100 tags
@@ -28,8 +29,6 @@ PICTURE = "confusion.svg"
 COPY_TAG = "pace.adapter"
 """Whether the run has a copy of the adapter: kept, or removed after a while."""
 MLFLOW_PARENT = "mlflow.parentRunId"
-AMONG_RUNS = "workflowType=machine_learning"
-"""In an address of MLflow's pages: the run among the others, not on its pages for chats, which list no runs."""
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +38,7 @@ class Runs:
 
     def __init__(self, client: MlflowClient) -> None:
         self._client = client
+        self._views = mlflow_views.Views(client)
         self._experiments: dict[str, str] = {}
         self._runs: dict[str, str] = {}
 
@@ -46,6 +46,7 @@ class Runs:
         """Forgets everything, to look it up again: MLflow may be another one, or emptied."""
         self._experiments.clear()
         self._runs.clear()
+        self._views.forget()
 
     def any(self) -> bool:
         """Tells whether MLflow holds a run of any job."""
@@ -90,14 +91,15 @@ class Runs:
         run = self._runs.get(job.id)
         if run is None:
             experiment = self._experiment(job.benchmark)
-            found = self._client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{job.id}'", max_results=1)
-            run = found[0].info.run_id if found else self._create(experiment, job, began)
+            run = self._find(experiment, JOB_TAG, job.id) or self._create(experiment, job, began)
             # also where the run was found: whoever made it may have died before saying this
             params = projection.params_of(job.spec)
             for some in _chunks(params[SMALL_A_CALL:], SMALL_A_CALL):
                 self._client.log_batch(run, params=some)
-            self._client.log_batch(run, params=params[:SMALL_A_CALL], metrics=[projection.queueing(job, began)])
+            waited, tags = [projection.queueing(job, began)], projection.membership(job)
+            self._client.log_batch(run, params=params[:SMALL_A_CALL], metrics=waited, tags=tags)
             self._client.log_text(run, json.dumps(job.spec, indent=2), "spec.json")
+            self._views.show_task(experiment, job.spec["task"]["name"])
             self._runs[job.id] = run
         return run
 
@@ -111,8 +113,20 @@ class Runs:
         created = self._client.create_run(experiment, started, tags, projection.run_name(job))
         return created.info.run_id
 
-    def write_suite(self, job: Job, suite: SuiteView, table: SuiteTable, files: Mapping[str, str]) -> str:
-        """Ends the run that stands above a suite's jobs, with its table; its place in MLflow's pages.
+    def show_suite(self, job: Job, suite: SuiteView, reused: Sequence[str]) -> str:
+        """Makes the view of a suite's runs; its place in MLflow's pages.
+
+        `job` is one of them; `reused` are those that other suites began.
+        """
+        experiment = self._experiment(job.benchmark)
+        for id in reused:
+            run = self._runs.get(id) or self._find(experiment, JOB_TAG, id)
+            if run:  # else the job waits still
+                self._client.set_tag(run, f"{MEMBER}{suite.id}", "yes")
+        return self._views.keep(experiment, mlflow_views.of_suite(suite))
+
+    def write_suite(self, job: Job, suite: SuiteView, table: SuiteTable, files: Mapping[str, str]) -> None:
+        """Ends the run that stands above a suite's jobs, with its table.
 
         `job` is one of them. `files`: name → text.
         """
@@ -127,10 +141,9 @@ class Runs:
         for name, text in files.items():
             self._client.log_text(run, text, name)
         self._client.set_terminated(run, STATUS[State(suite.state)], ended)
-        return f"#/experiments/{experiment}/runs/{run}?{AMONG_RUNS}"
 
     def write_study(self, study: StudyView, report: StudyReport, files: Mapping[str, str]) -> str:
-        """Ends the run that stands above a study's trials, with its pictures; its place in MLflow's pages.
+        """Ends the run that stands above a study's trials, with its pictures; the place of its trials' view.
 
         `files`: name → text.
         """
@@ -148,16 +161,21 @@ class Runs:
         with suppress(MlflowException):  # of a study that went on, MLflow keeps the first best's: its params are final
             self._client.log_batch(run, params=projection.study_params(study))
         self._client.set_terminated(run, "FAILED" if study.state == "failed" else "FINISHED", ended)
-        return f"#/experiments/{experiment}/runs/{run}?{AMONG_RUNS}"
+        return self._views.keep(experiment, mlflow_views.of_study(study))
 
     def _parent(self, experiment: str, tag: str, id: str, started: int) -> str:
         """The run of a suite or study, found by its tag or begun."""
         run = self._runs.get(id)
         if run is None:
-            found = self._client.search_runs([experiment], f"tags.`{tag}` = '{id}'", max_results=1)
-            run = (found[0] if found else self._client.create_run(experiment, started, {tag: id}, id)).info.run_id
+            run = self._find(experiment, tag, id)
+            run = run or self._client.create_run(experiment, started, {tag: id}, id).info.run_id
             self._runs[id] = run
         return run
+
+    def _find(self, experiment: str, tag: str, id: str) -> str | None:
+        """The run of the job, suite or study that has this id."""
+        found = self._client.search_runs([experiment], f"tags.`{tag}` = '{id}'", max_results=1)
+        return found[0].info.run_id if found else None
 
     def _experiment(self, benchmark: str | None) -> str:
         name, description = projection.experiment_of(benchmark)
@@ -165,11 +183,11 @@ class Runs:
             experiment = self._client.get_experiment_by_name(name)
             if experiment is None:
                 tags = {"mlflow.note.content": description, "mlflow.experimentKind": "custom_model_development"}
-                self._experiments[name] = self._client.create_experiment(name, tags=tags)
-            else:
-                if experiment.lifecycle_stage == "deleted":
-                    self._client.restore_experiment(experiment.experiment_id)
-                self._experiments[name] = experiment.experiment_id
+                experiment = self._client.get_experiment(self._client.create_experiment(name, tags=tags))
+            elif experiment.lifecycle_stage == "deleted":
+                self._client.restore_experiment(experiment.experiment_id)
+            self._views.meet(experiment)
+            self._experiments[name] = experiment.experiment_id
         return self._experiments[name]
 
     def _keep_adapter(self, run: str, result: RunResult) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,9 @@ OWN = "own"
 JOB_TAG = "pace.job"
 SUITE_TAG = "pace.suite"
 STUDY_TAG = "pace.study"
+MEMBER = "pace.in."
+"""Begins the tag by which the runs of a suite or study are found, those too that a suite reuses. A trial belongs to its
+study alone, also where a suite asked for the study."""
 NAME_LETTERS = 250
 """Longest name of a run."""
 
@@ -46,8 +49,12 @@ def experiment_of(benchmark_name: str | None) -> tuple[str, str]:
 def run_name(job: Job) -> str:
     """Returns the job's name, else task/row/seed, with the draw where there are several; unchanged, since a run's name
     may hold any letter."""
-    said = job.name or f"{job.task}/{job.row or job.spec['method']['name']}/{job.seed}{_draw(job)}"
-    return "".join(char if char.isprintable() else " " for char in said)[:NAME_LETTERS]
+    return printable(job.name or f"{job.task}/{job.row or job.spec['method']['name']}/{job.seed}{_draw(job)}")
+
+
+def printable(name: str) -> str:
+    """Returns the name in one line of letters that show, as long as a run's name may be."""
+    return "".join(char if char.isprintable() else " " for char in name)[:NAME_LETTERS]
 
 
 def _draw(job: Job) -> str:
@@ -68,6 +75,12 @@ def tags_of(job: Job) -> dict[str, str]:
         "mlflow.user": job.owner,
         "mlflow.source.name": "pace",
     }
+
+
+def membership(job: Job) -> list[RunTag]:
+    """Returns the tag by which the run is found among those of its suite or study."""
+    group = job.study or job.suite
+    return [RunTag(f"{MEMBER}{group}", "yes")] if group else []
 
 
 def params_of(spec: Mapping[str, Any]) -> list[Param]:
@@ -106,7 +119,7 @@ def result_metrics(job: Job, result: RunResult, at: datetime) -> list[Metric]:
     ]
     last = max((m.epoch for m in result.metrics), default=0)
     costs = {
-        "cost/minutes": result.seconds / 60,
+        "cost/minutes": round(result.seconds / 60, 3),
         "cost/peak_memory_mib": result.peak_memory_bytes / 2**20,
         "cost/images_per_s": result.images_per_s,
         "cost/trainable_parameters": result.trainable_parameters,
@@ -121,19 +134,41 @@ def compared(job: Job, result: RunResult) -> dict[str, float]:
     """
     benchmark = load_benchmarks().get(job.benchmark or "")
     ours = result.value(benchmark.reported, benchmark.metric_of(job.task)) if benchmark else None
-    rows = [
-        (row.label, row.values[job.task] / 100)
-        for table in published_beside(job.benchmark or "")
-        for row in table.rows
-        if job.task in row.values and not row.setting and not row.doubt
-    ]
-    if ours is None or not rows:
+    if ours is None:
         return {}
-    namesakes = [row for row in rows if row[0].casefold() == job.row.casefold()]
-    pairs = {slug(label): value for label, value in (*namesakes[:1], max(rows, key=lambda row: row[1]))}
+    pairs = _published(job.benchmark, job.task, job.row)
     return {f"published/{label}": value for label, value in pairs.items()} | {
-        f"vs/{label}": ours - value for label, value in pairs.items()
+        f"vs/{label}": round(ours - value, 6) for label, value in pairs.items()
     }
+
+
+def measured_keys(benchmark_name: str | None, tasks: Sequence[str], phase: str) -> list[str]:
+    """Returns the keys under which runs on these tasks say how good they are; the users' own tasks say accuracy."""
+    benchmark = load_benchmarks().get(benchmark_name or "")
+    split = benchmark.reported if benchmark and phase == benchmark.phase else "test" if phase == "final" else "val"
+    metrics = dict.fromkeys(benchmark.metric_of(task) for task in tasks) if benchmark else ()
+    return [f"{split}/{metric}" for metric in metrics or ("accuracy",)]
+
+
+def compared_keys(benchmark: str | None, tasks: Sequence[str], rows: Sequence[str]) -> list[str]:
+    """Returns the keys `vs/<row>` that runs of these rows on these tasks may have, those of their own labels first."""
+    each = [_published(benchmark, task, row) for row in rows for task in tasks]
+    own = [next(iter(pairs)) for pairs in each if pairs]
+    return [f"vs/{label}" for label in dict.fromkeys([*own, *(label for pairs in each for label in pairs)])]
+
+
+def _published(benchmark: str | None, task: str, row: str) -> dict[str, float]:
+    """Returns by label, as fractions: the published row of this label, if there is one, and the best on the task."""
+    rows = [
+        (each.label, each.values[task] / 100)
+        for table in published_beside(benchmark or "")
+        for each in table.rows
+        if task in each.values and not each.setting and not each.doubt
+    ]
+    if not rows:
+        return {}
+    namesakes = [each for each in rows if each[0].casefold() == row.casefold()]
+    return {slug(label): value for label, value in (*namesakes[:1], max(rows, key=lambda each: each[1]))}
 
 
 def data_input(job: Job, result: RunResult) -> DatasetInput:
@@ -161,7 +196,7 @@ def state_tags(event: JobEvent) -> list[RunTag]:
 
 def name_of(parent: SuiteView | StudyView) -> str:
     """Returns the suite's or study's name, else its id."""
-    return "".join(char if char.isprintable() else " " for char in parent.name or parent.id)[:NAME_LETTERS]
+    return printable(parent.name or parent.id)
 
 
 def study_metrics(study: StudyView, report: StudyReport, at: int) -> list[Metric]:

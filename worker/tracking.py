@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 
 from pace_core.spec import State
 from pace_core.spec.leases import Heartbeat
-from service.client import Client, Job, JobEvent, NoService, ProblemError, StudyRequest
+from service.client import Client, Job, JobEvent, NoService, ProblemError, StudyRequest, SuiteView
 from worker.mlflow_runs import Runs, missing, refused
 from worker.mlflow_upkeep import Upkeep
 from worker.settings import Settings
@@ -65,6 +65,8 @@ class Tracking:
         self._stumbles: Counter[str] = Counter()
         self._studies_at = 0.0
         """When to ask for studies again, which have no events of their own."""
+        self._suites: set[str] = set()
+        """Those that have their view since this process began, or since MLflow was emptied."""
 
     def step(self, wait_s: float = 0.0) -> int:
         """Writes one page, for which it waits so long; how many events were on it.
@@ -77,6 +79,7 @@ class Tracking:
             position = 0
             self._client.worker.set_cursor(CURSOR, 0, self._me)
             self._runs.forget()
+            self._suites.clear()
         self.position = position
         events = self._client.worker.events(position, PAGE, wait_s)
         for job_id, of_job in groupby(sorted(events, key=lambda event: event.job), key=lambda event: event.job):
@@ -112,6 +115,8 @@ class Tracking:
             url = f"{self._pages}/{place}"
             if place and job.mlflow_url != url:
                 self._client.worker.set_tracking(job_id, url)
+            if place and job.suite and not job.study and job.suite not in self._suites:
+                self._show_suite(job, self._client.suites.get(job.suite))
             if job.suite and any(State(event.data["state"]).ended for event in events if event.type == "state"):
                 self._write_suites(job)
         except ProblemError as problem:
@@ -163,8 +168,17 @@ class Tracking:
             table = self._client.suites.table(suite.id)
             files = {f"table.{form}": self._client.suites.written(suite.id, form) for form in ("csv", "md", "svg")}
             files["table.tex"] = self._client.suites.written(suite.id, "latex")
-            place = self._runs.write_suite(job, suite, table, files)
-            self._client.suites.set_tracking(suite.id, f"{self._pages}/{place}")
+            self._runs.write_suite(job, suite, table, files)
+            self._show_suite(job, suite)
+
+    def _show_suite(self, job: Job, suite: SuiteView) -> None:
+        """Makes the view of the suite's runs, to which its link leads from its first run on."""
+        runs = self._client.jobs.list(suite=suite.id) if suite.reused else ()
+        place = self._runs.show_suite(job, suite, [run.id for run in runs if run.suite != suite.id])
+        url = f"{self._pages}/{place}"
+        if suite.mlflow_url != url:
+            self._client.suites.set_tracking(suite.id, url)
+        self._suites.add(suite.id)
 
     def _job(self, job_id: str, events: list[JobEvent]) -> Job:
         """The job, read anew where an event may have brought its result."""

@@ -138,7 +138,10 @@ def test_a_suite_searches_its_rows_through_the_loss_of_a_driver_and_ends_with_on
         assert job.spec["optimizer"]["lr"] == search.found["optimizer.lr"]
         assert job.phase == "final"
     study = until(lambda: (now := stack.client.studies.get(search.study)).mlflow_url and now, "it is in MLflow")
-    base, run = re.fullmatch(r"(.+)/#/experiments/\d+/runs/(\w+)\?.*", study.mlflow_url).groups()
+    base, experiment = re.fullmatch(r"(.+)/#/experiments/(\d+)/runs\?viewStateShareKey=.*", study.mlflow_url).groups()
+    asked = {"experiment_ids": [experiment], "filter": f"tags.`pace.study` = '{study.id}'"}
+    (above,) = httpx2.post(f"{base}/api/2.0/mlflow/runs/search", json=asked, timeout=30).json()["runs"]
+    run = above["info"]["run_id"]
     files = httpx2.get(f"{base}/api/2.0/mlflow/artifacts/list", params={"run_id": run}, timeout=30).json()["files"]
     assert {"heat_map.svg", "learning_curves.svg", "parallel_coordinates.svg", "study.html"} <= {
         f["path"] for f in files

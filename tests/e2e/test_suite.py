@@ -54,9 +54,16 @@ def test_the_table_is_whole_and_no_job_ended_twice(stack: Stack, ended: SuiteVie
 
 def test_the_suite_stands_above_its_runs_in_mlflow_with_its_table(stack: Stack, ended: SuiteView) -> None:
     link = until(lambda: look(stack, ended).mlflow_url, "the suite is in MLflow")
-    base, experiment, run = re.fullmatch(r"(.+)/#/experiments/(\d+)/runs/(\w+)\?.*", link).groups()
-    said = httpx2.get(f"{base}/api/2.0/mlflow/runs/get", params={"run_id": run}, timeout=30).json()["run"]
+    base, experiment = re.fullmatch(r"(.+)/#/experiments/(\d+)/runs\?viewStateShareKey=suite_.*", link).groups()
+
+    def above() -> list[dict[str, Any]]:
+        asked = {"experiment_ids": [experiment], "filter": f"tags.`pace.suite` = '{ended.id}'"}
+        answer = httpx2.post(f"{base}/api/2.0/mlflow/runs/search", json=asked, timeout=30).json()
+        return [run for run in answer.get("runs", []) if run["info"]["status"] == "FINISHED"]
+
+    (said,) = until(above, "its table is written")
     assert said["info"]["run_name"] == "e2e"
+    run = said["info"]["run_id"]
     files = httpx2.get(f"{base}/api/2.0/mlflow/artifacts/list", params={"run_id": run}, timeout=30).json()["files"]
     assert {file["path"] for file in files} == {"table.csv", "table.md", "table.svg", "table.tex"}
     asked = {"experiment_ids": [experiment], "filter": f"tags.`mlflow.parentRunId` = '{run}'"}

@@ -8,9 +8,8 @@ import pytest
 from mlflow import MlflowClient
 
 from pace_core.spec import State
-from service.client import StudyView
-from tests.worker.test_study_pictures import REQUEST, report
-from tests.worker.tracked import START, Service, all_runs, all_runs_of, run_of, submit, track
+from tests.worker.test_study_pictures import report
+from tests.worker.tracked import START, Service, all_runs, all_runs_of, run_of, study_view, submit, track
 from worker.projection import slug
 
 
@@ -117,30 +116,7 @@ def test_a_study_is_a_run_above_its_trials_with_its_pictures(mlflow: MlflowClien
     service = Service()
     submit(service, "job_trial", tmp_path / "adapter", study="study_1")
     found = report(importance={"regularizer.sigma": 0.9, "regularizer.lambda": 0.1})
-    study = StudyView(
-        id="study_1",
-        project="main",
-        owner="ada",
-        name="sigma and lambda",
-        benchmark="vtab-1k",
-        task="cifar",
-        row="PACE",
-        state="succeeded",
-        message=None,
-        request=REQUEST.model_dump(mode="json", by_alias=True),
-        trials=9,
-        counts={"finished": 9},
-        rungs=[3],
-        epochs_spent=27,
-        best=found.best,
-        importance=found.importance,
-        suite=None,
-        parent=None,
-        created_at=START,
-        searched_at=START + timedelta(hours=1),
-        ended_at=START + timedelta(hours=1),
-        mlflow_url=None,
-    )
+    study = study_view(found)
     service.searched["study_1"] = (study, found)
     track(service, mlflow)
     runs = {run.info.run_name: run for run in all_runs(mlflow)}
@@ -152,5 +128,7 @@ def test_a_study_is_a_run_above_its_trials_with_its_pictures(mlflow: MlflowClien
     assert {file.path for file in mlflow.list_artifacts(above.info.run_id)} == {
         *("heat_map.svg", "importance.svg", "learning_curves.svg", "parallel_coordinates.svg", "study.html"),
     }
-    assert above.info.run_id in service.links["study_1"]
+    assert "/runs?viewStateShareKey=study_1&" in service.links["study_1"], (
+        "its trials; their run above is one click away"
+    )
     assert service.searched == {}

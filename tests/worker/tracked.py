@@ -9,8 +9,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from pace_core.spec import Metric, Provenance, RunResult
-from service.client import Job, ProblemError, StudyReport, StudyView
+from service.client import Job, ProblemError, StudyReport, StudyView, SuiteTable, SuiteView
 from service.events.schemas import PlacedEvent
+from tests.worker.test_study_pictures import REQUEST
 from worker.tracking import Tracking
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -30,7 +31,17 @@ class Service:
             events=self._events,
             set_tracking=self.links.__setitem__,
         )
-        self.jobs = SimpleNamespace(get=self._get)
+        self.jobs = SimpleNamespace(get=self._get, list=self._list)
+        self.known_suites: dict[str, SuiteView] = {}
+        self.members: dict[str, list[str]] = {}
+        """Suite → its jobs, those too that it reuses."""
+        self.suites = SimpleNamespace(
+            get=self.known_suites.__getitem__,
+            list=lambda job: [self.known_suites[suite] for suite, jobs in self.members.items() if job in jobs],
+            table=lambda suite: SuiteTable.model_construct(rows=[], differences=[]),
+            written=lambda suite, form: f"the table as {form}",
+            set_tracking=self.links.__setitem__,
+        )
         self.searched: dict[str, tuple[StudyView, StudyReport]] = {}
         """Studies that have ended, until they are tracked."""
         self.studies = SimpleNamespace(
@@ -54,12 +65,69 @@ class Service:
             raise ProblemError(404, "about:not-found", f"there is no job {job}", [])
         return self.known[job]
 
+    def _list(self, suite: str) -> list[Job]:
+        return [self.known[job] for job in self.members[suite]]
+
     def add(self, job: str, type: str, data: dict[str, Any]) -> None:
         number = len(self.log) + 1
         at = START + timedelta(seconds=number)
         self.log.append(
             PlacedEvent(position=number, job=job, number=number, attempt=1, seq=None, at=at, type=type, data=data)
         )
+
+
+def begin_suite(service: Service, id: str, jobs: list[str], **changes: Any) -> SuiteView:
+    """A suite of two rows on one task that has ended, with these jobs."""
+    fields: dict[str, Any] = {"name": "does PACE help", "rows": ["LoRA_add", "PACE"], "tasks": ["cifar"], "reused": 0}
+    fields |= {"benchmark": "vtab-1k", "phase": "final"}
+    fields |= {"state": "succeeded", "ended_at": START + timedelta(hours=1), "mlflow_url": None}
+    suite = SuiteView(
+        id=id,
+        project="main",
+        owner="ada",
+        counts={"succeeded": len(jobs)},
+        runs=len(jobs),
+        seeds=[3],
+        trials=0,
+        trials_ended=0,
+        max_parallel=None,
+        stop_after=None,
+        stopped=None,
+        cancel_requested=False,
+        minutes_left=0.0,
+        created_at=START,
+        **(fields | changes),
+    )
+    service.known_suites[id], service.members[id] = suite, jobs
+    return suite
+
+
+def study_view(found: StudyReport) -> StudyView:
+    """A study of `cifar` over sigma and lambda that has found this."""
+    return StudyView(
+        id="study_1",
+        project="main",
+        owner="ada",
+        name="sigma and lambda",
+        benchmark="vtab-1k",
+        task="cifar",
+        row="PACE",
+        state="succeeded",
+        message=None,
+        request=REQUEST.model_dump(mode="json", by_alias=True),
+        trials=9,
+        counts={"finished": 9},
+        rungs=[3],
+        epochs_spent=27,
+        best=found.best,
+        importance=found.importance,
+        suite=None,
+        parent=None,
+        created_at=START,
+        searched_at=START + timedelta(hours=1),
+        ended_at=START + timedelta(hours=1),
+        mlflow_url=None,
+    )
 
 
 def submit(service: Service, id: str, adapter: Path, **changes: Any) -> Job:

@@ -39,7 +39,7 @@ from service.local.started_with import not_taken
 
 _STYLES = {"ok": "green", "failing": "red", "silent": "red", "unknown": "yellow"}
 _STARTING = "the stack goes on starting; `pace status` shows it, `pace down` stops it"
-_RUNS = "  (its runs: Model training, at the top left)"  # a browser that is new to it opens its pages for chats
+_RUNS = "/#/experiments?workflowType=machine_learning"  # else a browser that is new to it opens its pages for chats
 
 
 def install(app: typer.Typer) -> None:
@@ -215,7 +215,7 @@ def _print_addresses(folder: Folder, record: Record, stop: str) -> None:
     lines = {
         "pages": _pages(record.url),
         "API docs": f"{record.url}/docs",
-        "MLflow": f"{record.mlflow_url}{_RUNS}; the first start takes up to a minute",
+        "MLflow": f"{record.mlflow_url}{_RUNS} (the first start takes up to a minute)",
         "key": f"in {folder.client}; `pace` and the Python client find it there",
         "logs": str(folder.logs),
         "stop": stop,

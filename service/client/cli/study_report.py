@@ -62,7 +62,7 @@ def print_study(client: Client, study: StudyView) -> None:
         out().print(f"  share of the variance explained by each field: {shares}")
     _print_map(report)
     if study.mlflow_url:
-        out().print(f"  pictures, in MLflow: {plain(how_to_open(study.mlflow_url, client.address.url))}")
+        out().print(f"  trials, in MLflow: {plain(how_to_open(study.mlflow_url, client.address.url))}")
     if study.suite:
         out().print()
         print_leaderboard(client.suites.table(study.suite))
