@@ -215,7 +215,7 @@ class JobTotals(BaseModel):
     states: dict[State, int]
     """States in which no job is are left out."""
     waiting: list[Waiting]
-    """What most wait for first; 10,000 queued jobs at most are looked at."""
+    """What most wait for first; a thousand queued jobs at most are looked at, by project the oldest."""
 
 
 class Validated(BaseModel):
