@@ -49,7 +49,18 @@ def pages_of(client: Client) -> dict[str, str]:
         "leaderboards": "/leaderboards",
         "leaderboard": "/leaderboards/vtab-mini",
         "leaderboard-vtab-1k": "/leaderboards/vtab-1k?sort=mean",
+        "studies": "/studies",
+        "theory": "/theory",
+        "clusters": "/clusters",
+        "keys": "/access/keys",
+        "limits": "/access/limits",
+        "audit": "/access/audit",
+        "new-job": f"/new/job?from={done[0]}",
+        "new-study": "/new/study",
+        "new-suite": "/new/suite",
     }
+    studies = client.studies.page(limit=1).data
+    pages |= {"study": f"/studies/{studies[0].id}"} if studies else {}
     return pages | ({"job-running": f"/jobs/{running[0].id}"} if running else {})
 
 

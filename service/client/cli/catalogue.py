@@ -172,6 +172,7 @@ def _print(kind: Kind) -> None:
     notes = {
         Kind.METHODS: "one's parameters: pace catalogue methods lora_add",
         Kind.REGULARIZERS: "one's parameters: pace catalogue regularizers pace",
+        Kind.SECTIONS: "one's fields: pace catalogue sections training",
         Kind.BACKBONES: "any other timm ViT or Swin works by its name",
         Kind.PUBLISHED: "one's numbers: pace catalogue published vtab-1k",
         Kind.RECIPES: "submit one with `pace submit --recipe RECIPE --row ROW --task TASK`",
@@ -182,7 +183,12 @@ def _print(kind: Kind) -> None:
 
 def _with_parameters() -> dict[Kind, Mapping[str, Entry]]:
     known = load_catalogue()
-    return {Kind.METHODS: known.methods, Kind.REGULARIZERS: known.regularizers, Kind.SOURCES: known.sources}
+    return {
+        Kind.METHODS: known.methods,
+        Kind.REGULARIZERS: known.regularizers,
+        Kind.SOURCES: known.sources,
+        Kind.SECTIONS: load_sections(),
+    }
 
 
 def _named(kind: Kind, name: str) -> Entry:

@@ -209,7 +209,9 @@ async def test_the_resolved_spec_is_shown_without_submitting(pace: Pace) -> None
     assert "no jobs" in (await pace("jobs")).out
 
 
-@pytest.mark.parametrize("kind", ["methods", "regularizers", "sources", "backbones", "benchmarks", "recipes"])
+@pytest.mark.parametrize(
+    "kind", ["methods", "regularizers", "sources", "backbones", "sections", "benchmarks", "recipes"]
+)
 async def test_the_catalogue_is_known_without_a_service(nowhere: Pace, kind: str) -> None:
     said = await nowhere("catalogue", kind)
     assert said.code == 0
@@ -236,7 +238,9 @@ def test_letters_that_the_terminal_lacks_end_no_command() -> None:
     assert b"vtab-mini/digits" in done.stdout
 
 
-@pytest.mark.parametrize("kind", ["methods", "regularizers", "sources", "backbones", "benchmarks", "recipes"])
+@pytest.mark.parametrize(
+    "kind", ["methods", "regularizers", "sources", "backbones", "sections", "benchmarks", "recipes"]
+)
 async def test_the_catalogue_comes_as_json_and_csv(nowhere: Pace, kind: str) -> None:
     as_json = json.loads((await nowhere("catalogue", kind, "--json")).out)
     as_csv = list(csv.DictReader(io.StringIO((await nowhere("catalogue", kind, "--csv")).out)))
