@@ -71,6 +71,7 @@ async def test_faults_stand_beside_their_fields_and_what_was_typed_stays(member:
     for id in ("f-method-rank", "f-optimizer-lr", "f-training-epochs"):
         assert fault(mended, id), id
     assert fault(mended, "f-task-name") == ""
+    assert "f-method-alpha-fault" not in mended, "only fields that the form has by now are spoken of"
 
 
 async def test_before_submitting_it_says_what_it_takes(member: Visitor) -> None:
