@@ -10,9 +10,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from dashboards.assets import address
 from dashboards.rendering import render
 
 PREFIX = "/mlflow"
+_OURS = "mlflow.js"
+"""Script that its page runs first."""
 # what is ours, of this connection alone, or what MLflow would refuse as coming from elsewhere
 _KEPT_BACK = {"host", "cookie", "authorization", "origin", "referer", "connection", "accept-encoding"}
 _NOT_PASSED_ON = {"connection", "transfer-encoding", "set-cookie", "access-control-allow-origin"}
@@ -51,6 +54,10 @@ class Mlflow:
         except httpx2.TransportError:
             return _none(request, "It starts last and takes up to a minute; this page looks again by itself.")
         kept = {name: value for name, value in answer.headers.items() if name not in _NOT_PASSED_ON}
+        if answer.headers.get("content-type", "").startswith("text/html") and not path.strip("/"):
+            page = (await answer.aread()).replace(b"<head>", f'<head><script src="{address(_OURS)}"></script>'.encode())
+            await answer.aclose()
+            return Response(page, answer.status_code, {"Cache-Control": "no-cache"}, "text/html")
         return StreamingResponse(
             answer.aiter_raw(), answer.status_code, headers=kept, background=BackgroundTask(answer.aclose)
         )
