@@ -98,6 +98,14 @@ def test_mlflow_is_there_by_any_name_of_the_machine(stranger: Watched, stack: St
     stranger.complaints.clear()  # MLflow's own pages say much on the console
 
 
+def test_mlflow_opens_on_runs_with_its_assistant_closed(page: Page, stack: Stack, stranger: Watched) -> None:
+    page.goto(f"{stack.url}/mlflow/")
+    expect(page.get_by_role("link", name="Model registry")).to_be_visible(timeout=_SOON_MS)
+    expect(page.get_by_role("link", name="Prompts")).to_have_count(0)  # which its mode for chats has
+    expect(page.get_by_text(re.compile("ask .*assistant|how can i help", re.IGNORECASE))).to_have_count(0)
+    stranger.complaints.clear()
+
+
 def test_mlflow_asks_strangers_to_sign_in(stack: Stack) -> None:
     for path in ("/mlflow/", "/mlflow/ajax-api/2.0/mlflow/experiments/search", "/mlflow/static-files/manifest.json"):
         answer = httpx2.get(f"{stack.url}{path}")
