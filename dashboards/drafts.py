@@ -14,6 +14,7 @@ REQUESTS: dict[str, type[JobRequest] | type[StudyRequest] | type[SuiteRequest]] 
 _CHOSEN = {"task": "sources", "backbone": "backbones", "method": "methods", "regularizer": "regularizers"}
 _SECTIONS = ("task", "method", "regularizer", "optimizer", "training", "backbone", "resources")
 _MADE_OF_SECTIONS = ("spec", "overrides")
+_INIT_FROM: Schema = {"type": "string", "description": "Id of the job whose adapter to start from, instead of anew."}
 
 
 class Section(NamedTuple):
@@ -71,8 +72,9 @@ def sections(known: Catalogue, typed: Mapping[str, str], faults: Mapping[str, st
 
 
 def general(kind: str, typed: Mapping[str, str], faults: Mapping[str, str]) -> list[Field]:
-    """Returns the fields of the request beside its spec."""
-    return [field_of(schema, f"/{name}", typed, faults) for name, schema in _general(kind).items()]
+    """Returns the fields beside the sections of the spec: what the run starts from, and those of the request."""
+    schemas = {"init_from": _INIT_FROM, **_general(kind)}
+    return [field_of(schema, f"/{name}", typed, faults) for name, schema in schemas.items()]
 
 
 def request_of(kind: str, known: Catalogue, typed: Mapping[str, str]) -> dict[str, Any]:

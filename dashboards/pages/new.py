@@ -14,10 +14,13 @@ from starlette.routing import Route
 from dashboards import drafts
 from dashboards.api import client_of
 from dashboards.fields import id_of
+from dashboards.navigation import Nav
 from dashboards.rendering import render
 from dashboards.session import form
 from service.client import ProblemError
 from service.client.paths import SpecError, read_spec_text
+
+nav = Nav("New", "/new", 20)
 
 _TITLES = {"job": "New job", "study": "New study", "suite": "New suite"}
 _LANDS = {"job": "/jobs/{}", "study": "/studies/{}", "suite": "/jobs?suite={}"}

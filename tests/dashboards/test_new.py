@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from tests.dashboards.conftest import Visitor
 from tests.dashboards.test_overview import EVIL, text_of
 from tests.service.api import SPEC, Api
+from tests.service.test_init_from import trained
 from tests.stack import Stack
 
 GOOD = {"/task/name": "vtab-mini/digits", "/method/name": "lora_add", "/method/rank": "4", "/name": "by form"}
@@ -95,7 +96,8 @@ async def test_a_recipes_row_is_picked_and_overridden(member: Visitor, api: Api)
 
 
 async def test_a_job_is_cloned_and_comes_out_the_same(member: Visitor, api: Api) -> None:
-    job = await api.submit(name="first", spec={**SPEC, "training": {"epochs": 7}})
+    source, _ = await trained(api)
+    job = await api.submit(name="first", spec={**SPEC, "training": {"epochs": 7}, "init_from": source})
     page = (await member.get(f"/new?from={job}", **{})).headers["location"]
     page = (await member.get(page)).text
     typed = {
@@ -104,6 +106,7 @@ async def test_a_job_is_cloned_and_comes_out_the_same(member: Visitor, api: Api)
     answer = await sent(member, "/new/job", **typed)
     again = await api.get(f"/v1{answer.headers['location']}")
     assert again["spec"] == (await api.job(job))["spec"]
+    assert again["spec"]["init_from"] == source
 
 
 async def test_another_projects_job_is_not_cloned(member: Visitor, api: Api) -> None:
