@@ -200,6 +200,11 @@ data_app = typer.Typer(no_args_is_help=True, help="Where benchmarks' data lies o
 app.add_typer(data_app, name="data")
 
 
+def _say(line: str, style: str | None = None) -> None:
+    """Prints a line as it is: where it is longer than the terminal is wide, its paths can still be copied."""
+    console.print(escape(line), style=style, highlight=False, soft_wrap=True)
+
+
 @data_app.command("check")
 def data_check(
     benchmark: Annotated[str, typer.Argument(help="Such as vtab-1k, fgvc, few-shot or domain-adaptation.")],
@@ -228,14 +233,14 @@ def data_check(
     else:
         for each in found:
             counts = ", ".join(f"{split} {count:,}" for split, count in each.images.items())
-            console.print(f"{'✗' if each.faults else '✓'} {escape(each.task)}  {counts}", highlight=False)
+            _say(f"{'✗' if each.faults else '✓'} {each.task}  {counts}")
             for line in each.faults:
-                console.print(f"    {escape(line)}", style="red", highlight=False)
+                _say(f"    {line}", "red")
             for line in each.warnings:
-                console.print(f"    {escape(line)}", style="yellow", highlight=False)
+                _say(f"    {line}", "yellow")
         whole = sum(not each.faults for each in found)
         note = "" if whole == len(found) else "; the mean of the benchmark needs all"
-        console.print(f"{whole} of {len(found)} tasks can be run{note}", highlight=False)
+        _say(f"{whole} of {len(found)} tasks can be run{note}")
     if any(each.faults for each in found):
         raise typer.Exit(1)
 
@@ -259,7 +264,7 @@ def data_make(
         raise _failed(error.message) from error
     said = ", ".join(f"{task} {count:,} sentences" for task, count in counts.items())
     file = places.remember(benchmark, home)
-    console.print(escape(f"{benchmark} lies in {home}: {said}; kept in {file}"), highlight=False)
+    _say(f"{benchmark} lies in {home}: {said}; kept in {file}")
 
 
 @data_app.command("add")
@@ -278,8 +283,8 @@ def data_add(
     if not folder.expanduser().is_dir():
         raise _failed(f"there is no folder {folder} on this machine")
     file = places.remember(benchmark, folder.expanduser().absolute())
-    console.print(escape(f"{benchmark} lies in {folder}; kept in {file}"), highlight=False)
-    console.print(escape(f"see what there is of it: python -m pace_core data check {benchmark}"), highlight=False)
+    _say(f"{benchmark} lies in {folder}; kept in {file}")
+    _say(f"see what there is of it: python -m pace_core data check {benchmark}")
 
 
 @data_app.command("fetch")
@@ -318,11 +323,11 @@ def data_fetch(
                 outcomes.append(each.outcome)
                 terms = f" [{each.part.terms}]" if each.part.terms else ""
                 style = "red" if each.outcome == "failed" else "yellow" if each.outcome == "by_hand" else None
-                console.print(f"{marks[each.outcome]} {escape(each.part.name + terms)}", highlight=False)
-                console.print(f"    {escape(valid_unicode(each.message))}", style=style, highlight=False)
+                _say(f"{marks[each.outcome]} {each.part.name}{terms}")
+                _say(f"    {valid_unicode(each.message)}", style)
     except RunError as error:
         raise _failed(error.message) from error
-    console.print(escape(f"see what there is of it: pace data check {benchmark} --root {place}"), highlight=False)
+    _say(f"see what there is of it: pace data check {benchmark} --root {place}")
     if "failed" in outcomes:
         raise typer.Exit(1)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fsspec import register_implementation
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 
 from service.app import create_app
 from service.jobs.files import list_files
@@ -59,6 +60,7 @@ async def test_a_start_without_the_client_of_its_object_store_names_the_extra(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)  # as where it is not installed
+    monkeypatch.delitem(_registry, "s3", raising=False)  # of a test before
     app = create_app(Settings(database_url=postgres_url, storage="s3://bucket/pace"), small_catalogue)
     with pytest.raises(StorageUnusable, match=r"PACE_STORAGE=s3://bucket/pace.* .pip install 'pace-finetune\[s3\]'"):
         async with app.router.lifespan_context(app):

@@ -91,7 +91,7 @@ async def test_what_is_left_of_a_deleted_job_goes_whoever_wrote_it_when(
         await asyncio.sleep(0)
 
     with monkeypatch.context() as before_the_files:
-        before_the_files.setattr("service.jobs.endpoints.delete_files", killed)
+        before_the_files.setattr("service.jobs.actions.delete_files", killed)
         assert (await api.call("DELETE", f"/v1/jobs/{job}")).status_code == 204
     assert left(folder) == ["1/adapter.safetensors"]
     await tidy(api)
