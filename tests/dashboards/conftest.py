@@ -11,8 +11,9 @@ from fastapi import FastAPI
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
 from dashboards.main import compose
+from service.client import Client
 from service.settings import Settings
-from tests.e2e.conftest import images, long, quick  # noqa: F401
+from tests.e2e.conftest import images, long, quick, undisturbed  # noqa: F401
 from tests.service.api import Api
 from tests.service.conftest import (  # noqa: F401
     api,
@@ -91,12 +92,14 @@ class Watched:
 
     def page(self) -> Page:
         page = self.context.new_page()
-        page.on(
-            "console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None
-        )
+        page.on("console", lambda said: self._said(said.type, said.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("requestfailed", self._failed)
         return page
+
+    def _said(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning") and "GL Driver Message" not in text:  # the browser's own, where it has no GPU
+            self.complaints.append(text)
 
     def _failed(self, request: Request) -> None:
         if request.failure != "net::ERR_ABORTED":  # left for another page
@@ -115,9 +118,19 @@ def stranger(browser: Browser) -> Iterator[Watched]:
 
 @pytest.fixture
 def page(stranger: Watched, stack: Stack) -> Page:
-    """A page of somebody who has opened the link that `pace up` prints."""
-    page = stranger.page()
-    link = stack.client.sessions.link().secret
-    page.goto(f"{stack.url}/sign-in/link?link={link}")
+    """A page of somebody who has opened a user's link."""
+    return _signed_in(stranger, stack, stack.client)
+
+
+@pytest.fixture
+def admin_page(stranger: Watched, stack: Stack) -> Page:
+    """A page of somebody who has opened an admin's link, such as `pace up` prints."""
+    with Client(stack.url, stack.folder.read_keys()["admin"]) as client:
+        return _signed_in(stranger, stack, client)
+
+
+def _signed_in(browser: Watched, stack: Stack, client: Client) -> Page:
+    page = browser.page()
+    page.goto(f"{stack.url}/sign-in/link?link={client.sessions.link().secret}")
     assert page.url == f"{stack.url}/"
     return page

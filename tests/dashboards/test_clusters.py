@@ -88,7 +88,8 @@ async def test_others_see_how_busy_it_is_and_are_told_why_no_more(member: Visito
 @pytest.mark.browser
 @pytest.mark.stack
 @pytest.mark.timeout(600)
-def test_drained_and_opened_again_with_the_keyboard_alone(page: Page, stack: Stack) -> None:
+def test_drained_and_opened_again_with_the_keyboard_alone(admin_page: Page, stack: Stack) -> None:
+    page = admin_page
     page.goto(f"{stack.url}/clusters")
     page.get_by_text("Drain…").focus()
     page.keyboard.press("Enter")

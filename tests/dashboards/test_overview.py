@@ -71,7 +71,7 @@ async def test_names_are_text(member: Visitor, api: Api) -> None:
 def test_the_link_of_pace_up_signs_in_and_the_page_looks_again_by_itself(page: Page, stack: Stack, quick: dict) -> None:
     expect(page.get_by_text("Nothing waits.")).to_be_visible()
     job = stack.submit(quick, name="seen")
-    expect(page.get_by_role("link", name="colours / ")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("link", name="colours / linear").first).to_be_visible(timeout=60_000)
     job.ended()
     expect(page.get_by_role("region", name="Last results").get_by_text("seen")).to_be_visible(timeout=60_000)
 
