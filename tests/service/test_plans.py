@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import event
+from sqlalchemy import URL, event, make_url, text
 from sqlalchemy.engine import Connection, Engine
 
+from service.db import sqlalchemy_url
 from service.leases.reaper import reap_one
 from service.retention import forget, forget_events
+from service.settings import Settings
 from tests.service.api import CPU, Api
 
 JOBS = 100_000
@@ -59,23 +61,26 @@ async def large(api: Api) -> AsyncIterator[Api]:
     await api.sql("TRUNCATE jobs CASCADE")
 
 
-_recording: list[list[str]] = []
+_recording: list[tuple[URL, list[str]]] = []
+"""The database that is watched, where tests of pages beside these have another, and what was found."""
 
 
 def _explain(connection: Connection, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-    if _recording and statement.split(maxsplit=1)[0] in ("SELECT", "WITH", "UPDATE", "DELETE"):
+    if not _recording or connection.engine.url != _recording[0][0]:
+        return
+    if statement.split(maxsplit=1)[0] in ("SELECT", "WITH", "UPDATE", "DELETE"):
         plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
-        _recording[0].extend(f"{table}: {statement}" for table in _read_whole(plan[0]["Plan"]) if table in LARGE)
+        _recording[0][1].extend(f"{table}: {statement}" for table in _read_whole(plan[0]["Plan"]) if table in LARGE)
 
 
 event.listen(Engine, "before_cursor_execute", _explain)  # for good: it may not go while a statement is under way
 
 
 @pytest.fixture
-def scanned() -> Iterator[list[str]]:
+def scanned(settings: Settings) -> Iterator[list[str]]:
     """What the service asked while a test ran and Postgres would answer by reading a large table whole."""
-    _recording.append([])
-    yield _recording[0]
+    _recording.append((make_url(sqlalchemy_url(str(settings.database_url))), []))
+    yield _recording[0][1]
     _recording.clear()
 
 
@@ -123,6 +128,9 @@ async def test_no_request_reads_all_jobs_and_claims_and_tables_are_right(large: 
     assert sorted(lease["job"] for lease in leases) == oldest
     assert "\n\n".join(dict.fromkeys(scanned)) == ""
     rows = (await large.get("/v1/leaderboards/vtab-mini"))["rows"]  # one table of all of them: an index, or all
+    async with large.database.lone() as session:  # what is looked for would be seen
+        await session.execute(text("SELECT FROM jobs WHERE message = 'x'"))
+    assert any("message = 'x'" in each for each in scanned)
     scanned.clear()
     assert len(rows) == 40
     for row in rows:
